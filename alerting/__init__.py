@@ -1,0 +1,1 @@
+"""Rules, the engine that judges observations by them, and the dispatch of what it finds."""

@@ -1,0 +1,133 @@
+"""What the engine says, in the words that storage keeps and channels send."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid5
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+NAMESPACE = UUID("6f1d0b52-6a50-5d0e-9b0e-0a4e9f1a7c11")
+
+
+class AlertState(StrEnum):
+    """Where an alert stands. Pending is the engine's own: nobody is told before it fires."""
+
+    FIRING = "firing"
+    ACKNOWLEDGED = "acknowledged"
+    RESOLVED = "resolved"
+
+
+class Severity(StrEnum):
+    """How much it matters, least first."""
+
+    INFO = "info"
+    WARNING = "warning"
+    MAJOR = "major"
+    CRITICAL = "critical"
+
+    @property
+    def rank(self) -> int:
+        return list(Severity).index(self)
+
+
+class SubjectKind(StrEnum):
+    """What an alert is about."""
+
+    TRANSPONDER = "transponder"
+    DEVICE = "device"
+
+
+@dataclass(slots=True, frozen=True)
+class Subject:
+    """One transponder or one device (for rules on a metric, the metric is part of the rule's episode key)."""
+
+    kind: SubjectKind
+    id: int
+    name: str
+
+
+def alert_id(rule_id: str, subject: Subject, key: str, started_at: int) -> UUID:
+    """The id of the alert for one episode: equal input, equal id, in every process.
+
+    ``key`` tells episodes of one rule and subject apart that may run side by side (a zone id, a metric name).
+    ``started_at`` is event time, microseconds UTC.
+    """
+    return uuid5(NAMESPACE, f"{rule_id}|{subject.kind}|{subject.id}|{key}|{started_at}")
+
+
+def notification_id(alert: UUID, event: str, channel: str) -> UUID:
+    """The id of one notification: stable, so that a receiver can drop one sent twice."""
+    return uuid5(NAMESPACE, f"{alert}|{event}|{channel}")
+
+
+@dataclass(slots=True, frozen=True)
+class Transition:
+    """One change of one alert, as the engine found it: it fires, or it resolves."""
+
+    alert_id: UUID
+    rule_id: str
+    rule_version: str  # digest of the rule as loaded
+    subject: Subject
+    key: str  # see alert_id
+    state: AlertState  # FIRING or RESOLVED: people acknowledge, engines do not
+    severity: Severity
+    at: int  # event time of the change, microseconds UTC
+    started_at: int  # event time of the episode's start
+    summary_en: str
+    summary_vi: str
+    value: float | None = None  # what was seen, in the metric's unit
+    zone_id: str | None = None
+    lon: float | None = None
+    lat: float | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)  # JSON-ready: threshold, unit, since, ...
+
+
+@dataclass(slots=True, frozen=True)
+class RuleState:
+    """What the engine must find again after a restart, for one (rule, subject, key). ``state`` None: forget it."""
+
+    rule_id: str
+    subject_kind: SubjectKind
+    subject_id: int
+    key: str
+    state: Mapping[str, Any] | None  # JSON-ready
+
+
+@dataclass(slots=True, frozen=True)
+class Notification:
+    """One message for one channel about one transition: an outbox row."""
+
+    id: UUID
+    alert_id: UUID
+    channel: str
+    event: str  # "firing" | "resolved" | "acknowledged"
+    at: int
+    payload: Mapping[str, Any]  # JSON-ready; what every channel renders from
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What judging one batch changed."""
+
+    transitions: list[Transition] = field(default_factory=list)
+    states: list[RuleState] = field(default_factory=list)
+    late_positions: int = 0
+    late_readings: int = 0
+
+
+@dataclass(slots=True)
+class Memory:
+    """What storage hands the engine at start: what it would know had it never stopped."""
+
+    states: list[RuleState] = field(default_factory=list)
+    positions: NDArray[np.void] | None = None  # POSITION rows: the latest of each transponder
+    readings: NDArray[np.void] | None = None  # READING rows: the latest of each device and metric
+    ship_types: Mapping[int, int] = field(default_factory=dict)  # transponder id -> ship type code
+    names: Mapping[tuple[str, int], str] = field(default_factory=dict)  # (kind, id) -> name

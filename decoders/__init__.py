@@ -1,0 +1,1 @@
+"""Bytes in, tables of observations and typed rejects out: no clock, no socket, no log."""

@@ -1,0 +1,1 @@
+"""The real parts on one machine without Docker: TimescaleDB, mosquitto, Prometheus, Alertmanager."""

@@ -1,0 +1,1 @@
+"""Fleets, sensors, scenarios and load, on the real wire, with their ground truth."""

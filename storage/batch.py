@@ -1,0 +1,48 @@
+"""One batch, one transaction: what goes in, and what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from alerting.model import Notification, Verdict
+    from decoders.block import Block
+    from decoders.records import Observations
+
+
+@dataclass(slots=True)
+class Batch:
+    """Everything one transaction writes."""
+
+    observations: Observations
+    verdict: Verdict
+    notifications: Sequence[Notification] = ()
+    #: The unfinished multi-sentence messages of every source after this batch; None: unchanged since the last one.
+    fragments: Sequence[Block] | None = None
+
+
+@dataclass(slots=True)
+class Committed:
+    """What the database took: per table, whether the row is new (True) or was already there (False), row by row.
+
+    A reading whose key is taken by *another* value is no duplicate: the row went to quarantine, and ``conflicts``
+    holds its index in ``observations.readings``.
+    """
+
+    positions: NDArray[np.bool_]
+    readings: NDArray[np.bool_]
+    statics: NDArray[np.bool_]
+    receptions: NDArray[np.bool_]
+    records: NDArray[np.bool_]
+    rejects: NDArray[np.bool_]
+    conflicts: list[int] = field(default_factory=list)
+    #: Alerts that this transaction fired, resolved.
+    alerts_fired: int = 0
+    alerts_resolved: int = 0
