@@ -1,0 +1,177 @@
+"""What an operator may say of a channel: one model for each type, told apart by ``type``; unknown keys are refused."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import IPv4Network, IPv6Network  # pydantic reads the annotations
+from pathlib import Path
+from typing import Annotated, Final, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+from alerting.channels.base import Policy
+from alerting.model import Severity
+from alerting.notify import ChannelSpec, Event
+
+#: Topic levels may hold these; each is the field of that name in the payload.
+TOPIC_FIELDS: Final = frozenset({"rule", "alert_id", "severity", "state", "event", "subject_kind", "subject_id"})
+
+
+def _http_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("must be http://host[:port]/path or https://...")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("must not carry a user name or password: put credentials in headers")
+    _ = parts.port  # raises ValueError where it is no port
+    return value
+
+
+def _mqtt_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"mqtt", "mqtts"} or not parts.hostname:
+        raise ValueError("must be mqtt://host[:port] or mqtts://host[:port]")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("must not carry a user name or password: they have their own settings")
+    if parts.path not in {"", "/"} or parts.query or parts.fragment:
+        raise ValueError("must not carry a path: the topic has its own setting")
+    _ = parts.port
+    return value
+
+
+def _topic(value: str) -> str:
+    fields = set(re.findall(r"\{(.*?)\}", value))
+    if unknown := fields - TOPIC_FIELDS:
+        raise ValueError(f"unknown {', '.join(sorted(unknown))}: a topic may use {', '.join(sorted(TOPIC_FIELDS))}")
+    if any(char in re.sub(r"\{.*?\}", "", value) for char in "+#{}\0") or not value or value.startswith("$"):
+        raise ValueError("must be a topic to publish to: no +, #, single braces or leading $")
+    return value
+
+
+def _header_names(value: dict[str, SecretStr]) -> dict[str, SecretStr]:
+    for name, secret in value.items():
+        if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
+            raise ValueError(f"{name!r} is no header name")
+        if not re.fullmatch(r"[\t\x20-\x7e]*", secret.get_secret_value()):
+            raise ValueError(f"the value of {name} must be printable ASCII on one line")
+        if name.lower() in {"host", "content-length", "transfer-encoding", "content-type", "connection"}:
+            raise ValueError(f"{name} is not free to set")
+    return value
+
+
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+MqttUrl = Annotated[str, AfterValidator(_mqtt_url)]
+Topic = Annotated[str, AfterValidator(_topic)]
+Headers = Annotated[dict[str, SecretStr], AfterValidator(_header_names)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Channel(_Model):
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$", description="Unique; part of notification ids")]
+    min_severity: Severity = Field(Severity.INFO, description="Less severe alerts are not told")
+    events: frozenset[Event] = Field(
+        frozenset({Event.FIRING, Event.RESOLVED}), min_length=1, description="firing, acknowledged, resolved"
+    )
+    rules: tuple[str, ...] = Field(("*",), min_length=1, description="Globs on the rule id, any of which may match")
+    concurrency: int = Field(4, ge=1, le=64, description="Notifications on their way at once")
+    timeout_seconds: float = Field(10.0, gt=0, le=300, description="One try, from start to end")
+    max_delay_seconds: float = Field(300.0, gt=0, le=86_400, description="Longest back-off between two tries")
+    max_attempts: int = Field(1000, ge=1, description="Tries before a notification is abandoned")
+    max_age_seconds: float = Field(86_400.0, gt=0, description="Age at which a failing notification is abandoned")
+
+    @property
+    def spec(self) -> ChannelSpec:
+        """Which notifications it gets."""
+        return ChannelSpec(self.name, self.min_severity, self.events, self.rules)
+
+    @property
+    def policy(self) -> Policy:
+        """How hard it is tried."""
+        return Policy(
+            concurrency=self.concurrency,
+            timeout_seconds=self.timeout_seconds,
+            max_delay_seconds=self.max_delay_seconds,
+            max_attempts=self.max_attempts,
+            max_age_seconds=self.max_age_seconds,
+        )
+
+
+class WebhookSettings(_Channel):
+    """POST of the payload as JSON."""
+
+    type: Literal["webhook"] = "webhook"
+    url: HttpUrl
+    secret: SecretStr | None = Field(None, min_length=16, description="Shared secret of the signature; unset: unsigned")
+    previous_secret: SecretStr | None = Field(
+        None, min_length=16, description="Signs as well, while receivers change over"
+    )
+    headers: Headers = Field(default_factory=dict, description="Further headers, such as Authorization")
+    allow_networks: tuple[IPv4Network | IPv6Network, ...] = Field(
+        (), description="Networks that may be connected to although they are not public"
+    )
+    ca_file: Path | None = Field(None, description="Certificates to trust instead of the system's")
+
+
+class MqttSettings(_Channel):
+    """Publish of the payload as JSON, QoS 1."""
+
+    type: Literal["mqtt"] = "mqtt"
+    url: MqttUrl
+    topic: Topic = "haidang/v1/alerts/{rule}/{alert_id}"
+    retain: bool = Field(default=False, description="The broker keeps the last message of each topic")
+    client_id: str = Field("haidang-alerts", min_length=1, max_length=65_535, description="Must be nobody else's")
+    protocol: Literal["5", "3.1.1"] = Field("5", description="3.1.1 brokers cannot say that an ACL refused a publish")
+    username: str | None = None
+    password: SecretStr | None = None
+    ca_file: Path | None = Field(None, description="Certificates to trust instead of the system's (mqtts)")
+    cert_file: Path | None = Field(None, description="Our certificate (mqtts)")
+    key_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _pairs(self) -> MqttSettings:
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("cert_file and key_file go together")
+        if self.password is not None and self.username is None:
+            raise ValueError("password needs username")
+        if not self.url.startswith("mqtts:") and (self.ca_file or self.cert_file):
+            raise ValueError("ca_file and cert_file need an mqtts:// url")
+        return self
+
+
+class AlertmanagerSettings(_Channel):
+    """Alerts as Prometheus Alertmanager's own."""
+
+    type: Literal["alertmanager"] = "alertmanager"
+    url: HttpUrl
+    hold_days: float = Field(
+        30.0, gt=0, le=3650, description="A firing alert ends by itself after this, should we never resolve it"
+    )
+    labels: dict[str, str] = Field(default_factory=dict, description="Added to every alert, such as the site")
+    headers: Headers = Field(default_factory=dict)
+    ca_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> AlertmanagerSettings:
+        if not self.events <= {Event.FIRING, Event.RESOLVED}:
+            raise ValueError("Alertmanager knows firing and resolved only")
+        if Event.RESOLVED not in self.events:
+            raise ValueError("without resolved, alerts would stand for hold_days")
+        for name in self.labels:
+            if not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", name):
+                raise ValueError(f"{name!r} is no label name")
+        return self
+
+
+class LogSettings(_Channel):
+    """One line in the program's own log."""
+
+    type: Literal["log"] = "log"
+
+
+ChannelSettings = Annotated[
+    WebhookSettings | MqttSettings | AlertmanagerSettings | LogSettings, Field(discriminator="type")
+]

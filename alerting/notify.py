@@ -1,0 +1,155 @@
+"""Who is told of what: from the engine's transitions to outbox rows. Pure.
+
+The payload is what every channel renders from, and what a webhook receives as its body. Its form is a contract with
+receivers (``SCHEMA``): fields are added, never renamed or given another meaning.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, Final
+
+from alerting.model import AlertState, Notification, Severity, Transition, notification_id
+from decoders.catalogue import METRICS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+SCHEMA: Final = "haidang.notification/1"
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Event(StrEnum):
+    """What a notification tells of; the value of ``Notification.event``."""
+
+    FIRING = "firing"
+    ACKNOWLEDGED = "acknowledged"
+    RESOLVED = "resolved"
+
+
+@dataclass(slots=True, frozen=True)
+class ChannelSpec:
+    """Which notifications a channel gets."""
+
+    name: str
+    min_severity: Severity = Severity.INFO
+    events: frozenset[Event] = frozenset({Event.FIRING, Event.RESOLVED})
+    rules: tuple[str, ...] = ("*",)  # globs on the rule id, any of which may match; case matters
+
+    def wants(self, transition: Transition) -> bool:
+        return (
+            transition.severity.rank >= self.min_severity.rank
+            and _event(transition.state) in self.events
+            and any(fnmatchcase(transition.rule_id, pattern) for pattern in self.rules)
+        )
+
+
+def notifications(
+    transitions: Iterable[Transition], channels: Sequence[ChannelSpec], *, link: str | None = None
+) -> list[Notification]:
+    """One row for each transition and each channel that wants it, in the order of the transitions.
+
+    Ids are ``model.notification_id``: told twice of the same transition, the same rows come out. ``link`` is the
+    address of an alert's page, in which ``{alert_id}`` is replaced.
+    """
+    rows: list[Notification] = []
+    for transition in transitions:
+        takers = [channel for channel in channels if channel.wants(transition)]
+        if not takers:
+            continue
+        shared = payload(transition, link=link)
+        event = _event(transition.state)
+        for channel in takers:
+            row_id = notification_id(transition.alert_id, event.value, channel.name)
+            rows.append(
+                Notification(
+                    id=row_id,
+                    alert_id=transition.alert_id,
+                    channel=channel.name,
+                    event=event.value,
+                    at=transition.at,
+                    payload={**shared, "notification_id": str(row_id)},
+                )
+            )
+    return rows
+
+
+def payload(transition: Transition, *, link: str | None = None) -> dict[str, Any]:
+    """What there is to say about one transition, JSON-ready: no NaN, no numbers a double cannot hold exactly."""
+    details = _json_ready(transition.details)
+    return {
+        "schema": SCHEMA,
+        "event": _event(transition.state).value,
+        "alert_id": str(transition.alert_id),
+        "rule": transition.rule_id,
+        "rule_version": transition.rule_version,
+        "severity": transition.severity.value,
+        "state": transition.state.value,
+        # As text: ids of devices use 63 bits, and most readers of JSON keep 53.
+        "subject": {
+            "kind": transition.subject.kind.value,
+            "id": str(transition.subject.id),
+            "name": transition.subject.name,
+        },
+        "key": transition.key,
+        "at": iso_z(transition.at),
+        "started_at": iso_z(transition.started_at),
+        "value": _number(transition.value),
+        "unit": _unit(details),
+        "zone": transition.zone_id,
+        "lon": _number(transition.lon),
+        "lat": _number(transition.lat),
+        "summary_en": transition.summary_en,
+        "summary_vi": transition.summary_vi,
+        "details": details,
+        "link": link_to(link, transition.alert_id),
+    }
+
+
+def link_to(link: str | None, alert_id: UUID) -> str | None:
+    """``link`` with ``{alert_id}`` replaced; other braces stay as they are."""
+    return None if link is None else link.replace("{alert_id}", str(alert_id))
+
+
+def iso_z(microseconds: int) -> str:
+    """Microseconds since the epoch as ISO 8601 in UTC: ``2026-11-23T20:30:00.000000Z``."""
+    moment = _EPOCH + timedelta(microseconds=microseconds)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _event(state: AlertState) -> Event:
+    return Event(state.value)
+
+
+def _unit(details: Mapping[str, Any]) -> str | None:
+    unit = details.get("unit")
+    if isinstance(unit, str):
+        return unit
+    metric = METRICS.get(str(details.get("metric")))
+    return metric.unit if metric else None
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else float(value)
+
+
+def _json_ready(value: Any) -> Any:
+    """A copy in plain JSON types; numbers that JSON cannot say are null."""
+    if hasattr(value, "item"):  # a NumPy scalar
+        value = value.item()
+    if value is None or isinstance(value, bool | str | int):
+        return value
+    if isinstance(value, float):
+        return _number(value)
+    if isinstance(value, Mapping):
+        return {str(key): _json_ready(item) for key, item in value.items()}
+    if isinstance(value, Iterable):
+        return [_json_ready(item) for item in value]
+    return str(value)
