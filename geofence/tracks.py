@@ -1,0 +1,331 @@
+"""What changed when a transponder moved: the last judged fix of each one, and the moves worth a decision.
+
+A fence is a function of the old fix and the new one. ``Tracks`` keeps the old ones as columns (44 bytes each beside
+the dictionary of ids), finds the rows of a batch where something may have changed without touching the others one by
+one, and hands those on as ``Move`` objects, in arrival order.
+
+* Late rows (``geofence.order``) are counted and not judged.
+* The first fix of a transponder has no ``before``: being inside then is not an entry.
+* *Crossed* means: through the zone between two fixes that are both outside it. It is not concluded from a move that
+  took longer than ``max_gap`` or would have needed more than ``max_speed``: where the vessel went is then unknown.
+  Entered and left follow from where the fixes are, and hold whatever lies between.
+* At ``capacity`` the eighth unheard for longest is forgotten at once, when a transponder arrives for which there is no
+  room: a flood of made-up identities costs memory once, and which ones go depends on arrival order alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from geofence.order import in_order
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from geofence.index import ZoneIndex
+
+    Table = NDArray[np.void]
+    Floats = NDArray[np.float64]
+    Ints = NDArray[np.int64]
+
+HOUR: Final = 3_600_000_000
+KNOT: Final = 1852 / 3600  # m/s
+EARTH_RADIUS: Final = 6_371_008.8  # m, IUGG mean radius
+
+SLOT: Final = np.dtype(
+    [
+        ("transponder", "i8"),
+        ("time", "i8"),
+        ("lon", "f8"),
+        ("lat", "f8"),
+        ("heard", "i8"),  # arrival number of the last judged row
+        ("zones", "i4"),  # ZoneIndex set
+        ("restored", "?"),  # not moved since a restart: what holds is to be looked at once more
+    ]
+)
+
+
+@dataclass(slots=True, frozen=True)
+class Fix:
+    """Where a transponder was. Microseconds UTC, degrees."""
+
+    time: int
+    lon: float
+    lat: float
+
+
+@dataclass(slots=True, frozen=True)
+class Passage:
+    """Through a zone between two fixes: where and when it was first met, both interpolated."""
+
+    zone: str
+    time: int
+    lon: float
+    lat: float
+
+
+@dataclass(slots=True, frozen=True)
+class Move:
+    """One judged fix at which something may have changed, and the one before it. Zones are ids, in index order."""
+
+    row: int  # of the positions table
+    transponder: int
+    before: Fix | None  # None: never seen before
+    after: Fix
+    was: tuple[str, ...]
+    now: tuple[str, ...]
+    crossed: tuple[Passage, ...]
+
+    @property
+    def entered(self) -> tuple[str, ...]:
+        """Zones now around it that were not before; none at the first fix."""
+        return tuple(z for z in self.now if z not in self.was) if self.before else ()
+
+    @property
+    def left(self) -> tuple[str, ...]:
+        return tuple(z for z in self.was if z not in self.now)
+
+
+@dataclass(slots=True, frozen=True)
+class _Judged:
+    """The judged rows of one stretch of a batch, sorted by transponder, then arrival; state from before comes first."""
+
+    transponder: Ints
+    row: Ints  # of the positions table; -1: the state before the stretch
+    message: Ints  # -1 likewise
+    time: Ints
+    lon: Floats
+    lat: Floats
+    zones: NDArray[np.int32]
+    restored: NDArray[np.bool_]
+
+    def fix(self, i: int) -> Fix:
+        return Fix(int(self.time[i]), float(self.lon[i]), float(self.lat[i]))
+
+
+class Advance:
+    """What came of one batch: the moves worth a decision, and where everyone was at any point of it."""
+
+    def __init__(self, tracks: Tracks) -> None:
+        self.moves: list[Move] = []
+        self.late = 0
+        self._tracks = tracks
+        self._stretches: list[_Judged] = []
+
+    def add(self, judged: _Judged, moves: list[Move], late: int) -> None:
+        self._stretches.append(judged)
+        self.moves += moves
+        self.late += late
+
+    def at(self, transponder: int, message: int) -> tuple[Fix, tuple[str, ...]] | None:
+        """The last judged fix of a transponder before ``message`` arrived, and its zones; None if there was none."""
+        moved = False
+        for judged in reversed(self._stretches):
+            low, high = np.searchsorted(judged.transponder, (transponder, transponder + 1)).tolist()
+            found = low + int(np.searchsorted(judged.message[low:high], message)) - 1
+            if found >= low:
+                return judged.fix(found), self._tracks.index.zone_set(int(judged.zones[found]))
+            moved |= high > low
+        return None if moved else self._tracks.last(transponder)
+
+
+class Tracks:
+    """The last judged fix of every transponder, against one zone index.
+
+    Args:
+        index: the zones.
+        boundaries: event times (microseconds) at which something about the zones or their rules begins or ends; a
+            move over one of them is handed on even if it stays in the same zones.
+        capacity: how many transponders to remember.
+        max_gap: microseconds between two fixes beyond which nothing is concluded about the way between.
+        max_speed: knots, likewise.
+    """
+
+    def __init__(
+        self,
+        index: ZoneIndex,
+        *,
+        boundaries: Sequence[int] = (),
+        capacity: int = 1_000_000,
+        max_gap: int = 6 * HOUR,
+        max_speed: float = 60.0,
+    ) -> None:
+        if capacity < 1:
+            raise ValueError("capacity: at least 1")
+        self.index = index
+        self.evicted = 0
+        self._boundaries = np.unique(np.array(boundaries, np.int64))
+        self._capacity = capacity
+        self._max_gap = max_gap
+        self._max_speed = max_speed
+        self._state = np.zeros(min(64, capacity), SLOT)
+        self._slots: dict[int, int] = {}
+        self._arrived = 0
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    def restore(self, positions: Table) -> None:
+        """Start from the latest position of each transponder (POSITION rows), the most recently heard if too many."""
+        order = np.lexsort((positions["transponder"], positions["received_at"]))[-self._capacity :]
+        rows = positions[order]
+        self._grow(len(rows))
+        self._slots = dict(zip(rows["transponder"].tolist(), range(len(rows)), strict=True))
+        if len(self._slots) != len(rows):
+            raise ValueError("positions: more than one row for a transponder")
+        state = self._state[: len(rows)]
+        for name in ("transponder", "time", "lon", "lat"):
+            state[name] = rows[name]
+        state["zones"] = self.index.locate(rows["lon"], rows["lat"])
+        state["heard"] = np.arange(len(rows))
+        state["restored"] = True
+        self._arrived = len(rows)
+
+    def slot(self, transponder: int) -> int | None:
+        return self._slots.get(transponder)
+
+    def last(self, transponder: int) -> tuple[Fix, tuple[str, ...]] | None:
+        """The last judged fix of a transponder and its zones."""
+        slot = self._slots.get(transponder)
+        if slot is None:
+            return None
+        state = self._state[slot]
+        fix = Fix(int(state["time"]), float(state["lon"]), float(state["lat"]))
+        return fix, self.index.zone_set(int(state["zones"]))
+
+    def advance(self, positions: Table) -> Advance:
+        """Judge POSITION rows in arrival order."""
+        out = Advance(self)
+        start = 0
+        while start < len(positions):
+            stop = self._room(positions["transponder"], start)
+            if stop > start:
+                self._judge(positions, start, stop, out)
+            if stop < len(positions):
+                self._evict()
+            start = stop
+        out.moves.sort(key=lambda move: move.row)
+        return out
+
+    def _room(self, ids: Ints, start: int) -> int:
+        """The first row from ``start`` that brings a transponder for which there is no room, or the end."""
+        free = self._capacity - len(self._slots)
+        if len(ids) - start <= free:
+            return len(ids)
+        names, first = np.unique(ids[start:], return_index=True)
+        new = np.sort(first[[name not in self._slots for name in names.tolist()]])
+        return len(ids) if len(new) <= free else start + int(new[free])
+
+    def _evict(self) -> None:
+        """Forget the eighth that has been unheard for longest."""
+        state = self._state[: len(self._slots)]
+        going = max(1, len(state) // 8)
+        keep = np.sort(np.argpartition(state["heard"], going - 1)[going:])
+        self._state[: len(keep)] = state[keep]
+        self._slots = dict(zip(self._state["transponder"][: len(keep)].tolist(), range(len(keep)), strict=True))
+        self.evicted += going
+
+    def _grow(self, size: int) -> None:
+        if size > len(self._state):
+            grown = np.zeros(min(self._capacity, max(size, 2 * len(self._state))), SLOT)
+            grown[: len(self._state)] = self._state
+            self._state = grown
+
+    def _judge(self, positions: Table, start: int, stop: int, out: Advance) -> None:
+        rows = positions[start:stop]
+        names, which = np.unique(rows["transponder"], return_inverse=True)
+        slots = np.fromiter((self._slots.get(name, -1) for name in names.tolist()), np.int64, len(names))
+        known = np.flatnonzero(slots >= 0)
+        fresh = np.flatnonzero(slots < 0)
+        slots[fresh] = np.arange(len(self._slots), len(self._slots) + len(fresh))
+        self._slots.update(zip(names[fresh].tolist(), slots[fresh].tolist(), strict=True))
+        self._grow(len(self._slots))
+
+        # The state before comes first within each transponder: every judged row has the one before it beside it.
+        before = self._state[slots[known]]
+        group = np.concatenate([known, which])
+        order = np.argsort(group, kind="stable")
+        news = in_order(group[order], np.concatenate([before["time"], rows["time"]])[order])
+        order = order[news]
+        group = group[order]
+        row = order - len(before)
+        here = np.flatnonzero(row >= 0)
+        lon = np.concatenate([before["lon"], rows["lon"]])[order]
+        lat = np.concatenate([before["lat"], rows["lat"]])[order]
+        zones = np.concatenate([before["zones"], np.zeros(len(rows), np.int32)])[order]
+        zones[here] = self.index.locate(lon[here], lat[here])
+        judged = _Judged(
+            transponder=names[group],
+            row=np.where(row >= 0, row + start, -1),
+            message=np.concatenate([np.full(len(before), -1), rows["message"]])[order],
+            time=np.concatenate([before["time"], rows["time"]])[order],
+            lon=lon,
+            lat=lat,
+            zones=zones,
+            restored=np.concatenate([before["restored"], np.zeros(len(rows), bool)])[order],
+        )
+        out.add(judged, self._moves(judged), int(np.count_nonzero(~news)))
+
+        last = np.flatnonzero(np.r_[group[1:] != group[:-1], True])
+        last = last[row[last] >= 0]
+        at = slots[group[last]]
+        for name in ("transponder", "time", "lon", "lat", "zones"):
+            self._state[name][at] = getattr(judged, name)[last]
+        self._state["heard"][at] = self._arrived + row[last]
+        self._state["restored"][at] = False
+        self._arrived += stop - start
+
+    def _moves(self, judged: _Judged) -> list[Move]:
+        first = np.r_[True, judged.transponder[1:] != judged.transponder[:-1]]
+        pair = np.flatnonzero(~first)  # the later fix of each pair; the earlier one is beside it
+        worth = first & (judged.row >= 0)
+        worth[pair] = (judged.zones[pair] != judged.zones[pair - 1]) | judged.restored[pair - 1]
+        if len(self._boundaries):
+            era = np.searchsorted(self._boundaries, judged.time, side="right")
+            worth[pair] |= era[pair] != era[pair - 1]
+        passages = self._passages(judged, pair)
+        worth[list(passages)] = True
+        return [
+            Move(
+                row=int(judged.row[i]),
+                transponder=int(judged.transponder[i]),
+                before=None if first[i] else judged.fix(i - 1),
+                after=judged.fix(i),
+                was=() if first[i] else self.index.zone_set(int(judged.zones[i - 1])),
+                now=self.index.zone_set(int(judged.zones[i])),
+                crossed=tuple(passages.get(i, ())),
+            )
+            for i in np.flatnonzero(worth).tolist()
+        ]
+
+    def _passages(self, judged: _Judged, pair: Ints) -> dict[int, list[Passage]]:
+        """By index of the later fix: zones passed through since the earlier one, neither fix inside them."""
+        taken = judged.time[pair] - judged.time[pair - 1]
+        pair = pair[taken <= self._max_gap]
+        lon0, lat0, lon1, lat1 = judged.lon[pair - 1], judged.lat[pair - 1], judged.lon[pair], judged.lat[pair]
+        found = self.index.crossed(lon0, lat0, lon1, lat1)
+        out: dict[int, list[Passage]] = {}
+        for k, move in enumerate(found.move.tolist()):
+            at = int(pair[move])
+            zone = self.index.ids[int(found.zone[k])]
+            if any(zone in self.index.zone_set(int(judged.zones[i])) for i in (at - 1, at)):
+                continue
+            duration = int(judged.time[at] - judged.time[at - 1])
+            metres = distance(float(lon0[move]), float(lat0[move]), float(lon1[move]), float(lat1[move]))
+            if metres > self._max_speed * KNOT * duration / 1e6:
+                continue
+            when = int(judged.time[at - 1]) + round(float(found.fraction[k]) * duration)
+            out.setdefault(at, []).append(Passage(zone, when, float(found.lon[k]), float(found.lat[k])))
+        return out
+
+
+def distance(lon0: float, lat0: float, lon1: float, lat1: float) -> float:
+    """Great-circle distance in metres between two places in degrees, on a sphere (haversine)."""
+    east, north = np.radians(lon1 - lon0), np.radians(lat1 - lat0)
+    chord = np.sin(north / 2) ** 2 + np.cos(np.radians(lat0)) * np.cos(np.radians(lat1)) * np.sin(east / 2) ** 2
+    return float(2 * EARTH_RADIUS * np.arcsin(np.sqrt(min(1.0, chord))))
