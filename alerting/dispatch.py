@@ -165,9 +165,9 @@ class _Worker:
             await self._wait_out(error)
             return True
         self._back()
-        ours = {entry.row.id for entry in self._tasks.values()}
+        ours = {entry.row.id for entry in self._tasks.values() if not entry.settled}
         for row in rows:
-            # Ours already: its lease ended while the outbox was away, and its mark is still to be made.
+            # Ours still: its lease ended while the outbox was away, and its mark is yet to be made.
             if row.id not in ours:
                 entry = _OnItsWay(row)
                 task = sends.create_task(self._deliver(entry), name=f"send {self.name} {row.id}")
