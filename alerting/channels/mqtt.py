@@ -73,7 +73,12 @@ class Mqtt:
         with foreign_errors(self._target):
             async with asyncio.timeout(self._settings.timeout_seconds):
                 connection = await self._connected()
-                reason = await connection.publish(topic, orjson.dumps(notification.payload), self._settings.retain)
+                try:
+                    reason = await connection.publish(topic, orjson.dumps(notification.payload), self._settings.retain)
+                except asyncio.CancelledError:
+                    # No acknowledgement in time: a connection that takes bytes and answers nothing helps nobody.
+                    connection.drop()
+                    raise
         if reason.value in PERMANENT:
             raise PermanentFailure(f"{self._target}: publish to {topic} refused: {reason}")
         if reason.value >= FAILURE:
@@ -126,6 +131,13 @@ class _Connection(aiomqtt.Client):
             # The library leaves the socket open where the broker accepts the connection and then says nothing.
             self._client._sock_close()  # noqa: SLF001
             raise
+
+    def drop(self) -> None:
+        """End it at once, without a word: what waits for an acknowledgement on it fails."""
+        if not self._disconnected.done():
+            self._client._sock_close()  # noqa: SLF001
+            self._disconnected.set_exception(aiomqtt.MqttError("connection dropped"))
+            self._disconnected.exception()  # seen: not to be reported as never retrieved
 
     async def close(self) -> None:
         try:
@@ -182,8 +194,20 @@ def render(template: str, payload: Mapping[str, Any]) -> str:
     return topic
 
 
+class _TlsSocket(ssl.SSLSocket):
+    """Closed where the handshake fails: paho lets go of it open."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except BaseException:
+            self.close()
+            raise
+
+
 def _tls(settings: MqttSettings) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=settings.ca_file)
+    context.sslsocket_class = _TlsSocket
     if settings.cert_file is not None:
         context.load_cert_chain(settings.cert_file, settings.key_file)
     return context

@@ -72,16 +72,20 @@ class _Model(BaseModel):
 
 class _Channel(_Model):
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$", description="Unique; part of notification ids")]
-    min_severity: Severity = Field(Severity.INFO, description="Less severe alerts are not told")
+    min_severity: Severity = Field(default=Severity.INFO, description="Less severe alerts are not told")
     events: frozenset[Event] = Field(
-        frozenset({Event.FIRING, Event.RESOLVED}), min_length=1, description="firing, acknowledged, resolved"
+        default=frozenset({Event.FIRING, Event.RESOLVED}), min_length=1, description="firing, acknowledged, resolved"
     )
-    rules: tuple[str, ...] = Field(("*",), min_length=1, description="Globs on the rule id, any of which may match")
-    concurrency: int = Field(4, ge=1, le=64, description="Notifications on their way at once")
-    timeout_seconds: float = Field(10.0, gt=0, le=300, description="One try, from start to end")
-    max_delay_seconds: float = Field(300.0, gt=0, le=86_400, description="Longest back-off between two tries")
-    max_attempts: int = Field(1000, ge=1, description="Tries before a notification is abandoned")
-    max_age_seconds: float = Field(86_400.0, gt=0, description="Age at which a failing notification is abandoned")
+    rules: tuple[str, ...] = Field(
+        default=("*",), min_length=1, description="Globs on the rule id, any of which may match"
+    )
+    concurrency: int = Field(default=4, ge=1, le=64, description="Notifications on their way at once")
+    timeout_seconds: float = Field(default=10.0, gt=0, le=300, description="One try, from start to end")
+    max_delay_seconds: float = Field(default=300.0, gt=0, le=86_400, description="Longest back-off between two tries")
+    max_attempts: int = Field(default=1000, ge=1, description="Tries before a notification is abandoned")
+    max_age_seconds: float = Field(
+        default=86_400.0, gt=0, description="Age at which a failing notification is abandoned"
+    )
 
     @property
     def spec(self) -> ChannelSpec:
@@ -104,32 +108,41 @@ class WebhookSettings(_Channel):
     """POST of the payload as JSON."""
 
     type: Literal["webhook"] = "webhook"
-    url: HttpUrl
-    secret: SecretStr | None = Field(None, min_length=16, description="Shared secret of the signature; unset: unsigned")
+    url: HttpUrl = Field(description="http:// or https://, without credentials")
+    secret: SecretStr | None = Field(
+        default=None, min_length=16, description="Shared secret of the signature; unset: unsigned"
+    )
     previous_secret: SecretStr | None = Field(
-        None, min_length=16, description="Signs as well, while receivers change over"
+        default=None, min_length=16, description="Signs as well, while receivers change over"
     )
     headers: Headers = Field(default_factory=dict, description="Further headers, such as Authorization")
     allow_networks: tuple[IPv4Network | IPv6Network, ...] = Field(
-        (), description="Networks that may be connected to although they are not public"
+        default=(), description="Networks that may be connected to although they are not public"
     )
-    ca_file: Path | None = Field(None, description="Certificates to trust instead of the system's")
+    ca_file: Path | None = Field(default=None, description="Certificates to trust instead of the system's")
 
 
 class MqttSettings(_Channel):
     """Publish of the payload as JSON, QoS 1."""
 
     type: Literal["mqtt"] = "mqtt"
-    url: MqttUrl
-    topic: Topic = "haidang/v1/alerts/{rule}/{alert_id}"
+    url: MqttUrl = Field(description="mqtt://host[:1883] or mqtts://host[:8883]")
+    topic: Topic = Field(
+        default="haidang/v1/alerts/{rule}/{alert_id}",
+        description="May use " + ", ".join(f"{{{name}}}" for name in sorted(TOPIC_FIELDS)),
+    )
     retain: bool = Field(default=False, description="The broker keeps the last message of each topic")
-    client_id: str = Field("haidang-alerts", min_length=1, max_length=65_535, description="Must be nobody else's")
-    protocol: Literal["5", "3.1.1"] = Field("5", description="3.1.1 brokers cannot say that an ACL refused a publish")
-    username: str | None = None
-    password: SecretStr | None = None
-    ca_file: Path | None = Field(None, description="Certificates to trust instead of the system's (mqtts)")
-    cert_file: Path | None = Field(None, description="Our certificate (mqtts)")
-    key_file: Path | None = None
+    client_id: str = Field(
+        default="haidang-alerts", min_length=1, max_length=65_535, description="Must be nobody else's"
+    )
+    protocol: Literal["5", "3.1.1"] = Field(
+        default="5", description="3.1.1 brokers cannot say that an ACL refused a publish"
+    )
+    username: str | None = Field(default=None, description="By which the broker's ACL knows us")
+    password: SecretStr | None = Field(default=None, description="Needs username")
+    ca_file: Path | None = Field(default=None, description="Certificates to trust instead of the system's (mqtts)")
+    cert_file: Path | None = Field(default=None, description="Our certificate (mqtts)")
+    key_file: Path | None = Field(default=None, description="Its key")
 
     @model_validator(mode="after")
     def _pairs(self) -> MqttSettings:
@@ -146,13 +159,13 @@ class AlertmanagerSettings(_Channel):
     """Alerts as Prometheus Alertmanager's own."""
 
     type: Literal["alertmanager"] = "alertmanager"
-    url: HttpUrl
+    url: HttpUrl = Field(description="Its base address; /api/v2/alerts is added")
     hold_days: float = Field(
-        30.0, gt=0, le=3650, description="A firing alert ends by itself after this, should we never resolve it"
+        default=30.0, gt=0, le=3650, description="A firing alert ends by itself after this, should we never resolve it"
     )
     labels: dict[str, str] = Field(default_factory=dict, description="Added to every alert, such as the site")
-    headers: Headers = Field(default_factory=dict)
-    ca_file: Path | None = None
+    headers: Headers = Field(default_factory=dict, description="Further headers, such as Authorization")
+    ca_file: Path | None = Field(default=None, description="Certificates to trust instead of the system's")
 
     @model_validator(mode="after")
     def _fits(self) -> AlertmanagerSettings:

@@ -30,6 +30,7 @@ class Target:
     steps: deque[Step] = field(default_factory=deque)
     seen: list[Seen] = field(default_factory=list)
     connections: int = 0
+    silent: bool = False  # accept connections and say nothing at all
     _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     @property
@@ -43,6 +44,8 @@ class Target:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         try:
+            if self.silent:
+                await hang(reader, writer)
             while (head := await reader.readuntil(b"\r\n\r\n")) is not None:
                 line, *rest = head.decode().split("\r\n")
                 headers = dict(entry.split(": ", 1) for entry in rest if entry)

@@ -15,12 +15,15 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from alerting import dispatch
+from alerting.channels import open_channels
 from alerting.channels.base import PermanentFailure, Policy, TemporaryFailure
+from alerting.channels.settings import WebhookSettings
 from alerting.dispatch import Dispatcher, Outcome
 from alerting.model import AlertState, Notification
 from alerting.notify import ChannelSpec, notifications
 from alerting.outbox import MemoryOutbox, OutboxAway, QueuedNotification
 from tests.alerting.samples import ALL_EVENTS, START, transition
+from tests.alerting.target import answer, drop, target
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -99,7 +102,7 @@ def rows(*channels: str, alerts: int = 1, events: Sequence[AlertState] = (AlertS
     return notifications(moved, specs)
 
 
-def filled(*notifications_: Notification, clock: Clock | None = None) -> MemoryOutbox:
+def filled(*notifications_: Notification, clock: Callable[[], float] | None = None) -> MemoryOutbox:
     outbox = MemoryOutbox(clock=clock or Clock())
     for row in notifications_:
         outbox.put(row)
@@ -433,3 +436,22 @@ async def test_any_interleaving_sends_each_at_least_once_or_keeps_the_error_firi
             assert events == sorted(events), "firing sorts before resolved"
             assert events[0] == "firing"
             assert events[-1] == "resolved"
+
+
+async def test_through_a_real_webhook_that_fails_and_recovers_in_order() -> None:
+    firing, resolved = rows("hook", events=[AlertState.FIRING, AlertState.RESOLVED])
+    async with target() as hook:
+        hook.steps.extend([answer(500), drop, answer(429, Retry_After="0"), answer(200), answer(503)])
+        made = WebhookSettings.model_validate(
+            {"name": "hook", "url": hook.url, "allow_networks": ["127.0.0.0/8"], "max_delay_seconds": 0.01}
+        )
+        outbox = filled(resolved, firing, clock=asyncio.get_running_loop().time)
+        async with (
+            open_channels([made]) as channels,
+            running(outbox, channels, policy=made.policy) as (_, watch),
+        ):
+            await watch.until("hook", Outcome.SENT, 2)
+    events = [seen.headers["X-Haidang-Event"] for seen in hook.seen]
+    assert events == ["firing"] * 4 + ["resolved"] * 2
+    assert len({seen.headers["Idempotency-Key"] for seen in hook.seen}) == 2
+    assert watch.counts == {("hook", Outcome.RETRIED): 4, ("hook", Outcome.SENT): 2}
