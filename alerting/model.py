@@ -130,4 +130,5 @@ class Memory:
     positions: NDArray[np.void] | None = None  # POSITION rows: the latest of each transponder
     readings: NDArray[np.void] | None = None  # READING rows: the latest of each device and metric
     ship_types: Mapping[int, int] = field(default_factory=dict)  # transponder id -> ship type code
+    static_times: Mapping[int, int] = field(default_factory=dict)  # transponder id -> time of its newest static report
     names: Mapping[tuple[str, int], str] = field(default_factory=dict)  # (kind, id) -> name

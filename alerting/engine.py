@@ -1,0 +1,144 @@
+"""The rules at work: observations in, transitions of alerts out. Pure: it reads no clock and does no I/O.
+
+The engine judges rows in arrival order, each against the state that the rows before it left; time comes in as receive
+times of rows and as ``now``, the tick that ends a batch. What comes out depends on the rows, their order and the last
+tick alone, not on how rows fell into batches: a timer that ran out between two rows fires at its deadline, whether or
+not a batch ended in between. So a process that was killed and one that was not come to the same tables.
+
+For that ``now`` must not run ahead of rows still to come: it is at least the receive time of every row of the batch,
+and at most that of the next row to be judged.
+
+An engine is thrown away, and a new one restored, when a batch it judged could not be committed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from alerting import messages
+from alerting.fences import Fences
+from alerting.model import AlertState, Severity, Subject, SubjectKind, Transition
+from alerting.names import Names
+from alerting.outcome import Order, Outcome, Ruled
+from alerting.series import Series
+from alerting.silence import Silence
+from alerting.thresholds import Thresholds
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from alerting.model import Memory, RuleState, Verdict
+    from alerting.rules import Rule
+    from decoders.records import Observations
+    from geofence.zones import Zone
+
+
+class Engine:
+    """All rules over all subjects.
+
+    Args:
+        rules: those of a rule book; disabled ones are passed over.
+        zones: every zone that a rule speaks of; others are passed over.
+        names: (kind, id) -> name, for subjects known beforehand.
+        capacity: how many transponders to remember (``geofence.tracks``).
+
+    Raises:
+        ValueError: two rules share an id, or a rule speaks of a zone that is not there.
+    """
+
+    def __init__(
+        self,
+        rules: Sequence[Rule],
+        zones: Sequence[Zone],
+        *,
+        names: Mapping[tuple[str, int], str] | None = None,
+        capacity: int = 1_000_000,
+    ) -> None:
+        if len({rule.id for rule in rules}) < len(rules):
+            raise ValueError("two rules share an id")
+        ruled = [Ruled(rule, n, rule.version, *rule.window) for n, rule in enumerate(rules) if rule.enabled]
+        self._names = Names(names)
+        self._thresholds = Thresholds(ruled, self._names)
+        self._silence = Silence(ruled, self._names)
+        self._series = Series(self._open)
+        self._fences = Fences(ruled, zones, self._names, capacity=capacity)
+        self._withdrawn: list[RuleState] = []
+        self._now = -(2**62)
+
+    def restore(self, memory: Memory) -> None:
+        """Become what an engine would be that had never stopped. To be called once, before the first ``judge``.
+
+        Episodes of rules that are gone, or that no longer cover their subject, are closed by the next ``judge``.
+        """
+        self._names.restore(memory.names)
+        if memory.readings is not None:
+            self._series.restore(memory.readings)
+        self._fences.restore(memory.positions, memory.ship_types, memory.static_times)
+        for state in memory.states:
+            if state.state is not None and not self._restored(state):
+                self._withdrawn.append(state)
+
+    def judge(self, observations: Observations, now: int) -> Verdict:
+        """Judge a batch, rows in arrival order, and what is due by ``now`` (microseconds UTC)."""
+        self._names.learn(observations.names)
+        out = Outcome()
+        self._now = max(
+            self._now,
+            now,
+            *(int(t["received_at"][-1]) for t in (observations.positions, observations.readings) if len(t)),
+        )
+        self._withdraw(out)
+        judged, late_readings = self._series.advance(observations.readings)
+        self._thresholds.judge(observations.readings, judged, self._now, out)
+        self._silence.judge(observations.readings, judged, self._series.heard, self._now, out)
+        late_positions = self._fences.judge(observations, self._now, out)
+        return out.verdict(late_positions=late_positions, late_readings=late_readings)
+
+    def _open(self, slot: int, device: int, metric: int) -> None:
+        self._thresholds.open(slot, device, metric)
+        self._silence.open(slot, device, metric)
+
+    def _restored(self, state: RuleState) -> bool:
+        assert state.state is not None
+        if state.subject_kind is SubjectKind.TRANSPONDER:
+            return self._fences.restore_state(state.rule_id, state.subject_id, state.key, state.state)
+        return any(
+            part.restore(state.rule_id, state.subject_id, state.key, state.state, self._series)
+            for part in (self._thresholds, self._silence)
+        )
+
+    def _withdraw(self, out: Outcome) -> None:
+        """Close what no rule watches any more."""
+        for old in self._withdrawn:
+            state = old.state or {}
+            subject = self._names.subject(old.subject_kind, old.subject_id)
+            if state.get("alert"):
+                out.add(
+                    Order(self._now, True, 0, 0, old.subject_id, -1, old.key, 0),
+                    self._closed(old, state, subject),
+                )
+            out.remember(old.rule_id, subject, old.key, None)
+        self._withdrawn.clear()
+
+    def _closed(self, old: RuleState, state: Mapping[str, object], subject: Subject) -> Transition:
+        title = state["title"]
+        assert isinstance(title, dict)
+        started_at = state["started_at"]
+        assert isinstance(started_at, int)
+        text = messages.withdrawn(title, subject.name)
+        return Transition(
+            alert_id=UUID(str(state["alert"])),
+            rule_id=old.rule_id,
+            rule_version=str(state["version"]),
+            subject=subject,
+            key=old.key,
+            state=AlertState.RESOLVED,
+            severity=Severity(str(state["severity"])),
+            at=max(self._now, started_at),
+            started_at=started_at,
+            summary_en=text.en,
+            summary_vi=text.vi,
+            zone_id=old.key if old.subject_kind is SubjectKind.TRANSPONDER else None,
+            details={"title": title, "reason": "withdrawn"},
+        )

@@ -1,0 +1,94 @@
+"""What judging a batch came to, put together in one order that does not depend on how rows fell into batches.
+
+Parts of the engine work through a batch each in their own way; what they find is sorted by the instant at which it
+was *known*: a row's receive time, or a timer's deadline. At one instant rows come first, in arrival order, then timers:
+a timer is due once its deadline has passed, not when it is reached.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from alerting.model import RuleState, Transition, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from alerting.model import Subject
+    from alerting.rules import Rule
+
+
+class Order(NamedTuple):
+    """When something was known, and what breaks ties. Compared from left to right."""
+
+    known: int  # microseconds, receive time
+    timer: bool
+    message: int  # of the row; 0 for timers
+    kind: int  # statics, then positions, then readings
+    row: int  # of the row; the subject's id for timers
+    rule: int  # its place in the rule book
+    key: str
+    step: int  # resolve before fire
+
+
+STATICS, POSITIONS, READINGS = 0, 1, 2
+
+
+@dataclass(slots=True, frozen=True)
+class Ruled:
+    """A rule in use, with what is asked of it all the time worked out once."""
+
+    rule: Rule
+    number: int
+    version: str
+    start: int
+    end: int
+
+    def in_force(self, time: int) -> bool:
+        return self.start <= time < self.end
+
+    @property
+    def title(self) -> dict[str, str]:
+        return {"en": self.rule.title.en, "vi": self.rule.title.vi}
+
+    def told(self) -> dict[str, Any]:
+        """What every alert says about its rule."""
+        rule = self.rule
+        said = {"title": self.title, "kind": rule.kind, "source": rule.source}
+        said |= {"confidence": rule.confidence} if rule.confidence else {}
+        return said | ({"note": rule.note} if rule.note else {})
+
+    def left_behind(self, started_at: int) -> dict[str, Any]:
+        """What a state must hold of its rule for its alert to be closed after the rule is gone."""
+        return {
+            "version": self.version,
+            "severity": self.rule.severity.value,
+            "title": self.title,
+            "started_at": started_at,
+        }
+
+
+@dataclass(slots=True)
+class Outcome:
+    """Transitions and states as they are found; ``verdict`` puts them in order."""
+
+    _transitions: list[tuple[Order, Transition]] = field(default_factory=list)
+    _states: dict[tuple[str, str, int, str], RuleState] = field(default_factory=dict)
+
+    def add(self, order: Order, transition: Transition) -> None:
+        self._transitions.append((order, transition))
+
+    def remember(self, rule_id: str, subject: Subject, key: str, state: Mapping[str, Any] | None) -> None:
+        """The state after the batch; the last call for an episode is the one that counts. None: forget it."""
+        place = (rule_id, subject.kind.value, subject.id, key)
+        self._states[place] = RuleState(rule_id, subject.kind, subject.id, key, state)
+
+    def verdict(self, *, late_positions: int, late_readings: int) -> Verdict:
+        self._transitions.sort(key=lambda found: found[0])
+        return Verdict(
+            transitions=[transition for _, transition in self._transitions],
+            states=[self._states[place] for place in sorted(self._states)],
+            late_positions=late_positions,
+            late_readings=late_readings,
+        )

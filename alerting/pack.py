@@ -1,0 +1,271 @@
+"""Loading rules and zones: from a pack that ships with the program, from files, or from folders of files.
+
+Whatever is wrong is told as one line with file, line and reason; nothing is loaded unless everything can be.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import ValidationError
+
+from alerting.rules import RULE, NoDataRule, ThresholdRule, ZoneRule
+from decoders.catalogue import METRICS
+from geofence.zones import Zone, ZoneError, read_zones
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from pydantic_core import ErrorDetails
+
+    from alerting.rules import Rule
+    from decoders.catalogue import Metric
+
+#: Where the packs that ship with the program lie; ``"pack:hue"`` is the folder ``hue`` of it.
+PACKS: Final = Path(__file__).parent / "packs"
+
+_PREFIX: Final = "pack:"
+_HEADER: Final = re.compile(r"\s*(\[\[?)\s*([A-Za-z0-9_.\s-]+?)\s*\]\]?\s*(?:#.*)?$")
+_KEY: Final = re.compile(r"\s*([A-Za-z0-9_-]+(?:\s*\.\s*[A-Za-z0-9_-]+)*)\s*=")
+#: What a file may say beside its rules: the offset from UTC that the days of its rules are meant in.
+_TOP_KEYS: Final = {"rule", "utc_offset"}
+
+
+class PackError(ValueError):
+    """Rules or zones that cannot be loaded. ``str()`` is one line a problem; ``problems`` has them apart."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(problems))
+
+
+@dataclass(slots=True, frozen=True)
+class RuleBook:
+    """Rules and the zones they speak of, checked against each other. Disabled rules are in it."""
+
+    rules: tuple[Rule, ...]
+    zones: tuple[Zone, ...]
+
+
+def names() -> list[str]:
+    """The packs that ship with the program."""
+    return sorted(folder.name for folder in PACKS.iterdir() if (folder / "rules.toml").is_file())
+
+
+def load(
+    sources: Iterable[str | Path], *, zones: Iterable[Zone] = (), metrics: Mapping[str, Metric] = METRICS
+) -> RuleBook:
+    """The rules and zones of all sources, in order.
+
+    Args:
+        sources: ``"pack:NAME"``, a ``.toml`` file of rules, a ``.geojson`` or ``.json`` file of zones, or a folder of
+            such files.
+        zones: zones known from elsewhere, of which rules may speak.
+        metrics: the metric catalogue.
+
+    Raises:
+        PackError: anything is unknown, missing, malformed or there twice.
+    """
+    problems: list[str] = []
+    files = [file for source in sources for file in _files(source, problems)]
+    found = list(zones)
+    for file in files:
+        if file.suffix != ".toml":
+            found += _zones(file, problems)
+    rules: list[Rule] = []
+    where: dict[str, str] = {}
+    known = {zone.id for zone in found}
+    for file in files:
+        if file.suffix == ".toml":
+            rules += _rules(file, known, metrics, where, problems)
+    seen: set[str] = set()
+    for zone in found:
+        if zone.id in seen:
+            problems.append(f"zone {zone.id!r} is there twice")
+        seen.add(zone.id)
+    if problems:
+        raise PackError(problems)
+    return RuleBook(tuple(rules), tuple(found))
+
+
+def _files(source: str | Path, problems: list[str]) -> list[Path]:
+    if isinstance(source, str) and source.startswith(_PREFIX):
+        name = source.removeprefix(_PREFIX)
+        if name not in names():
+            problems.append(f"{source}: no such pack; there are: {', '.join(names())}")
+            return []
+        path = PACKS / name
+    else:
+        path = Path(source)
+    if path.is_dir():
+        inside = sorted(p for p in path.iterdir() if p.suffix in {".toml", ".geojson"})
+        if not inside:
+            problems.append(f"{path}: no .toml or .geojson file in it")
+        return inside
+    if path.suffix not in {".toml", ".geojson", ".json"}:
+        problems.append(f"{path}: expected a folder, a .toml file of rules or a .geojson file of zones")
+        return []
+    return [path]
+
+
+def _read(file: Path, problems: list[str]) -> bytes | None:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        problems.append(f"{file}: {error.strerror}")
+        return None
+
+
+def _zones(file: Path, problems: list[str]) -> list[Zone]:
+    data = _read(file, problems)
+    if data is None:
+        return []
+    try:
+        return read_zones(data, file=str(file))
+    except ZoneError as error:
+        problems.append(str(error))
+        return []
+
+
+def _rules(
+    file: Path, zones: set[str], metrics: Mapping[str, Metric], where: dict[str, str], problems: list[str]
+) -> list[Rule]:
+    data = _read(file, problems)
+    if data is None:
+        return []
+    try:
+        text = data.decode()
+        document = tomllib.loads(text)
+    except UnicodeDecodeError as error:
+        problems.append(f"{file}: not UTF-8: byte {error.start}")
+        return []
+    except tomllib.TOMLDecodeError as error:
+        reason, line = _syntax(str(error), text)
+        problems.append(f"{file}:{line}: not TOML: {reason}")
+        return []
+    lines = Lines(text)
+    unknown = sorted(document.keys() - _TOP_KEYS)
+    problems += [f"{file}:{lines.top(key)}: unknown key {key!r}; rules are [[rule]] tables" for key in unknown]
+    tables = document.get("rule", [])
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        problems.append(f"{file}:{lines.top('rule')}: rules are [[rule]] tables")
+        return []
+    rules = []
+    for number, table in enumerate(tables):
+        if "utc_offset" in document:
+            table.setdefault("utc_offset", document["utc_offset"])
+        rule, faults = _rule(table, zones, metrics)
+        name = table.get("id")
+        if rule is not None and rule.id in where:
+            faults.append((("id",), f"the id is already that of the rule at {where[rule.id]}"))
+        label = f"rule {name!r}" if isinstance(name, str) else f"rule number {number + 1}"
+        for place, reason in faults:
+            problems.append(f"{file}:{lines.of(number, place)}: {label}: {' '.join(reason.split())}")
+        if rule is not None and not faults:
+            where[rule.id] = f"{file}:{lines.of(number, ())}"
+            rules.append(rule)
+    return rules
+
+
+def _rule(
+    table: dict[str, Any], zones: set[str], metrics: Mapping[str, Metric]
+) -> tuple[Rule | None, list[tuple[tuple[str | int, ...], str]]]:
+    """The rule of one table, and what is wrong with it as (place, reason)."""
+    try:
+        rule = RULE.validate_python(table)
+    except ValidationError as error:
+        return None, [_fault(e, table.get("kind")) for e in error.errors(include_url=False)]
+    match rule:
+        case ThresholdRule() | NoDataRule():
+            metric = metrics.get(rule.metric)
+            if metric is None:
+                return rule, [(("metric",), f"unknown metric {rule.metric!r}")]
+            if isinstance(rule, ThresholdRule) and rule.unit != metric.unit:
+                return rule, [(("unit",), f"{rule.metric} is in {metric.unit}, not in {rule.unit}")]
+        case ZoneRule():
+            missing = [zone for zone in rule.zones if zone not in zones]
+            return rule, [(("zones",), f"unknown zone {zone!r}") for zone in missing]
+    return rule, []
+
+
+def _fault(error: ErrorDetails, kind: object) -> tuple[tuple[str | int, ...], str]:
+    place = tuple(error["loc"])
+    if place and place[0] == kind:
+        place = place[1:]
+    key = ".".join(str(part) for part in place)
+    match error["type"]:
+        case "extra_forbidden":
+            return place, f"unknown key {key!r}"
+        case "missing":
+            return place, f"{key!r} is missing"
+        case "union_tag_not_found":
+            return ("kind",), "'kind' is missing: threshold, zone or no_data"
+        case "union_tag_invalid":
+            return ("kind",), f"unknown kind {kind!r}: threshold, zone or no_data"
+    reason = error["msg"].removeprefix("Value error, ")
+    return place, f"{key}: {reason}" if key else reason
+
+
+def _syntax(message: str, text: str) -> tuple[str, int]:
+    """Reason and line out of tomllib's message, "... (at line 3, column 5)" or "... (at end of document)"."""
+    reason, _, at = message.rpartition(" (at ")
+    found = re.match(r"line (\d+)", at)
+    return reason or message, int(found[1]) if found else text.count("\n") + 1
+
+
+class Lines:
+    """Where in a TOML text its rules and their keys stand: tomllib gives values, a person wants a line."""
+
+    def __init__(self, text: str) -> None:
+        self._top: dict[str, int] = {}
+        self._rules: list[dict[tuple[str, ...], int]] = []
+        rule: dict[tuple[str, ...], int] | None = None
+        table: tuple[str, ...] = ()
+        for number, line in _statements(text):
+            if header := _HEADER.match(line):
+                path = tuple(part.strip() for part in header[2].split("."))
+                if header[1] == "[[" and path == ("rule",):
+                    rule, table = {(): number}, ()
+                    self._rules.append(rule)
+                elif path[0] == "rule" and rule is not None:
+                    table = path[1:]
+                    rule.setdefault(table, number)
+                else:
+                    rule = None
+                    self._top.setdefault(path[0], number)
+            elif key := _KEY.match(line):
+                path = tuple(part.strip() for part in key[1].split("."))
+                if rule is None:
+                    self._top.setdefault(path[0], number)
+                else:
+                    rule.setdefault((*table, *path), number)
+
+    def top(self, key: str) -> int:
+        """The line of a key or table beside the rules, or 1."""
+        return self._top.get(key, 1)
+
+    def of(self, rule: int, place: tuple[str | int, ...]) -> int:
+        """The line of a place within the rule of that number, or of the nearest thing around it that has one."""
+        if rule >= len(self._rules):
+            return 1
+        names = tuple(part for part in place if isinstance(part, str))
+        while names not in self._rules[rule]:
+            names = names[:-1]
+        return self._rules[rule][names]
+
+
+def _statements(text: str) -> Iterable[tuple[int, str]]:
+    """Lines with their numbers from 1, those within multi-line strings left out."""
+    closing = ""
+    for number, line in enumerate(text.splitlines(), 1):
+        if closing:
+            closing = "" if line.count(closing) % 2 else closing
+            continue
+        yield number, line
+        for quotes in ('"""', "'''"):
+            if line.count(quotes) % 2:
+                closing = quotes
