@@ -1,0 +1,323 @@
+"""AIS messages (ITU-R M.1371-5, Annex 8): armoured payloads in, rows and records out.
+
+pyais reads positions and static data; records are read field by field from the tables of ``decoders.ais_fields``.
+Where pyais loses what was sent, the bits are read here: it folds ship types it does not know into others, and keeps
+text after the ``@`` that ends it. "Not available" codes end here: they become nulls.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from math import nan
+from typing import TYPE_CHECKING, Any, Final
+
+from pyais.bit_vector import bit_vector
+from pyais.messages import MSG_CLASS
+
+from decoders.ais_fields import (
+    ADDRESSED_CHANNEL_FIELDS,
+    KINDS,
+    MINIMUM_BITS,
+    RECORD_FIELDS,
+    Field,
+    Form,
+)
+from decoders.identity import digest
+from decoders.records import NULL_I1, NULL_I2, NULL_I4, POSITION, STATIC, AisRecord, Reason, table
+from decoders.refused import Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from decoders.records import Table
+
+#: Characters that stand for six bits (IEC 61162-1, table of 6-bit binary field conversion): 0 to W and ` to w.
+_ARMOUR: Final = re.compile(rb"[0-W`-w]+")
+
+_POSITION_TYPES: Final = frozenset({1, 2, 3, 9, 18, 19, 27})
+_STATUS_TYPES: Final = frozenset({1, 2, 3, 27})
+_TURN_TYPES: Final = frozenset({1, 2, 3})
+#: The greatest speed, in knots, that means one; of other types 102.2.
+_FASTEST: Final = {9: 1022.0, 27: 62.0}
+#: First bit of the 8-bit ship type.
+_SHIP_TYPE_BIT: Final = {5: 232, 19: 263, 24: 40}
+
+
+@dataclass(slots=True, frozen=True)
+class Transmission:
+    """One whole AIS message as received, and what is known of its reception."""
+
+    payload: bytes  # armoured, all sentences joined
+    fill: int  # bits of the last character that are no data
+    time: int  # microseconds since the epoch
+    received_at: int
+    source: int  # who heard it
+    message: int
+
+
+@dataclass(slots=True)
+class Decoded:
+    """What a run of transmissions said, in their order."""
+
+    positions: Table
+    statics: Table
+    records: list[AisRecord] = field(default_factory=list)
+    #: (index of the transmission, why it cannot be taken)
+    refused: list[tuple[int, Refused]] = field(default_factory=list)
+
+
+def decode(transmissions: Sequence[Transmission]) -> Decoded:
+    """Decode every transmission, each for itself: into a row, two rows (type 19), a record, or a refusal."""
+    rows = _Rows()
+    refused: list[tuple[int, Refused]] = []
+    for index, sent in enumerate(transmissions):
+        bits = _bits(sent.payload, sent.fill)
+        problem = bits if isinstance(bits, Refused) else _decode(sent, bits, rows)
+        if problem is not None:
+            refused.append((index, problem))
+    return Decoded(table(POSITION, rows.positions), table(STATIC, rows.statics), rows.records, refused)
+
+
+@dataclass(slots=True)
+class _Rows:
+    """Rows as tuples in the order of their dtype's fields, until there are all of them."""
+
+    positions: list[tuple[Any, ...]] = field(default_factory=list)
+    statics: list[tuple[Any, ...]] = field(default_factory=list)
+    records: list[AisRecord] = field(default_factory=list)
+
+
+@dataclass(slots=True, frozen=True)
+class _Head:
+    """What every row says first, and who sent it."""
+
+    sent: Transmission
+    msg_type: int
+    mmsi: int
+
+    @property
+    def columns(self) -> tuple[int, int, int, int, int]:
+        sent = self.sent
+        return sent.time, sent.received_at, self.mmsi, digest(b"%b,%d" % (sent.payload, sent.fill)), sent.source
+
+    def record(self, fields: dict[str, Any]) -> AisRecord:
+        return AisRecord(*self.columns, self.msg_type, KINDS[self.msg_type], fields, self.sent.message)
+
+
+def _bits(payload: bytes, fill: int) -> bit_vector | Refused:
+    """The bits of a message that is of a known type, whole, and of a possible MMSI."""
+    if not _ARMOUR.fullmatch(payload):
+        detail = "a character that stands for no six bits" if payload else "no payload"
+        return Refused(Reason.BAD_PAYLOAD, detail)
+    bits = bit_vector(payload, fill)
+    msg_type = bits.get(0, 6)
+    minimum = MINIMUM_BITS.get(msg_type)
+    if minimum is None:
+        return Refused(Reason.UNKNOWN_TYPE, f"type {msg_type}")
+    if msg_type == 24 and bits.get(38, 2) == 1:
+        minimum = 162
+    if len(bits) < minimum:
+        return Refused(Reason.BAD_PAYLOAD, f"type {msg_type} cut short: {len(bits)} bits of {minimum}")
+    mmsi = bits.get(8, 30)
+    if not 0 < mmsi <= 999_999_999:
+        return Refused(Reason.BAD_MMSI, f"MMSI {mmsi}")
+    if msg_type == 24 and bits.get(38, 2) > 1:
+        return Refused(Reason.BAD_PAYLOAD, f"type 24 has no part {bits.get(38, 2)}")
+    return bits
+
+
+def _decode(sent: Transmission, bits: bit_vector, rows: _Rows) -> Refused | None:
+    head = _Head(sent, bits.get(0, 6), bits.get(8, 30))
+    if head.msg_type in _POSITION_TYPES:
+        found = MSG_CLASS[head.msg_type].from_vector(bits)
+        problem = _position(found, head, rows)
+        if problem is None and head.msg_type == 19:
+            rows.statics.append(_static(found, bits, head))
+        return problem
+    if head.msg_type in _SHIP_TYPE_BIT:
+        rows.statics.append(_static(MSG_CLASS[head.msg_type].from_vector(bits), bits, head))
+        return None
+    fields = _fields(bits, head.msg_type)
+    if isinstance(fields, Refused):
+        return fields
+    rows.records.append(head.record(fields))
+    return None
+
+
+def _position(found: Any, head: _Head, rows: _Rows) -> Refused | None:
+    """A POSITION row; without a position in it, a record, so that the rest of what it says is kept.
+
+    Longitude 181 and latitude 91 are "not available"; SOG 102.3 kn (type 9: 1023, type 27: 63), COG 360 (type 27:
+    511), heading 511, altitude 4095, status 15 likewise. Values past those have no meaning and go the same way.
+    """
+    lon, lat = found.lon, found.lat
+    no_lon, no_lat = lon == 181.0, lat == 91.0
+    if not ((no_lon or -180.0 <= lon <= 180.0) and (no_lat or -90.0 <= lat <= 90.0)):
+        return Refused(Reason.BAD_POSITION, f"longitude {lon:g}, latitude {lat:g}")
+    msg_type = head.msg_type
+    altitude = rot = nan
+    heading, nav_status = NULL_I2, NULL_I1
+    if msg_type == 9:
+        altitude = nan if found.alt == 4095 else float(found.alt)
+    elif msg_type != 27 and found.heading < 360:
+        heading = found.heading
+    sog = found.speed if found.speed <= _FASTEST.get(msg_type, 102.2) else nan
+    cog = found.course if found.course < 360.0 else nan
+    if msg_type in _STATUS_TYPES and found.status != 15:
+        nav_status = int(found.status)
+    if msg_type in _TURN_TYPES:
+        rot = _rate_of_turn(float(found.turn))
+    if not (no_lon or no_lat):
+        accuracy = int(found.accuracy)
+        row = (lon, lat, sog, cog, altitude, rot, heading, nav_status, accuracy, msg_type, head.sent.message)
+        rows.positions.append((*head.columns, *row))
+        return None
+    fields: dict[str, Any] = {
+        "lon": None if no_lon else lon,
+        "lat": None if no_lat else lat,
+        "sog": _number(sog),
+        "cog": _number(cog),
+        "heading": None if heading == NULL_I2 else heading,
+        "nav_status": None if nav_status == NULL_I1 else nav_status,
+        "rot": _number(rot),
+        "accuracy": bool(found.accuracy),
+    }
+    if msg_type == 9:
+        fields["altitude"] = _number(altitude)
+    rows.records.append(head.record(fields))
+    return None
+
+
+def _rate_of_turn(turn: float) -> float:
+    """Degrees per minute from pyais's: that in whole degrees, 127 and -127 for "more than 5 degrees in 30 s" without
+    a turn indicator, which is told apart by no other value, and -128 for "not available".
+    """
+    if turn == -128.0:
+        return nan
+    if abs(turn) == 127.0:
+        return 720.0 if turn > 0 else -720.0
+    return turn + 0.0  # -0.0 is 0.0
+
+
+def _number(value: float) -> float | None:
+    return None if value != value else value  # noqa: PLR0124  # only NaN differs from itself
+
+
+def _static(found: Any, bits: bit_vector, head: _Head) -> tuple[Any, ...]:
+    """A STATIC row of type 5, 19 or 24 (parts A and B); what the message does not carry is null."""
+    msg_type = head.msg_type
+    imo, draught = NULL_I4, nan
+    ship_type = NULL_I2
+    sides = (NULL_I2,) * 4
+    name = callsign = destination = eta = None
+    part_a = msg_type == 24 and found.partno == 0
+    if not part_a:
+        ship_type = bits.get(_SHIP_TYPE_BIT[msg_type], 8)
+        if hasattr(found, "to_bow"):  # else a craft's part B, with its mother ship's MMSI in place of its size
+            sent = (found.to_bow, found.to_stern, found.to_port, found.to_starboard)
+            sides = sent if any(sent) else sides
+    if msg_type != 24 or part_a:
+        name = _text(found.shipname)
+    if msg_type == 5:
+        imo = found.imo or NULL_I4
+        draught = found.draught or nan
+        destination = _text(found.destination)
+        eta = _eta(found.month, found.day, found.hour, found.minute)
+    if msg_type == 5 or (msg_type == 24 and not part_a):
+        callsign = _text(found.callsign)
+    row = (imo, ship_type, *sides, draught, name, callsign, destination, eta, msg_type, head.sent.message)
+    return (*head.columns, *row)
+
+
+def _text(text: str) -> str | None:
+    """Text as pyais gives it, ended at the ``@`` that ends it (M.1371-5, Annex 8, 6-bit ASCII)."""
+    return text.partition("@")[0].strip() or None
+
+
+def _eta(month: int, day: int, hour: int, minute: int) -> str | None:
+    """``MM-DDTHH:MMZ`` as sent; month 0, day 0, hour 24 and minute 60 are "not available"."""
+    if month == 0 and day == 0 and hour == 24 and minute == 60:
+        return None
+    parts = (
+        "--" if value == absent else f"{value:02d}"
+        for value, absent in ((month, 0), (day, 0), (hour, 24), (minute, 60))
+    )
+    return "{}-{}T{}:{}Z".format(*parts)
+
+
+def _fields(bits: bit_vector, msg_type: int) -> dict[str, Any] | Refused:
+    """The fields of a record by their names; a field the message is too short for is null."""
+    if msg_type in (25, 26):
+        return _binary(bits, msg_type)
+    out: dict[str, Any] = {}
+    for entry in RECORD_FIELDS[msg_type]:
+        value = _field(bits, entry)
+        if isinstance(value, Refused):
+            return value
+        out[entry[0]] = value
+    if msg_type == 22 and out["addressed"]:
+        for name in ("ne_lon", "ne_lat", "sw_lon", "sw_lat"):
+            del out[name]
+        out.update((entry[0], _field(bits, entry)) for entry in ADDRESSED_CHANNEL_FIELDS)
+    if msg_type == 21 and not any(out[name] for name in ("to_bow", "to_stern", "to_port", "to_starboard")):
+        out.update(to_bow=None, to_stern=None, to_port=None, to_starboard=None)
+    return out
+
+
+def _field(bits: bit_vector, entry: Field) -> Any:
+    """The value of a field, ready for JSON; None where it is not there or not available."""
+    name, first, width, form, absent = entry
+    left = len(bits) - first
+    match form:
+        case Form.TEXT:
+            return _text(bits.get_str(first, min(width, left) // 6 * 6))
+        case Form.DATA:
+            return _hexadecimal(bits, first, min(width, left))
+        case _ if left < width:
+            return None
+        case Form.FLAG:
+            return bits.get_bool(first)
+        case Form.UNSIGNED | Form.MMSI:
+            value = bits.get(first, width)
+            return None if value == absent else value
+        case Form.MINUTES | Form.TENTHS:
+            value = bits.get_signed(first, width)
+            return None if value == absent else _degrees(name, value, 600_000 if form is Form.MINUTES else 600)
+
+
+def _degrees(name: str, value: int, per_degree: int) -> float | Refused:
+    if abs(value) > (180 if name.endswith("lon") else 90) * per_degree:
+        return Refused(Reason.BAD_POSITION, f"{name} {value / per_degree:g}")
+    return round(value / per_degree, 6)
+
+
+def _hexadecimal(bits: bit_vector, first: int, width: int) -> str | None:
+    """Bits as hexadecimal digits, the last byte filled up with zeros."""
+    return bits.get_bytes(first, width).hex() or None
+
+
+def _binary(bits: bit_vector, msg_type: int) -> dict[str, Any]:
+    """Messages 25 and 26: where the data begins depends on two flags; 26 ends in 20 bits of communication state."""
+    addressed, structured = bits.get_bool(38), bits.get_bool(39)
+    end = len(bits) - (20 if msg_type == 26 else 0)
+    at = 40
+    out: dict[str, Any] = {
+        "repeat": bits.get(6, 2),
+        "addressed": addressed,
+        "structured": structured,
+        "dest_mmsi": None,
+        "dac": None,
+        "fid": None,
+    }
+    if addressed:
+        out["dest_mmsi"] = (bits.get(at, 30) or None) if at + 30 <= end else None
+        at += 30
+    if structured:
+        if at + 16 <= end:
+            out["dac"], out["fid"] = bits.get(at, 10), bits.get(at + 10, 6)
+        at += 16
+    out["data"] = _hexadecimal(bits, at, max(0, end - at))
+    if msg_type == 26:
+        out["radio"] = bits.get(end, 20)
+    return out

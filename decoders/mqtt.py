@@ -1,0 +1,98 @@
+"""MQTT publishes of our own topics: each topic to the decoder it asks for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from decoders.catalogue import METRICS
+from decoders.identity import source_id
+from decoders.json_entries import MAX_PAYLOAD, reject
+from decoders.nmea_decoder import NmeaDecoder
+from decoders.position_json import PositionDecoder
+from decoders.readings import ReadingsDecoder
+from decoders.records import Name, Observations, Reason, concatenate
+from decoders.refused import Refused
+from decoders.times import MAX_FUTURE_US
+from decoders.topics import Format, Route, route
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from decoders.block import Block, Decoder
+
+
+def receiver_name(gateway: str) -> str:
+    """The source name of a gateway as the receiver of AIS: one MQTT connection brings what many hear."""
+    return f"gateway/{gateway}"
+
+
+def _receiver(block: Block) -> int:
+    where = route(block.origin)
+    return block.source if isinstance(where, Refused) else source_id(receiver_name(where.gateway))
+
+
+class TopicDecoder:
+    """Publishes on ``haidang/v1/…`` (``block.Decoder``).
+
+    The ``source`` of AIS rows is the gateway that heard them, told in ``names`` as a source of its own, so that two
+    gateways on one connection count as two receivers.
+
+    Args:
+        ranges: (low, high) of what a metric can physically be; None: as the catalogue has it.
+        trusted: whether to take times that NMEA lines carry.
+        max_future_us: how far a time may lie ahead of the reception; None where that is no real clock.
+        max_payload: bytes of one publish, of whatever format.
+    """
+
+    def __init__(
+        self,
+        *,
+        ranges: Mapping[str, tuple[float, float] | None] | None = None,
+        trusted: bool = True,
+        max_future_us: int | None = MAX_FUTURE_US,
+        max_payload: int = MAX_PAYLOAD,
+    ) -> None:
+        if ranges is None:
+            ranges = {metric.name: (metric.low, metric.high) for metric in METRICS.values()}
+        self._max_payload = max_payload
+        self._nmea = NmeaDecoder(trusted=trusted, max_future_us=max_future_us, receiver=_receiver)
+        self._decoders: dict[Format, Decoder] = {
+            Format.NMEA: self._nmea,
+            Format.READINGS: ReadingsDecoder(ranges=ranges, max_future_us=max_future_us, max_payload=max_payload),
+            Format.POSITION: PositionDecoder(max_future_us=max_future_us, max_payload=max_payload),
+        }
+
+    def decode(self, blocks: Sequence[Block]) -> Observations:
+        """Everything the blocks said, in arrival order."""
+        routed: dict[Format, list[Block]] = {}
+        here = Observations(messages=max((b.first + b.messages for b in blocks), default=0))
+        names: dict[Name, None] = {}
+        for block in blocks:
+            where = route(block.origin)
+            if isinstance(where, Route) and len(block.data) > self._max_payload:
+                where = Refused(Reason.TOO_LARGE, f"{len(block.data)} bytes, more than {self._max_payload}")
+            if isinstance(where, Refused):
+                here.rejects.append(reject(block, where, block.data))
+                continue
+            routed.setdefault(where.format, []).append(block)
+            if where.format is Format.NMEA:
+                names[_receiver_of(where)] = None
+        here.names = list(names)
+        return concatenate([here, *(self._decoders[form].decode(part) for form, part in routed.items())])
+
+    def expire(self, now: int) -> Observations:
+        """Rejects for what has waited too long at ``now``."""
+        return self._nmea.expire(now)
+
+    def pending(self) -> Sequence[Block]:
+        """The NMEA lines that wait for others."""
+        return self._nmea.pending()
+
+    def flush(self) -> Observations:
+        """Rejects for everything that waits: nothing more will come."""
+        return self._nmea.flush()
+
+
+def _receiver_of(where: Route) -> Name:
+    name = receiver_name(where.gateway)
+    return Name("source", source_id(name), name, "gateway")
