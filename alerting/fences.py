@@ -72,6 +72,7 @@ class _Episode:
     last: int = 0  # left and crossed: of the last repetition
     received: int = 0  # and when that was received
     count: int = 1
+    ship_type: int | None = None  # as known when it fired
 
 
 @dataclass(slots=True, frozen=True)
@@ -142,6 +143,7 @@ class Fences:
             last=state["last"],
             received=state["received"],
             count=state["count"],
+            ship_type=state["ship_type"],
         )
         if not fence.rule.lasting and not episode.received:
             return False
@@ -302,6 +304,7 @@ class Fences:
         subject = self._names.transponder(transponder)
         episode.alert = alert_id(fence.rule.id, subject, fence.zone.id, episode.started_at)
         episode.at = at
+        episode.ship_type = self._type(transponder)
         self._hold(transponder, fence, episode)
         self._remember(transponder, fence, out)
         text = messages.zone_fired(fence.rule, subject.name, fence.zone, episode.started_at)
@@ -353,7 +356,7 @@ class Fences:
             "zone_source": fence.zone.source,
             "since": messages.iso(episode.started_at),
             "previous_fix": before and {"time": messages.iso(before.time), "lon": before.lon, "lat": before.lat},
-            "ship_type": self._type(transponder),
+            "ship_type": episode.ship_type,
             **said,
         }
         return Transition(

@@ -92,6 +92,11 @@ def metric_name(metric: str) -> Text:
     return METRIC_NAMES.get(metric, Text(metric, metric))
 
 
+def _within(text: Text) -> Text:
+    """A name as it stands within a sentence: "Water level" loses its capital, "PM2.5" and "NO₂" do not."""
+    return Text(*(t[:1].lower() + t[1:] if t[1:2].islower() else t for t in text))
+
+
 def threshold_fired(rule: ThresholdRule, device: str, value: float, since: int) -> Text:
     """A level was reached, and held for as long as the rule asks."""
     name, level, seen = metric_name(rule.metric), quantity(rule.raise_, rule.unit), quantity(value, rule.unit)
@@ -108,7 +113,7 @@ def threshold_fired(rule: ThresholdRule, device: str, value: float, since: int) 
 
 def threshold_resolved(rule: ThresholdRule, device: str, value: float, at: int) -> Text:
     """The level is not reached any more."""
-    name, seen, when = metric_name(rule.metric), quantity(value, rule.unit), clock(at, rule.utc_offset)
+    name, seen, when = _within(metric_name(rule.metric)), quantity(value, rule.unit), clock(at, rule.utc_offset)
     return _titled(
         rule,
         f"over: {name.en} at {device} {seen.en} at {when.en}",
@@ -118,7 +123,7 @@ def threshold_resolved(rule: ThresholdRule, device: str, value: float, at: int) 
 
 def no_data_fired(rule: NoDataRule, device: str, heard: int) -> Text:
     """A device has been silent for too long."""
-    name, last, after = metric_name(rule.metric), clock(heard, rule.utc_offset), span(rule.after)
+    name, last, after = _within(metric_name(rule.metric)), clock(heard, rule.utc_offset), span(rule.after)
     return _titled(
         rule,
         f"no {name.en} from {device} for more than {after.en}, last heard at {last.en}",
@@ -128,7 +133,7 @@ def no_data_fired(rule: NoDataRule, device: str, heard: int) -> Text:
 
 def no_data_resolved(rule: NoDataRule, device: str, at: int) -> Text:
     """The device is back."""
-    name, when = metric_name(rule.metric), clock(at, rule.utc_offset)
+    name, when = _within(metric_name(rule.metric)), clock(at, rule.utc_offset)
     return _titled(
         rule,
         f"over: {name.en} from {device} again since {when.en}",

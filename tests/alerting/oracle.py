@@ -1,0 +1,257 @@
+"""The engine's oracle: one row after another, plain dictionaries, no arrays, no batches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import shapely
+
+from alerting.rules import Condition, NoDataRule, Rule, ThresholdRule, ZoneRule, window
+from geofence.tracks import KNOT, distance
+
+if TYPE_CHECKING:
+    from geofence.zones import Zone
+
+#: (rule id, subject id, key, "firing" | "resolved", at, started_at, value)
+Told = tuple[str, int, str, str, int, int, float | None]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One row on the wire. ``subject`` is a device or transponder; ``what`` a metric name or a ship type."""
+
+    kind: str  # "reading" | "position" | "static"
+    time: int
+    received: int
+    subject: int
+    what: Any = None
+    value: float = 0.0
+    lon: float = 0.0
+    lat: float = 0.0
+
+
+@dataclass
+class Oracle:
+    rules: list[Rule]
+    zones: list[Zone]
+    devices: dict[int, str]
+    told: list[Told] = field(default_factory=list)
+    late: int = 0
+    last_time: dict[Any, int] = field(default_factory=dict)
+    heard: dict[Any, int] = field(default_factory=dict)
+    levels: dict[Any, dict[str, Any]] = field(default_factory=dict)
+    silent: dict[Any, tuple[int, int]] = field(default_factory=dict)
+    fixes: dict[int, tuple[int, float, float]] = field(default_factory=dict)
+    types: dict[int, tuple[int, int]] = field(default_factory=dict)
+    visits: dict[Any, dict[str, Any]] = field(default_factory=dict)
+
+    def feed(self, item: Item) -> None:
+        self.tick(item.received)
+        found: list[tuple[Any, Told]] = []
+        {"reading": self._reading, "position": self._position, "static": self._static}[item.kind](item, found)
+        self.told += [t for _, t in sorted(found, key=lambda f: f[0])]
+
+    def tick(self, now: int) -> None:
+        """Everything whose deadline lies before ``now``, in order."""
+        found: list[tuple[Any, Told]] = []
+        for (n, device), level in list(self.levels.items()):
+            rule = self.rules[n]
+            assert isinstance(rule, ThresholdRule)
+            due = level["received"] + rule.for_
+            if level["at"] is None and due < now:
+                self._level_fires(n, device, level, level["value"], (due, 2, device, n, rule.metric, 0), found)
+        for (device, metric), heard in self.heard.items():
+            for n, rule in enumerate(self.rules):
+                if not isinstance(rule, NoDataRule) or (n, device) in self.silent or rule.metric != metric:
+                    continue
+                due = heard + rule.after
+                if rule.applies_to(self.devices[device]) and due < now and self._in_force(rule, due):
+                    self.silent[n, device] = (heard, due)
+                    told = (rule.id, device, metric, "firing", due, heard, None)
+                    found.append(((due, 2, device, n, metric, 1), told))
+        for (n, ship, zone), visit in list(self.visits.items()):
+            rule = self.rules[n]
+            assert isinstance(rule, ZoneRule)
+            if rule.condition in {Condition.LEFT, Condition.CROSSED} and visit["received"] + rule.resolve_after < now:
+                due = visit["received"] + rule.resolve_after
+                at = visit["last"] + rule.resolve_after
+                told = (rule.id, ship, zone, "resolved", at, visit["start"], None)
+                found.append(((due, 1, ship, n, zone, 0), told))
+                del self.visits[n, ship, zone]
+        self.told += [t for _, t in sorted(found, key=lambda f: f[0])]
+
+    def _in_force(self, rule: Rule, time: int) -> bool:
+        start, end = rule.window
+        return start <= time < end
+
+    # --- readings
+
+    def _reading(self, item: Item, found: list[Any]) -> None:
+        key = (item.subject, item.what)
+        if key in self.last_time and item.time <= self.last_time[key]:
+            self.late += 1
+            return
+        self.last_time[key] = item.time
+        self.heard[key] = item.received
+        for n, rule in enumerate(self.rules):
+            if isinstance(rule, ZoneRule) or rule.metric != item.what:
+                continue
+            if not rule.applies_to(self.devices[item.subject]):
+                continue
+            if isinstance(rule, ThresholdRule):
+                self._level(n, rule, item, found)
+            elif (n, item.subject) in self.silent:
+                heard, _ = self.silent.pop((n, item.subject))
+                told = (rule.id, item.subject, rule.metric, "resolved", item.received, heard, None)
+                found.append(((n, rule.metric, 0), told))
+
+    def _level(self, n: int, rule: ThresholdRule, item: Item, found: list[Any]) -> None:
+        above = rule.direction.value == "above"
+        beyond = item.value > rule.raise_ if above else item.value < rule.raise_
+        holds = beyond or (rule.inclusive and item.value == rule.raise_)
+        over = not holds
+        if rule.clear is not None:
+            over = item.value <= rule.clear if above else item.value >= rule.clear
+        if not self._in_force(rule, item.time):
+            holds, over = False, True
+        level = self.levels.get((n, item.subject))
+        order = (n, rule.metric, 0)
+        if level is None:
+            if holds:
+                level = {"since": item.time, "received": item.received, "value": item.value, "at": None}
+                self.levels[n, item.subject] = level
+                if not rule.for_:
+                    self._level_fires(n, item.subject, level, item.value, order, found)
+        elif level["at"] is None:
+            if not holds:
+                del self.levels[n, item.subject]
+            elif item.time - level["since"] >= rule.for_:
+                self._level_fires(n, item.subject, level, item.value, order, found)
+        elif over:
+            at = max(item.time, level["at"])
+            found.append((order, (rule.id, item.subject, rule.metric, "resolved", at, level["since"], item.value)))
+            del self.levels[n, item.subject]
+
+    def _level_fires(
+        self, n: int, device: int, level: dict[str, Any], value: float, order: Any, found: list[Any]
+    ) -> None:
+        rule = self.rules[n]
+        assert isinstance(rule, ThresholdRule)
+        at = level["since"] + rule.for_
+        if not self._in_force(rule, at):
+            del self.levels[n, device]
+            return
+        level["at"] = at
+        found.append((order, (rule.id, device, rule.metric, "firing", at, level["since"], value)))
+
+    # --- zones
+
+    def _around(self, lon: float, lat: float) -> set[str]:
+        return {z.id for z in self.zones if z.geometry.intersects(shapely.Point(lon, lat))}
+
+    def _fences(self, *conditions: Condition) -> list[tuple[int, ZoneRule, Zone]]:
+        return [
+            (n, rule, zone)
+            for n, rule in enumerate(self.rules)
+            if isinstance(rule, ZoneRule) and rule.condition in conditions
+            for zone in self.zones
+            if zone.id in rule.zones
+        ]
+
+    def _zone_in_force(self, rule: ZoneRule, zone: Zone, time: int) -> bool:
+        start, end = window(zone.valid_from, zone.valid_to, rule.utc_offset)
+        return self._in_force(rule, time) and start <= time < end
+
+    def _type(self, ship: int) -> int | None:
+        return self.types.get(ship, (0, 0))[1] or None
+
+    def _visit(self, n: int, rule: ZoneRule, zone: Zone, ship: int, start: int, at: int, found: list[Any]) -> None:
+        self.visits[n, ship, zone.id] = {"start": start, "at": at}
+        found.append(((n, zone.id, 1), (rule.id, ship, zone.id, "firing", at, start, None)))
+
+    def _static(self, item: Item, found: list[Any]) -> None:
+        newest, known = self.types.get(item.subject, (item.time, 0))
+        if item.time < newest:
+            return
+        self.types[item.subject] = (item.time, known if item.what is None else item.what)
+        if item.what is None or item.what == known:
+            return
+        ship_type = self._type(item.subject)
+        for n, rule, zone in self._fences(Condition.ENTERED):
+            visit = self.visits.get((n, item.subject, zone.id))
+            if visit is None or visit["at"] is not None:
+                continue
+            matches = rule.scope.matches(item.subject, ship_type)
+            if matches is not None:
+                del self.visits[n, item.subject, zone.id]
+            if matches:
+                start = visit["start"]
+                self._visit(n, rule, zone, item.subject, start, max(start, item.time), found)
+        if item.subject in self.fixes:
+            time, lon, lat = self.fixes[item.subject]
+            self._inside(item.subject, self._around(lon, lat), time, max(time, item.time), found)
+
+    def _inside(self, ship: int, zones: set[str], time: int, at: int, found: list[Any]) -> None:
+        for n, rule, zone in self._fences(Condition.INSIDE):
+            fresh = zone.id in zones and (n, ship, zone.id) not in self.visits
+            if fresh and self._zone_in_force(rule, zone, time) and rule.scope.matches(ship, self._type(ship)):
+                self._visit(n, rule, zone, ship, time, at, found)
+
+    def _position(self, item: Item, found: list[Any]) -> None:
+        ship, old = item.subject, self.fixes.get(item.subject)
+        if old is not None and item.time <= old[0]:
+            self.late += 1
+            return
+        self.fixes[ship] = (item.time, item.lon, item.lat)
+        now = self._around(item.lon, item.lat)
+        self._ends(item, now, found)
+        self._inside(ship, now, item.time, item.time, found)
+        if old is None:
+            return
+        was = self._around(old[1], old[2])
+        self._entries(item, now - was, found)
+        for n, rule, zone in self._fences(Condition.LEFT):
+            if zone.id in was - now:
+                self._happened(n, rule, zone, item, item.time, found)
+        seconds = (item.time - old[0]) / 1e6
+        here, there = old[1:], (item.lon, item.lat)
+        if seconds > 6 * 3600 or distance(*here, *there) > 60 * KNOT * seconds or here == there:
+            return
+        line = shapely.LineString([here, there])
+        for n, rule, zone in self._fences(Condition.CROSSED):
+            if zone.id not in was | now and zone.geometry.intersects(line):
+                corners = shapely.get_coordinates(zone.geometry.intersection(line)).tolist()
+                along = min(line.project(shapely.Point(corner), normalized=True) for corner in corners)
+                self._happened(n, rule, zone, item, old[0] + round(along * (item.time - old[0])), found)
+
+    def _ends(self, item: Item, now: set[str], found: list[Any]) -> None:
+        ship = item.subject
+        for n, rule, zone in self._fences(Condition.ENTERED, Condition.INSIDE):
+            visit = self.visits.get((n, ship, zone.id))
+            if visit and (zone.id not in now or not self._zone_in_force(rule, zone, item.time)):
+                del self.visits[n, ship, zone.id]
+                if visit["at"] is not None:
+                    told = (rule.id, ship, zone.id, "resolved", max(item.time, visit["at"]), visit["start"], None)
+                    found.append(((n, zone.id, 0), told))
+
+    def _entries(self, item: Item, entered: set[str], found: list[Any]) -> None:
+        ship = item.subject
+        for n, rule, zone in self._fences(Condition.ENTERED):
+            fresh = zone.id in entered and (n, ship, zone.id) not in self.visits
+            if not fresh or not self._zone_in_force(rule, zone, item.time):
+                continue
+            matches = rule.scope.matches(ship, self._type(ship))
+            if matches:
+                self._visit(n, rule, zone, ship, item.time, item.time, found)
+            elif matches is None:
+                self.visits[n, ship, zone.id] = {"start": item.time, "at": None}
+
+    def _happened(self, n: int, rule: ZoneRule, zone: Zone, item: Item, time: int, found: list[Any]) -> None:
+        if not self._zone_in_force(rule, zone, time) or not rule.scope.matches(item.subject, self._type(item.subject)):
+            return
+        visit = self.visits.get((n, item.subject, zone.id))
+        if visit is None:
+            self._visit(n, rule, zone, item.subject, time, time, found)
+            visit = self.visits[n, item.subject, zone.id]
+        visit["last"], visit["received"] = time, item.received

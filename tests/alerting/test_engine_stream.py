@@ -1,0 +1,222 @@
+"""What the engine makes of a stream depends on its rows, their order and the last tick, and on nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import date
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import shapely
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+
+from alerting.engine import Engine
+from alerting.model import Memory, RuleState
+from alerting.rules import RULE
+from decoders.identity import device_id, metric_id, transponder_id
+from decoders.records import NULL_I2, POSITION, READING, STATIC, Name, Observations, empty
+from geofence.zones import Zone
+from tests.alerting.oracle import Item, Oracle, Told
+
+if TYPE_CHECKING:
+    from alerting.model import Verdict
+    from alerting.rules import Rule
+
+MINUTE = 60_000_000
+#: Streams run over a midnight (UTC) at which some rules begin and some end.
+MIDNIGHT = 1_767_225_600_000_000  # 2026-01-01T00:00Z
+START = MIDNIGHT - 120 * MINUTE
+
+DEVICES = {device_id("gw", name): f"gw/{name}" for name in ("kim-long", "air-1")}
+SHIPS = (574_000_001, 416_000_002, transponder_id("vms", "HUE-1"))
+ZONES = [
+    Zone("a", "A", "A", "t", shapely.box(107.0, 16.0, 107.1, 16.1)),
+    Zone("b", "B", "B", "t", shapely.box(107.05, 16.05, 107.15, 16.15)),
+    Zone("thin", "T", "T", "t", shapely.box(107.2, 15.0, 107.2001, 17.0)),
+]
+
+_TITLE = {"title": {"en": "T", "vi": "T"}, "severity": "warning", "source": "test", "utc_offset": "+00:00"}
+
+
+def rule(**fields: Any) -> Rule:
+    return RULE.validate_python(_TITLE | fields)
+
+
+def level(**fields: Any) -> Rule:
+    return rule(kind="threshold", unit="m", metric="water_level", **fields)
+
+
+def on_zone(**fields: Any) -> Rule:
+    return rule(kind="zone", **{"zones": ["a", "b", "thin"], **fields})
+
+
+RULES = [
+    level(id="plain", **{"raise": 2.0}),
+    level(id="gap", **{"raise": 3.0, "clear": 1.0}),
+    level(id="held", **{"raise": 2.0, "clear": 1.0, "for": "20m"}),
+    level(id="low", **{"raise": 1.0, "direction": "below", "inclusive": False, "for": "30m"}),
+    level(id="ends", devices=["kim-*"], valid_to=date.fromisoformat("2025-12-31"), **{"raise": 2.0, "for": "10m"}),
+    level(id="begins", valid_from=date.fromisoformat("2026-01-01"), **{"raise": 2.0}),
+    rule(id="silent", kind="no_data", metric="water_level", after="30m"),
+    rule(
+        id="silent-new", kind="no_data", metric="water_level", after="10m", valid_from=date.fromisoformat("2026-01-01")
+    ),
+    on_zone(id="in", condition="inside"),
+    on_zone(id="in-fishing", condition="inside", scope={"ship_types": [30], "vms": True}),
+    on_zone(id="in-new", condition="inside", valid_from=date.fromisoformat("2026-01-01"), scope={"ship_types": [30]}),
+    on_zone(id="enter", condition="entered"),
+    on_zone(id="enter-fishing", condition="entered", scope={"ship_types": [30, "70-79"]}),
+    on_zone(
+        id="enter-old",
+        condition="entered",
+        valid_to=date.fromisoformat("2025-12-31"),
+        scope={"exclude": {"ship_types": [70]}},
+    ),
+    on_zone(id="leave", condition="left", zones=["a"], resolve_after="15m", scope={"flags": [574]}),
+    on_zone(id="cross", condition="crossed", resolve_after="40m"),
+    on_zone(id="cross-fishing", condition="crossed", zones=["thin"], scope={"ship_types": [30]}),
+]
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> list[Item]:
+    """Rows in arrival order, some with old times, some after long silences."""
+    received = START
+    items = []
+    for _ in range(draw(st.integers(0, 30))):
+        received += draw(st.sampled_from([0, 0, 1, 5, 10, 31])) * MINUTE
+        time = received - draw(st.sampled_from([0, 0, 0, 1, 7, 35])) * MINUTE
+        match draw(st.sampled_from(["reading", "reading", "position", "position", "static"])):
+            case "reading":
+                value = draw(st.sampled_from([0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0]))
+                metric = draw(st.sampled_from(["water_level", "water_level", "ph"]))
+                items.append(Item("reading", time, received, draw(st.sampled_from(list(DEVICES))), metric, value))
+            case "position":
+                lon = draw(st.sampled_from([106.95, 107.0, 107.02, 107.07, 107.12, 107.19, 107.21]))
+                lat = draw(st.sampled_from([16.02, 16.07, 16.12, 16.2]))
+                items.append(Item("position", time, received, draw(st.sampled_from(SHIPS)), None, 0.0, lon, lat))
+            case _:
+                ship_type = draw(st.sampled_from([None, 0, 30, 30, 70]))
+                items.append(Item("static", time, received, draw(st.sampled_from(SHIPS[:2])), ship_type))
+    return items
+
+
+def observations(items: list[Item]) -> Observations:
+    """The items as a batch; every item is a message."""
+    rows: dict[str, list[tuple[int, Item]]] = {"reading": [], "position": [], "static": []}
+    for number, item in enumerate(items):
+        rows[item.kind].append((number, item))
+    out = Observations(
+        messages=len(items),
+        positions=empty(POSITION, len(rows["position"])),
+        readings=empty(READING, len(rows["reading"])),
+        statics=empty(STATIC, len(rows["static"])),
+        names=[Name("device", i.subject, DEVICES[i.subject]) for _, i in rows["reading"]],
+    )
+    for table, kind in ((out.positions, "position"), (out.readings, "reading"), (out.statics, "static")):
+        for k, (number, item) in enumerate(rows[kind]):
+            table["message"][k], table["time"][k], table["received_at"][k] = number, item.time, item.received
+            table["device" if kind == "reading" else "transponder"][k] = item.subject
+            match kind:
+                case "position":
+                    table["lon"][k], table["lat"][k] = item.lon, item.lat
+                case "reading":
+                    table["metric"][k], table["value"][k] = metric_id(item.what), item.value
+                case _:
+                    table["ship_type"][k] = NULL_I2 if item.what is None else item.what
+    return out
+
+
+@dataclass
+class Store:
+    """What a database would hold after each batch, and the memory it would give back."""
+
+    transitions: list[Any] = field(default_factory=list)
+    states: dict[Any, RuleState] = field(default_factory=dict)
+    late: int = 0
+    newest: dict[Any, Item] = field(default_factory=dict)
+    statics: dict[int, tuple[int, int]] = field(default_factory=dict)
+
+    def commit(self, items: list[Item], verdict: Verdict) -> None:
+        self.transitions += verdict.transitions
+        self.late += verdict.late_positions + verdict.late_readings
+        for state in verdict.states:
+            key = (state.rule_id, state.subject_kind, state.subject_id, state.key)
+            if state.state is None:
+                self.states.pop(key, None)
+            else:
+                self.states[key] = state
+        for item in items:
+            if item.kind == "static":
+                newest, known = self.statics.get(item.subject, (item.time, 0))
+                if item.time >= newest:
+                    self.statics[item.subject] = (item.time, known if item.what is None else item.what)
+                continue
+            place = (item.kind, item.subject, item.what)
+            if place not in self.newest or item.time > self.newest[place].time:
+                self.newest[place] = item
+
+    def memory(self) -> Memory:
+        latest = observations(list(self.newest.values()))
+        return Memory(
+            states=list(self.states.values()),
+            positions=latest.positions,
+            readings=latest.readings,
+            ship_types={ship: known for ship, (_, known) in self.statics.items()},
+            static_times={ship: time for ship, (time, _) in self.statics.items()},
+            names={("device", number): name for number, name in DEVICES.items()},
+        )
+
+
+def run(items: list[Item], cuts: list[tuple[int, float]], end: int, *, restart: bool) -> Store:
+    """Judge the stream cut at places; a cut's tick lies between the rows around it."""
+    store = Store()
+    engine = Engine(RULES, ZONES)
+    shares = {c % (len(items) + 1): f for c, f in cuts}
+    for start, stop in pairwise(sorted({0, len(items), *shares})):
+        batch = items[start:stop]
+        following = items[stop].received if stop < len(items) else end
+        tick = batch[-1].received + int(shares.get(stop, 0.0) * (following - batch[-1].received))
+        store.commit(batch, engine.judge(observations(batch), tick))
+        if restart:
+            engine = Engine(RULES, ZONES)
+            engine.restore(store.memory())
+    store.commit([], engine.judge(Observations(), end))
+    return store
+
+
+def told(transitions: list[Any]) -> list[Told]:
+    return [(t.rule_id, t.subject.id, t.key, t.state.value, t.at, t.started_at, t.value) for t in transitions]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    streams(),
+    st.lists(st.tuples(st.integers(0, 30), st.floats(0, 1)), max_size=6),
+    st.sampled_from([0, 5, 45, 200]),
+)
+def test_batches_and_restarts_change_nothing_and_all_agree_with_the_oracle(
+    items: list[Item], cuts: list[tuple[int, float]], rest: int
+) -> None:
+    end = (items[-1].received if items else START) + rest * MINUTE
+    oracle = Oracle(RULES, ZONES, DEVICES)
+    for item in items:
+        oracle.feed(item)
+    oracle.tick(end)
+    for rule_id, *_ in oracle.told:
+        event(rule_id)
+
+    whole = run(items, [], end, restart=False)
+    assert told(whole.transitions) == oracle.told
+    assert whole.late == oracle.late
+
+    parts = run(items, cuts, end, restart=False)
+    assert parts.transitions == whole.transitions
+    assert parts.states == whole.states
+    assert parts.late == whole.late
+
+    restarted = run(items, cuts, end, restart=True)
+    assert restarted.transitions == whole.transitions
+    assert restarted.states == whole.states
+    assert restarted.late == whole.late

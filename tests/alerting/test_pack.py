@@ -1,0 +1,273 @@
+"""Packs load whole or are refused with file, line and reason; the pack that ships can fire every one of its rules."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import shapely
+
+from alerting import pack
+from alerting.engine import Engine
+from alerting.model import AlertState
+from alerting.rules import Condition, Direction, NoDataRule, Rule, ThresholdRule, ZoneRule
+from decoders.identity import device_id, metric_id
+from decoders.records import POSITION, READING, STATIC, Name, Observations, empty
+from geofence.zones import Zone, to_feature
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from alerting.model import Transition
+
+RULE = """\
+utc_offset = "+07:00"
+
+[[rule]]
+id = "level"
+kind = "threshold"
+severity = "major"
+metric = "water_level"
+unit = "m"
+raise = 2.0
+source = "s"
+[rule.title]
+en = "Level"
+vi = "Mực nước"
+
+[[rule]]
+id = "zone"
+kind = "zone"
+condition = "entered"
+severity = "major"
+note = '''[[rule]] id = "not this one"'''
+zones = [
+  "square",
+]
+scope = { ship_types = [30] }
+title = { en = "Zone", vi = "Vùng" }
+source = "s"
+"""
+SQUARE = Zone("square", "Square", "Vuông", "t", shapely.box(107.0, 16.0, 107.1, 16.1))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "rules.toml").write_text(RULE)
+    (tmp_path / "zones.geojson").write_text(json.dumps(to_feature(SQUARE)))
+    (tmp_path / "README.md").write_text("not read")
+    return tmp_path
+
+
+def problems(folder: Path, old: str, new: str) -> list[str]:
+    assert old in RULE
+    (folder / "rules.toml").write_text(RULE.replace(old, new))
+    with pytest.raises(pack.PackError) as caught:
+        pack.load([folder])
+    assert str(caught.value).splitlines() == list(caught.value.problems)
+    return [p.removeprefix(f"{folder}/") for p in caught.value.problems]
+
+
+def test_a_folder_loads_with_rules_in_order_and_its_zones(folder: Path) -> None:
+    book = pack.load([folder])
+    assert [rule.id for rule in book.rules] == ["level", "zone"]
+    assert book.zones == (SQUARE,)
+    assert pack.load([folder / "rules.toml"], zones=[SQUARE]) == book
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ('metric = "water_level"', 'metric = "water"', "rules.toml:7: rule 'level': unknown metric 'water'"),
+        ('unit = "m"', 'unit = "cm"', "rules.toml:8: rule 'level': water_level is in m, not in cm"),
+        ('"square"', '"circle"', "rules.toml:21: rule 'zone': unknown zone 'circle'"),
+        ('id = "zone"', 'id = "level"', "the id is already that of the rule at"),
+        ("raise = 2.0", "raises = 2.0", "rules.toml:9: rule 'level': unknown key 'raises'"),
+        ("raise = 2.0", "", "rules.toml:3: rule 'level': 'raise' is missing"),
+        ('vi = "Mực nước"', 'fr = "Niveau"', "rules.toml:13: rule 'level': unknown key 'title.fr'"),
+        ("[30]", "[300]", "rules.toml:24: rule 'zone': scope.ship_types: ship types are 1 to 255, found 300"),
+        ('kind = "zone"', "", "rules.toml:15: rule 'zone': 'kind' is missing: threshold, zone or no_data"),
+        ('kind = "zone"', 'kind = "line"', "rules.toml:17: rule 'zone': unknown kind 'line'"),
+        ('utc_offset = "+07:00"', "offset = 7", "rules.toml:1: unknown key 'offset'; rules are [[rule]] tables"),
+        ("raise = 2.0", "raise = ", "rules.toml:9: not TOML: Invalid value"),
+        ("raise = 2.0", "raise = 2.0\nraise = 3.0", "rules.toml:10: not TOML"),
+        ("raise = 2.0", "raise = 2.0\nclear = 3.0", "rules.toml:3: rule 'level': clear 3 must be below raise 2"),
+    ],
+)
+def test_what_is_wrong_is_told_with_file_line_and_reason(folder: Path, old: str, new: str, expected: str) -> None:
+    told = problems(folder, old, new)
+    assert any(expected in line for line in told), told
+    assert all("\n" not in line for line in told)
+
+
+def test_all_problems_are_told_at_once(folder: Path) -> None:
+    assert len(problems(folder, 'severity = "major"', 'severity = "grave"')) == 2
+
+
+def test_lines_within_multi_line_text_are_not_taken_for_rules() -> None:
+    head = 'a = """\n[[rule]]\nid = 1\n"""\n'
+    text = head + "[[rule]]\nid = 2\nb = '''x\n[rule.c]\n'''\n[rule.scope]\nd.e = 3\n[other]\nf = 4"
+    lines = pack.Lines(text)
+    assert [lines.of(0, place) for place in ((), ("id",), ("c",), ("scope",), ("scope", "d", "e"), ("scope", 0))] == [
+        5,
+        6,
+        5,
+        10,
+        11,
+        10,
+    ]
+    assert [lines.top(key) for key in ("a", "other", "f", "nowhere")] == [1, 12, 13, 1]
+    assert lines.of(1, ()) == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("pack:atlantis", "no such pack; there are: hue"),
+        ("no-such-file.toml", "No such file or directory"),
+        ("rules.txt", "expected a folder, a .toml file of rules or a .geojson file of zones"),
+        (".", "no .toml or .geojson file in it"),
+    ],
+)
+def test_sources_that_are_not_there_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, reason: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(pack.PackError, match=reason):
+        pack.load([source])
+
+
+def test_files_that_are_no_text_and_bad_zones_are_told(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_bytes(b"\xff")
+    (tmp_path / "b.geojson").write_text("{}")
+    (tmp_path / "c.toml").write_text("rule = 3")
+    with pytest.raises(pack.PackError) as caught:
+        pack.load([tmp_path], zones=[SQUARE, SQUARE])
+    assert [p.removeprefix(f"{tmp_path}/") for p in caught.value.problems] == [
+        "b.geojson: expected a FeatureCollection or Feature, found null",
+        "a.toml: not UTF-8: byte 0",
+        "c.toml:1: rules are [[rule]] tables",
+        "zone 'square' is there twice",
+    ]
+
+
+# --- the pack for Huế ----------------------------------------------------------------------------------------------
+
+BOOK = pack.load(["pack:hue"])
+DAY = 86_400_000_000
+MINUTE = 60_000_000
+
+
+def a_day(rule: Rule) -> int:
+    """Noon of a day on which the rule is in force."""
+    start, end = rule.window
+    return min(start + 30 * DAY, end - DAY) + DAY // 2
+
+
+def device_of(rule: ThresholdRule | NoDataRule) -> str:
+    return "hue-gw-1/" + rule.devices[0].replace("*", "1")
+
+
+def readings(rule: ThresholdRule | NoDataRule, rows: list[tuple[int, float]]) -> Observations:
+    name = device_of(rule)
+    table = empty(READING, len(rows))
+    table["device"], table["metric"] = device_id(*name.split("/")), metric_id(rule.metric)
+    table["time"] = table["received_at"] = [time for time, _ in rows]
+    table["value"] = [value for _, value in rows]
+    number = device_id(*name.split("/"))
+    return Observations(messages=len(rows), readings=table, names=[Name("device", number, name)])
+
+
+def voyage(places: list[tuple[float, float]], start: int) -> Observations:
+    """A fishing vessel from place to place, half an hour each."""
+    table = empty(POSITION, len(places))
+    table["transponder"] = 574_000_001
+    table["lon"], table["lat"] = zip(*places, strict=True)
+    table["time"] = table["received_at"] = [start + i * 30 * MINUTE for i in range(len(places))]
+    table["message"] = range(1, len(places) + 1)
+    statics = empty(STATIC, 1)
+    statics["transponder"], statics["ship_type"], statics["time"] = 574_000_001, 30, start
+    statics["received_at"] = start
+    return Observations(messages=len(places) + 1, positions=table, statics=statics)
+
+
+def through(rule: ZoneRule) -> list[tuple[float, float]]:
+    """Into the rule's first zone and out again, or right through it."""
+    zone = next(z for z in BOOK.zones if z.id == rule.zones[0])
+    _west, south, _east, north = zone.geometry.bounds
+    inside = zone.geometry.representative_point()
+    out, beyond = (inside.x, north + 0.005), (inside.x, south - 0.005)
+    if rule.condition is Condition.CROSSED:
+        return [out, beyond]
+    return [out, (inside.x, inside.y), beyond]
+
+
+def judged(rule: Rule) -> list[Transition]:
+    """What the whole pack makes of input meant for one rule."""
+    engine, now = Engine(BOOK.rules, BOOK.zones), a_day(rule)
+    match rule:
+        case ThresholdRule():
+            calm, bad = (0.0, rule.raise_) if rule.direction is Direction.ABOVE else (100.0, rule.raise_)
+            if not rule.inclusive:
+                bad += rule.sign * 0.01
+            later = now + MINUTE + rule.for_
+            rows = [(now, calm), (now + MINUTE, bad), (later, bad), (later + MINUTE, calm)]
+            if not rule.for_:
+                del rows[2]
+            return engine.judge(readings(rule, rows), rows[-1][0]).transitions
+        case NoDataRule():
+            rows = [(now, 1.0), (now + rule.after + MINUTE, 1.0)]
+            return engine.judge(readings(rule, rows), rows[-1][0]).transitions
+        case ZoneRule():
+            return engine.judge(voyage(through(rule), now), now + DAY).transitions
+
+
+@pytest.mark.parametrize("rule", BOOK.rules, ids=lambda rule: rule.id)
+def test_every_rule_of_the_pack_fires_and_resolves(rule: Rule) -> None:
+    mine = [t for t in judged(rule) if t.rule_id == rule.id]
+    assert [t.state for t in mine] == [AlertState.FIRING, AlertState.RESOLVED]
+    for t in mine:
+        assert t.summary_en.startswith(rule.title.en)
+        assert t.summary_vi.startswith(rule.title.vi)
+        assert t.details["source"] == rule.source
+        assert json.loads(json.dumps(dict(t.details))) == t.details
+    assert mine[0].alert_id == mine[1].alert_id
+
+
+@pytest.mark.parametrize(("device", "levels"), [("kim-long", (1.0, 2.0, 3.5)), ("phu-oc", (1.5, 3.0, 4.5))])
+def test_flood_alarm_levels_are_reached_when_equalled(device: str, levels: tuple[float, ...]) -> None:
+    for number, level in enumerate(levels, 1):
+        rule = next(r for r in BOOK.rules if r.id == f"flood-{device}-{number}")
+        assert isinstance(rule, ThresholdRule)
+        below = Engine(BOOK.rules, BOOK.zones).judge(readings(rule, [(a_day(rule), level - 0.01)]), a_day(rule))
+        at = Engine(BOOK.rules, BOOK.zones).judge(readings(rule, [(a_day(rule), level)]), a_day(rule))
+        assert len(below.transitions) == number - 1
+        assert len(at.transitions) == number
+
+
+def test_the_pm2_5_limit_falls_on_new_year_s_day_2026_at_hue() -> None:
+    old, new = (next(r for r in BOOK.rules if r.id == f"air-pm2-5-{year}") for year in (2023, 2026))
+    assert isinstance(old, ThresholdRule)
+    assert isinstance(new, ThresholdRule)
+    assert (old.raise_, new.raise_) == (50.0, 45.0)
+    assert old.window[1] == new.window[0] == 1_767_200_400_000_000  # 2025-12-31T17:00Z
+
+
+def test_every_rule_and_zone_says_where_it_comes_from() -> None:
+    for rule in BOOK.rules:
+        assert rule.source
+        assert rule.valid_from
+    for zone in BOOK.zones:
+        assert zone.source
+        assert "not a legal boundary" in zone.note.lower()
+        assert zone.name_en != zone.name_vi
+
+
+def test_the_pack_s_lagoon_cores_are_as_listed(request: pytest.FixtureRequest) -> None:
+    listed = request.config.rootpath.parent / "shared" / "data" / "geo" / "fishery_protection_core_zones.geojson"
+    if not listed.is_file():
+        pytest.skip(f"no {listed}")
+    features: list[dict[str, Any]] = json.loads(listed.read_text())["features"]
+    ours = [json.loads(json.dumps(to_feature(z)["geometry"])) for z in BOOK.zones[:2]]
+    assert ours == [feature["geometry"] for feature in features]

@@ -1,0 +1,174 @@
+"""A rule that loads is a rule that can fire; what a rule says has one meaning."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from alerting.rules import BEGINNING, END, RULE, NoDataRule, Scope, ThresholdRule, ZoneRule, window
+from decoders.identity import transponder_id
+
+BASE = {"id": "r", "title": {"en": "T", "vi": "T"}, "severity": "major", "source": "s"}
+LEVEL = BASE | {"kind": "threshold", "metric": "water_level", "unit": "m", "raise": 2.0}
+ZONE = BASE | {"kind": "zone", "condition": "entered", "zones": ["a"]}
+VMS = transponder_id("vms", "HUE-1")
+
+
+def threshold(**fields: Any) -> ThresholdRule:
+    rule = RULE.validate_python(LEVEL | fields)
+    assert isinstance(rule, ThresholdRule)
+    return rule
+
+
+def scope(**fields: Any) -> Scope:
+    rule = RULE.validate_python(ZONE | {"scope": fields})
+    assert isinstance(rule, ZoneRule)
+    return rule.scope
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("10m", 600), ("1h30m", 5400), ("90s", 90), ("2d", 172_800), ("1d1h1m1s", 90_061)]
+)
+def test_durations(text: str, seconds: int) -> None:
+    rule = RULE.validate_python(BASE | {"kind": "no_data", "metric": "ph", "after": text})
+    assert isinstance(rule, NoDataRule)
+    assert rule.after == seconds * 1_000_000
+
+
+@pytest.mark.parametrize("text", ["", "10", "m", "-5m", "1.5h", "5m1h", "0s", 600, None])
+def test_bad_durations_are_refused(text: object) -> None:
+    with pytest.raises(ValidationError):
+        RULE.validate_python(BASE | {"kind": "no_data", "metric": "ph", "after": text})
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"clear": 2.0},
+        {"clear": 2.5},
+        {"clear": 1.0, "direction": "below"},
+        {"raise": float("nan")},
+        {"raise": float("inf")},
+        {"raise": "2"},
+        {"raise": True},
+        {"direction": "up"},
+        {"severity": "bad"},
+        {"id": "Not a slug"},
+        {"title": {"en": "only"}},
+        {"title": {"en": "two\nlines", "vi": "T"}},
+        {"source": ""},
+        {"devices": []},
+        {"devices": ["a/b/c"]},
+        {"valid_from": date(2026, 2, 1), "valid_to": date(2026, 1, 1)},
+        {"valid_from": "2026-02-01"},
+        {"utc_offset": "+25:00"},
+        {"surprise": 1},
+        {"enabled": "yes"},
+    ],
+)
+def test_what_cannot_be_meant_is_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        threshold(**fields)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"zones": []},
+        {"condition": "near"},
+        {"resolve_after": "1h"},
+        {"scope": {"ship_types": [300]}},
+        {"scope": {"ship_types": ["39-30"]}},
+        {"scope": {"ship_types": ["x"]}},
+        {"scope": {"ship_types": 30}},
+        {"scope": {"ship_types": [True]}},
+        {"scope": {"mmsi": [0]}},
+        {"scope": {"flags": [1000]}},
+        {"scope": {"colour": "red"}},
+    ],
+)
+def test_what_cannot_be_meant_of_zones_is_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        RULE.validate_python(ZONE | fields)
+
+
+def test_the_version_changes_with_anything_and_with_nothing_else() -> None:
+    assert threshold().version == threshold().version
+    versions = {
+        threshold(**fields).version
+        for fields in ({}, {"raise": 2.1}, {"for": "1m"}, {"note": "n"}, {"enabled": False}, {"valid_from": date.min})
+    }
+    assert len(versions) == 6
+    assert all(len(v) == 12 and int(v, 16) >= 0 for v in versions)
+
+
+def test_days_are_those_of_the_place() -> None:
+    start, end = window(date(2026, 1, 1), date(2026, 1, 1), "+07:00")
+    assert start == 1_767_200_400_000_000  # 2025-12-31T17:00Z
+    assert end - start == 86_400_000_000
+    assert window(date(2026, 1, 1), None, "-03:30") == (1_767_225_600_000_000 + 12_600_000_000, END)
+    assert window(None, date.max, "+00:00") == (BEGINNING, END)
+
+
+@pytest.mark.parametrize(
+    ("fields", "device", "applies"),
+    [
+        ({}, "hue-gw-1/kim-long", True),
+        ({"devices": ["kim-long"]}, "hue-gw-1/kim-long", True),
+        ({"devices": ["kim-long"]}, "hue-gw-1/phu-oc", False),
+        ({"devices": ["air-*"]}, "hue-gw-1/air-7", True),
+        ({"devices": ["hue-gw-1/air-*"]}, "hue-gw-2/air-7", False),
+        ({"devices": ["*/air-*"]}, "hue-gw-2/air-7", True),
+        ({"gateways": ["hue-*"]}, "quang-tri-1/air-7", False),
+        ({"gateways": ["hue-*"]}, "hue-gw-1/air-7", True),
+        ({"exclude": ["air-7"]}, "hue-gw-1/air-7", False),
+        ({"devices": ["AIR-*"]}, "hue-gw-1/air-7", False),
+    ],
+)
+def test_device_globs(fields: dict[str, Any], device: str, applies: bool) -> None:
+    assert threshold(**fields).applies_to(device) is applies
+
+
+@pytest.mark.parametrize(
+    ("fields", "transponder", "ship_type", "matches"),
+    [
+        ({}, 574_000_001, None, True),
+        ({}, VMS, None, True),
+        ({}, 2_573_001, None, False),  # 002573001 is a base station
+        ({}, 995_741_234, None, False),  # an aid to navigation
+        ({"mmsi": [995_741_234]}, 995_741_234, None, True),
+        ({}, 111_574_001, None, False),  # a SAR aircraft
+        ({"ship_types": [30]}, 574_000_001, None, None),
+        ({"ship_types": [30]}, 574_000_001, 0, None),  # 0 is "not available"
+        ({"ship_types": [30]}, 574_000_001, 30, True),
+        ({"ship_types": ["70-79"]}, 574_000_001, 75, True),
+        ({"ship_types": ["70-79"]}, 574_000_001, 80, False),
+        ({"ship_types": [30]}, VMS, None, False),
+        ({"ship_types": [30], "vms": True}, VMS, None, True),
+        ({"flags": [574]}, 574_000_001, None, True),
+        ({"flags": [574]}, 416_000_001, None, False),
+        ({"flags": [574], "ship_types": [30]}, 416_000_001, None, False),
+        ({"flags": [574]}, VMS, None, False),
+        ({"mmsi": [574_000_001]}, 574_000_002, None, False),
+        ({"exclude": {"mmsi": [574_000_001]}}, 574_000_001, None, False),
+        ({"exclude": {"mmsi": [574_000_001]}}, 574_000_002, None, True),
+        ({"exclude": {"mmsi": [574_000_001]}}, VMS, None, True),
+        ({"exclude": {"ship_types": [35]}}, 574_000_001, None, None),
+        ({"exclude": {"ship_types": [35]}}, 574_000_001, 35, False),
+        ({"exclude": {"ship_types": [35]}}, 574_000_001, 30, True),
+        ({"exclude": {"ship_types": [35]}}, VMS, None, True),
+    ],
+)
+def test_scopes(fields: dict[str, Any], transponder: int, ship_type: int | None, matches: bool | None) -> None:
+    assert scope(**fields).matches(transponder, ship_type) is matches
+
+
+@given(st.integers(1, 999_999_999), st.integers(1, 255))
+def test_a_scope_that_is_told_the_ship_type_always_decides(mmsi: int, ship_type: int) -> None:
+    picky = scope(ship_types=["30-39"], exclude={"ship_types": [35]}, flags=[574, 416])
+    assert picky.matches(mmsi, ship_type) in {True, False}
