@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from simulators.events import BadConfig
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 Ring = tuple["Place", ...]
 
 
-class BadZones(ValueError):  # noqa: N818  # named for what is known
+class BadZones(BadConfig):
     """A zone file that cannot be read, or holds no polygon."""
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from simulators.events import SECOND, Event, Truth
 from simulators.fleet import FleetConfig, fleet_events
-from simulators.mqtt import MqttTarget
+from simulators.mqtt import MqttTarget, Protocol
 from simulators.scenario import ScenarioConfig, scenario_events
 from simulators.sensors import SensorConfig, sensor_events
 from simulators.wire import SentenceTarget, Target, TcpListen, Unreachable
@@ -89,14 +89,16 @@ async def run_fleet(
     await drive(fleet_events(config), targets, start=config.start, seconds=config.seconds, truth=truth, paced=paced)
 
 
-async def run_sensors(config: SensorConfig, mqtt_url: str, *, truth: TruthFile | None = None) -> dict[str, Any]:
+async def run_sensors(
+    config: SensorConfig, mqtt_url: str, *, truth: TruthFile | None = None, protocol: Protocol = "5"
+) -> dict[str, Any]:
     """Simulate a sensor network to a broker; returns what was published, acknowledged and refused.
 
     Raises:
         BadUrl: the URL cannot be read.
         Unreachable: the broker does not answer.
     """
-    async with MqttTarget(mqtt_url) as target:
+    async with MqttTarget(mqtt_url, protocol=protocol) as target:
         events = sensor_events(config)
         await drive(events, [target], start=config.start, seconds=config.seconds, truth=truth)
     return target.summary()

@@ -46,6 +46,10 @@ class Truth:
     fields: Mapping[str, Any] = field(default_factory=dict)
 
 
+class BadConfig(ValueError):  # noqa: N818  # named for what is known
+    """Something asked of a simulation that it cannot be: one line for a person."""
+
+
 Event = Sentences | Publish | Truth
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from simulators import ais_wire
 from simulators.ais_wire import Hull, Report
-from simulators.events import SECOND, Event, Truth, iso
+from simulators.events import SECOND, BadConfig, Event, Truth, iso
 from simulators.kinematics import KNOT_MPS as _KNOT
 from simulators.kinematics import Helm, Knot, Place, along, between, fish, lie, rhumb, sail, transit, turn
 from simulators.reception import THUAN_AN_LIGHT, TU_HIEN_HILL, Reception, Transmission
@@ -62,7 +62,7 @@ class FleetConfig:
     def __post_init__(self) -> None:
         """Refuse what cannot be simulated."""
         if self.vessels < 0 or self.speed <= 0 or not self.receivers:
-            raise ValueError("a fleet needs vessels >= 0, speed > 0 and at least one receiver")
+            raise BadConfig("a fleet needs vessels >= 0, speed > 0 and at least one receiver")
 
 
 @dataclass(slots=True, frozen=True)

@@ -1,6 +1,6 @@
 """Load: readings over MQTT and positions over TCP or UDP, at a set rate or flat out, with a record of what was sent.
 
-The MQTT side writes its packets itself (MQTT 5: CONNECT, PUBLISH, PUBACK and DISCONNECT, OASIS standard of 2019):
+The MQTT side writes its packets itself (CONNECT, PUBLISH, PUBACK and DISCONNECT of MQTT 5 or 3.1.1, OASIS standards):
 a client library spends more on a publish than the service under load on storing it, and would be what is measured.
 """
 
@@ -12,11 +12,12 @@ import struct
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 
 from simulators import ais_wire
+from simulators.events import BadConfig
 from simulators.sensors import PREFIX
 from simulators.wire import SentenceTarget, TcpListen, UdpSend, Unreachable
 
@@ -121,7 +122,9 @@ def _text(text: str) -> bytes:
 
 def _connect_packet(broker: Broker, client_id: str) -> bytes:
     flags = 0x02 | (0x80 if broker.username is not None else 0) | (0x40 if broker.password is not None else 0)
-    body = _text("MQTT") + bytes((5, flags, 0, 60, 0)) + _text(client_id)
+    five = broker.protocol == "5"
+    # Keep-alive 0, none: a client at a set low rate need not ping. MQTT 5 has its properties, none, after it.
+    body = _text("MQTT") + bytes((5 if five else 4, flags, 0, 0)) + (b"\0" if five else b"") + _text(client_id)
     body += b"".join(_text(part) for part in (broker.username, broker.password) if part is not None)
     return b"\x10" + _length(len(body)) + body
 
@@ -129,8 +132,9 @@ def _connect_packet(broker: Broker, client_id: str) -> bytes:
 class _Client(asyncio.Protocol):
     """One connection: sends for its devices in turn, as many at a time as the broker's Receive Maximum allows."""
 
-    def __init__(self, hello: bytes, devices: list[DeviceLoad], metrics: tuple[str, ...]) -> None:
-        self._hello = hello
+    def __init__(self, broker: Broker, client_id: str, devices: list[DeviceLoad], metrics: tuple[str, ...]) -> None:
+        self._hello = _connect_packet(broker, client_id)
+        self._properties = b"\0" if broker.protocol == "5" else b""  # of a publish: none
         self._devices = devices
         self._topics = [_text(f"{PREFIX}/{d.gateway}/{d.device}/readings") for d in devices]
         self._tails = [
@@ -151,9 +155,8 @@ class _Client(asyncio.Protocol):
         self.lost = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        transport.write(self._hello)
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is one in all but name
+        self._transport.write(self._hello)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = True
@@ -191,10 +194,10 @@ class _Client(asyncio.Protocol):
     def _packet(self, kind: int, body: bytes) -> None:
         match kind:
             case 2:  # CONNACK: flags, reason code, properties
-                if body[1] >= 0x80:
+                if body[1] != 0:
                     self.connected.set_exception(Unreachable(f"the broker refused the connection: 0x{body[1]:02X}"))
                 else:
-                    self.window = min(_WINDOW, _receive_maximum(body))
+                    self.window = min(_WINDOW, _receive_maximum(body)) if self._properties else _WINDOW
                     self.connected.set_result(None)
             case 4:  # PUBACK: packet id and, unless it is 0 (success), the reason code
                 _, device, n = self._pending.popleft()
@@ -223,8 +226,8 @@ class _Client(asyncio.Protocol):
             device.sent += 1
             self._pending.append((self._packet_id, device, n))
             payload = b'{"time":%d%s' % (device.first_ms + n, self._tails[n % 500])
-            size = _length(len(topic) + 3 + len(payload))
-            out.append(b"\x32%b%b%b\x00%b" % (size, topic, self._packet_id.to_bytes(2), payload))
+            size = _length(len(topic) + 2 + len(self._properties) + len(payload))
+            out.append(b"\x32%b%b%b%b%b" % (size, topic, self._packet_id.to_bytes(2), self._properties, payload))
         self.allowance -= count
         self.idle.clear()
         self._transport.write(b"".join(out))
@@ -267,6 +270,7 @@ async def load_mqtt(
     first_ms: int | None = None,
     gateway: str = "load-gw",
     progress: Callable[[int], None] | None = None,
+    stop: asyncio.Event | None = None,
 ) -> MqttLoad:
     """Publish readings, QoS 1, until ``count`` are sent or ``seconds`` are over; then wait for the last PUBACKs.
 
@@ -281,17 +285,18 @@ async def load_mqtt(
         first_ms: time of every device's first reading; default: a day ago, so that none is in the future.
         gateway: start of the gateways' names.
         progress: told once a second how many were sent.
+        stop: set it to end early; what was sent until then is told as usual.
 
     Raises:
-        ValueError: neither count nor seconds, or a number out of range.
+        BadConfig: neither count nor seconds, or a number out of range.
         Unreachable: the broker does not answer or refuses us.
     """
     if (count is None) == (seconds is None):
-        raise ValueError("say either how many messages to send or for how long")
+        raise BadConfig("say either how many messages to send or for how long")
     if devices < 1 or clients < 1 or not 1 <= metrics <= len(METRICS) or (rate is not None and rate <= 0):
-        raise ValueError(f"devices and clients from 1, metrics from 1 to {len(METRICS)}, rate above 0")
+        raise BadConfig(f"devices and clients from 1, metrics from 1 to {len(METRICS)}, rate above 0")
     if broker.tls:
-        raise ValueError("load goes over plain TCP only")
+        raise BadConfig("load goes over plain TCP only")
     clients = min(clients, devices)
     first = time.time_ns() // 1_000_000 - _DAY_MS if first_ms is None else first_ms
     fleet = [DeviceLoad(f"{gateway}-{i % clients + 1}", f"dev-{i + 1}", first) for i in range(devices)]
@@ -299,11 +304,12 @@ async def load_mqtt(
     loop = asyncio.get_running_loop()
     connections: list[_Client] = []
     try:
-        for i in range(clients):
-            hello = _connect_packet(broker, f"{gateway}-{i + 1}")
-            connections.append(await _open(broker, hello, fleet[i::clients], names))
+        for i in range(clients):  # one by one: those opened are closed below if the next one fails
+            connections.append(  # noqa: PERF401
+                await _open(broker, f"{gateway}-{i + 1}", fleet[i::clients], names)
+            )
         began = loop.time()
-        await _pace(connections, began, rate=rate, count=count, seconds=seconds, progress=progress)
+        await _pace(connections, began, rate=rate, count=count, seconds=seconds, progress=progress, stop=stop)
         for connection in connections:
             connection.allowance = 0
         idle = asyncio.gather(*(connection.idle.wait() for connection in connections))
@@ -317,10 +323,10 @@ async def load_mqtt(
     return MqttLoad(took, names, fleet, broken)
 
 
-async def _open(broker: Broker, hello: bytes, devices: list[DeviceLoad], metrics: tuple[str, ...]) -> _Client:
+async def _open(broker: Broker, client_id: str, devices: list[DeviceLoad], metrics: tuple[str, ...]) -> _Client:
     loop = asyncio.get_running_loop()
     try:
-        opening = loop.create_connection(lambda: _Client(hello, devices, metrics), broker.host, broker.port)
+        opening = loop.create_connection(lambda: _Client(broker, client_id, devices, metrics), broker.host, broker.port)
         _, client = await asyncio.wait_for(opening, _CONNECT_S)
         await asyncio.wait_for(client.connected, _CONNECT_S)
     except (OSError, TimeoutError) as error:
@@ -339,6 +345,7 @@ async def _pace(
     count: int | None,
     seconds: float | None,
     progress: Callable[[int], None] | None,
+    stop: asyncio.Event | None,
 ) -> None:
     """Deal out allowances until all are used up, or the time is."""
     loop = asyncio.get_running_loop()
@@ -348,7 +355,7 @@ async def _pace(
         now = loop.time()
         elapsed = now - began
         due = count if rate is None else int(rate * elapsed)
-        if seconds is not None and elapsed >= seconds:
+        if (seconds is not None and elapsed >= seconds) or (stop is not None and stop.is_set()):
             return
         if due is None:  # flat out for a time: never let a window run dry
             due = granted + sum(max(0, 2 * c.window - c.allowance) for c in connections)
@@ -416,6 +423,7 @@ async def load_ais(
     seconds: float | None = None,
     first_mmsi: int = 574_500_000,
     progress: Callable[[int], None] | None = None,
+    stop: asyncio.Event | None = None,
 ) -> AisLoad:
     """Send position reports to an open target until ``count`` are sent or ``seconds`` are over.
 
@@ -423,12 +431,12 @@ async def load_ais(
     is as fast as the other end takes them (UDP: as the kernel does).
 
     Raises:
-        ValueError: neither count nor seconds, or a number out of range.
+        BadConfig: neither count nor seconds, or a number out of range.
     """
     if (count is None) == (seconds is None):
-        raise ValueError("say either how many messages to send or for how long")
+        raise BadConfig("say either how many messages to send or for how long")
     if vessels < 1 or (rate is not None and rate <= 0):
-        raise ValueError("vessels from 1, rate above 0")
+        raise BadConfig("vessels from 1, rate above 0")
     await target.ready()
     loop = asyncio.get_running_loop()
     began = told = loop.time()
@@ -436,7 +444,8 @@ async def load_ais(
     while True:
         now = loop.time()
         elapsed = now - began
-        if sent == count or (seconds is not None and elapsed >= seconds):
+        over = seconds is not None and elapsed >= seconds
+        if sent == count or over or (stop is not None and stop.is_set()):
             break
         due = sent + _CHUNK if rate is None else min(int(rate * elapsed), sent + _CHUNK)
         if count is not None:

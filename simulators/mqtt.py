@@ -1,4 +1,4 @@
-"""Publishing as field gateways do: MQTT 5, QoS 1, an own client id each, nothing forgotten before its PUBACK.
+"""Publishing as field gateways do: QoS 1, an own client id each, nothing forgotten before its PUBACK.
 
 A publish that the broker's ACL refuses is acknowledged too, with a reason code of failure: that is looked at here,
 and aiomqtt does not.
@@ -10,21 +10,21 @@ import asyncio
 import ssl
 from collections import Counter, deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 from urllib.parse import unquote, urlsplit
 
 import aiomqtt
+import paho.mqtt.client as paho
 import structlog
 from paho.mqtt.enums import MQTTErrorCode
 
-from simulators.events import Publish, Sentences
+from simulators.events import BadConfig, Publish, Sentences
 from simulators.scenario import as_publish
 from simulators.wire import Target, Unreachable
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    import paho.mqtt.client as paho
     from paho.mqtt.properties import Properties
     from paho.mqtt.reasoncodes import ReasonCode
 
@@ -34,8 +34,10 @@ _WINDOW: Final = 100  # publishes of one gateway without their PUBACK; less if t
 _KEPT: Final = 10_000  # messages a gateway keeps for a broker that is away; then the simulation waits
 _RETRY_S: Final = 1.0
 
+Protocol = Literal["5", "3.1.1"]
 
-class BadUrl(ValueError):  # noqa: N818  # named for what is known
+
+class BadUrl(BadConfig):
     """A broker URL that cannot be read."""
 
 
@@ -48,9 +50,10 @@ class Broker:
     username: str | None = None
     password: str | None = None
     tls: bool = False
+    protocol: Protocol = "5"
 
     @classmethod
-    def parse(cls, url: str) -> Self:
+    def parse(cls, url: str, protocol: Protocol = "5") -> Self:
         """Read ``mqtt://[user:password@]host[:port]``, or ``mqtts://`` for TLS.
 
         Raises:
@@ -66,7 +69,7 @@ class Broker:
         tls = parts.scheme == "mqtts"
         user = unquote(parts.username) if parts.username else None
         password = unquote(parts.password) if parts.password else None
-        return cls(parts.hostname, port or (8883 if tls else 1883), user, password, tls)
+        return cls(parts.hostname, port or (8883 if tls else 1883), user, password, tls, protocol)
 
     def __str__(self) -> str:
         """Without the password."""
@@ -79,15 +82,17 @@ class Publisher(aiomqtt.Client):
     """
 
     def __init__(self, broker: Broker, client_id: str) -> None:
-        """MQTT 5, clean start: what was not acknowledged is kept and sent again by the owner of this client."""
+        """A clean start: what was not acknowledged is kept and sent again by the owner of this client."""
+        five = broker.protocol == "5"
         super().__init__(
             broker.host,
             broker.port,
             username=broker.username,
             password=broker.password,
             identifier=client_id,
-            protocol=aiomqtt.ProtocolVersion.V5,
-            clean_start=True,
+            protocol=aiomqtt.ProtocolVersion.V5 if five else aiomqtt.ProtocolVersion.V311,
+            clean_session=None if five else True,
+            clean_start=True if five else paho.MQTT_CLEAN_START_FIRST_ONLY,
             timeout=10.0,
             max_inflight_messages=65_535,
             tls_context=ssl.create_default_context() if broker.tls else None,
@@ -221,10 +226,12 @@ class MqttTarget(Target):
     Leaving the context waits, up to ``drain_s``, until all is acknowledged.
     """
 
-    def __init__(self, url: str, *, client_prefix: str = "haidang-sim", drain_s: float = 15.0) -> None:
+    def __init__(
+        self, url: str, *, client_prefix: str = "haidang-sim", drain_s: float = 15.0, protocol: Protocol = "5"
+    ) -> None:
         """Raises ``BadUrl``."""
         super().__init__()
-        self._broker = Broker.parse(url)
+        self._broker = Broker.parse(url, protocol)
         self._prefix = client_prefix
         self._drain_s = drain_s
         self._uplinks: dict[str, tuple[_Uplink, asyncio.Task[None]]] = {}

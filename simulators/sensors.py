@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
-from simulators.events import SECOND, Event, Publish, Truth, iso
+from simulators.events import SECOND, BadConfig, Event, Publish, Truth, iso
 from simulators.series import CALM, channels
 
 if TYPE_CHECKING:
@@ -73,9 +73,9 @@ class SensorConfig:
     def __post_init__(self) -> None:
         """Refuse what cannot be simulated."""
         if self.gateways < 1 or self.speed <= 0 or self.interval_s <= 0:
-            raise ValueError("a sensor network needs at least one gateway, speed > 0 and interval_s > 0")
+            raise BadConfig("a sensor network needs at least one gateway, speed > 0 and interval_s > 0")
         if self.interval_s / self.speed < 0.001:
-            raise ValueError("readings of a device would come less than a millisecond apart: raise the interval")
+            raise BadConfig("readings of a device would come less than a millisecond apart: raise the interval")
 
 
 @dataclass(slots=True, frozen=True)
