@@ -1,0 +1,45 @@
+"""``haidang config check|show``."""
+
+from __future__ import annotations
+
+import typer
+
+from alerting import pack
+from ingest.commands.options import Config, Json
+from ingest.output import json_line, refusals
+from ingest.settings import load, shown
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.command("check")
+@refusals
+def check(config: Config) -> None:
+    """Read the settings, and the rules and zones they name; connect to nothing."""
+    settings = load(config)
+    book = pack.load_all(settings.rules.packs, settings.rules.files)
+    print(
+        f"{config}: {len(settings.sources)} sources, {len(settings.channels)} channels, "
+        f"{len(book.rules)} rules, {len(book.zones)} zones"
+    )
+
+
+@app.command("show")
+@refusals
+def show(config: Config, as_json: Json = False) -> None:
+    """The settings as they stand after the environment was applied, secrets masked."""
+    settings = shown(load(config))
+    if as_json:
+        json_line(settings)
+        return
+    _tables("", settings)
+
+
+def _tables(prefix: str, table: dict[str, object]) -> None:
+    """As TOML-like text: what a person compares with the file."""
+    for key, value in table.items():
+        if not isinstance(value, dict):
+            print(f"{prefix}{key} = {value!r}")
+    for key, value in table.items():
+        if isinstance(value, dict):
+            _tables(f"{prefix}{key}.", value)

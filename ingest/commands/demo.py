@@ -1,0 +1,88 @@
+"""``haidang demo``."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from typing import Annotated
+
+import structlog
+import typer
+from rich.console import Console
+
+from ingest.commands.options import Json
+from ingest.demo.show import show
+from ingest.loop import runner
+from ingest.output import json_line, refusals
+from ingest.telemetry import configure_logging
+from services import fallback, local
+from services.errors import ServicesUnavailable
+from storage import migrate
+
+_PARTS = ("postgres", "mosquitto", "prometheus", "alertmanager")
+_PLAIN = (
+    "No root or no Debian here: PostgreSQL from a wheel on plain tables, and a broker in Python. "
+    "The same program; no hypertables, no Prometheus."
+)
+
+
+@refusals
+def demo(
+    seconds: Annotated[
+        float | None, typer.Option("--for", min=5, help="Seconds to run. Default: until Ctrl-C.", metavar="SECONDS")
+    ] = None,
+    dsn: Annotated[str | None, typer.Option(help="A database of your own instead of a private one.")] = None,
+    plain: Annotated[bool, typer.Option("--plain", help="Use what needs neither root nor Debian.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Everything on this machine: real servers, simulated vessels and sensors, a real AIS log, alerts to a webhook.
+
+    Exits with 1 if it did not show what it should: rows from MQTT and AIS, a zone and a threshold alert delivered, a
+    ledger that balances.
+    """
+    configure_logging(level="error")
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    console = Console(stderr=as_json)
+    note = ""
+
+    def say(text: str) -> None:
+        console.print(f"[dim]{text}[/]", highlight=False)
+
+    try:
+        if plain:
+            raise ServicesUnavailable("--plain was asked for")
+        parts = local.start(_PARTS if dsn is None else _PARTS[1:], progress=say)
+        leave = None
+    except ServicesUnavailable as exc:
+        say(str(exc))
+        note = _PLAIN
+        running = fallback.start(progress=say)
+        parts, leave = running.endpoints, running.stop
+    try:
+        if dsn is not None:
+            parts = replace(parts, dsn=dsn)
+        assert parts.dsn is not None
+        say("bringing the tables up to date")
+        migrate.upgrade(parts.dsn)
+        with runner() as loop:
+            verdict = loop.run(show(parts, seconds=seconds, note=note, console=console))
+    finally:
+        if leave is not None:
+            leave()
+    if as_json:
+        json_line({**verdict.facts, "faults": verdict.faults})
+    else:
+        total = verdict.facts["total"]
+        console.print(
+            f"{total['received']:,} messages received = "
+            + " + ".join(f"{total[name]:,} {name}" for name in list(total)[1:]),
+            highlight=False,
+        )
+        rows = ", ".join(f"{count:,} {table}" for table, count in verdict.facts["rows"].items() if count)
+        console.print(f"written: {rows}; delivered to the webhook: {verdict.facts['delivered']}", highlight=False)
+    if verdict.faults:
+        for fault in verdict.faults:
+            sys.stderr.write(f"haidang: demo: {fault}\n")
+        raise typer.Exit(1)
+    if not as_json:
+        console.print("[green]all of it was shown[/]")

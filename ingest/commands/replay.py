@@ -1,0 +1,155 @@
+"""``haidang replay``: recorded files through the same pipeline."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from ingest.commands.options import Dsn, Json, Moment, microseconds
+from ingest.inbox import Inbox
+from ingest.loop import runner
+from ingest.output import json_line, refusals
+from ingest.pipeline import Pipeline
+from ingest.service import Notifier, Recall
+from ingest.sources.file import FileSource
+from ingest.telemetry import Telemetry, configure_logging
+from ingest.watch import database_rule_book, file_rule_book
+from storage.writer import Store
+
+if TYPE_CHECKING:
+    from alerting.pack import RuleBook
+
+_FUTURE_US = 600_000_000
+
+
+class Format(StrEnum):
+    """What a file holds."""
+
+    AUTO = "auto"
+    NMEA = "nmea"
+    MQTT = "mqtt"
+
+
+@refusals
+def replay(
+    files: Annotated[list[str], typer.Argument(help="Logs to replay, in this order; - for standard input.")],
+    dsn: Dsn,
+    format: Annotated[Format, typer.Option(help="nmea: sentences; mqtt: JSON lines of publishes.")] = Format.AUTO,
+    start: Annotated[
+        datetime | None,
+        typer.Option(
+            click_type=Moment(),
+            help="Time of the first line of a log without times. Default: the first time the log says, else the file's "
+            "modification time.",
+        ),
+    ] = None,
+    source: Annotated[str | None, typer.Option(help="Name of the source. Default: the file's name.")] = None,
+    rules: Annotated[
+        list[str] | None,
+        typer.Option("--rules", help="Rules to judge by: a TOML file or pack:NAME. Default: those in the database."),
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Most messages in one transaction.")] = 20_000,
+    as_json: Json = False,
+) -> None:
+    """Replay recorded files into the database, and show the ledger at the end.
+
+    The same file twice changes nothing the second time. Alerts are judged and stored; nobody is notified.
+    """
+    configure_logging(level="warning")
+    with runner() as loop:
+        summary = loop.run(_replay(files, dsn, format, start, source, rules, batch))
+    if as_json:
+        json_line(summary)
+    else:
+        _show(summary)
+
+
+async def _replay(
+    files: list[str],
+    dsn: str,
+    format: Format,
+    start: datetime | None,
+    source: str | None,
+    rules: list[str] | None,
+    batch: int,
+) -> dict[str, Any]:
+    began = time.monotonic()
+    store = Store(dsn)
+    await store.open()
+    try:
+        book: RuleBook = await (file_rule_book(rules, dsn) if rules else database_rule_book(dsn))
+        total: dict[str, Any] = {}
+        for file in files:
+            part = await _file(store, book, file, format, start, source, batch)
+            _add(total, part)
+    finally:
+        await store.close()
+    return {**total, "seconds": round(time.monotonic() - began, 3)}
+
+
+async def _file(
+    store: Store,
+    book: RuleBook,
+    file: str,
+    format: Format,
+    start: datetime | None,
+    source: str | None,
+    batch: int,
+) -> dict[str, Any]:
+    telemetry = Telemetry()
+    inbox = Inbox(max_messages=4 * batch)
+    path = None if file == "-" else Path(file)
+    name = source or (path.name if path else "stdin")
+    reader = FileSource(name, telemetry, path=path, format=format.value, start=microseconds(start) if start else None)
+    await reader.check()
+    pipeline = Pipeline(
+        inbox,
+        store,
+        telemetry,
+        Recall(store, book, payload_bytes=1 << 20, future_us=_FUTURE_US),
+        formats={name: reader.format},
+        notifier=Notifier(()),
+        batch_messages=batch,
+        tick=None,
+    )
+
+    async def read() -> None:
+        try:
+            await reader.run(inbox)
+        finally:
+            inbox.close()
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(read(), name=f"read {file}")
+        group.create_task(pipeline.run(), name=f"replay {file}")
+    await pipeline.finish()
+    ledger = telemetry.ledger.total().as_dict()
+    in_flight = ledger.pop("in_flight")
+    if in_flight:
+        raise AssertionError(f"the ledger does not balance: {in_flight} of {ledger['received']} have no fate")
+    return {**ledger, "rows": dict(pipeline.totals.rows), "alerts": pipeline.totals.alerts}
+
+
+def _add(total: dict[str, Any], part: dict[str, Any]) -> None:
+    for key, value in part.items():
+        if isinstance(value, dict):
+            _add(total.setdefault(key, {}), value)
+        else:
+            total[key] = total.get(key, 0) + value
+
+
+def _show(summary: dict[str, Any]) -> None:
+    console = Console(highlight=False)
+    fates = " + ".join(
+        f"{summary[name]} {name}" for name in ("stored", "duplicate", "ignored", "quarantined", "dropped")
+    )
+    rows = ", ".join(f"{count} {table}" for table, count in summary["rows"].items())
+    console.print(f"{summary['received']} received = {fates}")
+    console.print(f"{rows} written, {summary['alerts']} alerts, {summary['seconds']:.1f} s")

@@ -1,0 +1,48 @@
+"""``haidang run``: the service."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ingest.commands.options import Config
+from ingest.loop import runner
+from ingest.output import refusals
+from ingest.service import Service
+from ingest.settings import ConfigError, load
+from ingest.telemetry import configure_logging
+from ingest.watch import rule_book
+
+if TYPE_CHECKING:
+    from ingest.settings import Settings
+
+
+@refusals
+def run(
+    config: Config,
+    wait: Annotated[float, typer.Option(help="Seconds to wait at start for parts that do not answer yet.", min=0)] = 0,
+) -> None:
+    """Take in, judge, store and tell, until SIGTERM; then commit and ack what was received."""
+    settings = load(config)
+    configure_logging(settings.service.log_format, settings.service.log_level)
+    if not settings.sources:
+        raise ConfigError(f"{config}: no sources: add a table such as [sources.coast]")
+    with runner() as loop:
+        loop.run(_serve(settings, wait))
+
+
+async def _serve(settings: Settings, wait: float) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    book = await rule_book(settings)
+    service = Service(settings, book)
+    await service.check(wait)
+    # What start-up made is there to stay: do not walk it at every collection.
+    gc.freeze()
+    await service.run(stop)

@@ -1,0 +1,36 @@
+"""What a source hands on: a payload together with its own acknowledgement.
+
+The two travel as one, so that no code between the wire and the commit can ack what is not yet stored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@dataclass(slots=True, frozen=True)
+class Delivery:
+    """The payload of one MQTT publish, or one chunk of whole lines of a stream or datagram.
+
+    ``messages`` is what the ledger counts: one for a publish, the number of lines for a chunk.
+    """
+
+    payload: bytes
+    source: str
+    origin: str  # topic, peer address or file name
+    received_at: int  # microseconds since the epoch, UTC
+    messages: int = 1
+    per_line: bool = False
+    line: int = 0  # number of the first line, where lines are numbered (files); 0 elsewhere
+    redelivered: bool = False  # MQTT DUP flag: the broker may have sent it before
+    #: Tells the wire that the payload is safe. None where the wire has no acknowledgement.
+    ack: Callable[[], None] | None = None
+
+
+def count_lines(payload: bytes) -> int:
+    """Lines in a chunk, a last one without a line end included."""
+    return payload.count(b"\n") + (bool(payload) and not payload.endswith(b"\n"))

@@ -1,0 +1,1 @@
+"""``haidang demo``: everything on this machine, to be looked at."""

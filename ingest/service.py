@@ -1,0 +1,295 @@
+"""The composition root: the parts put together, for the service, the replay, the demo and tests alike."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from storage.outbox import DatabaseOutbox
+from storage.retention import Retention, retain
+
+from alerting.channels import open_channels
+from alerting.dispatch import Dispatcher
+from alerting.engine import Engine
+from alerting.notify import notifications
+from decoders.mqtt import TopicDecoder
+from decoders.nmea_decoder import NmeaDecoder
+from decoders.window import ReceptionWindow
+from ingest.http import HttpServer
+from ingest.inbox import Inbox
+from ingest.pipeline import Mind, Pipeline
+from ingest.settings import ConfigError, MqttSettings, NmeaTcpSettings, NmeaUdpSettings, Settings
+from ingest.sources.mqtt import MqttOptions, MqttSource, Tls
+from ingest.sources.nmea_tcp import NmeaTcpClient, NmeaTcpServer
+from ingest.sources.nmea_udp import NmeaUdp
+from ingest.telemetry import Telemetry
+from storage.errors import DatabaseAway, StorageError
+from storage.writer import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from alerting.model import Notification, Transition
+    from alerting.notify import ChannelSpec
+    from alerting.pack import RuleBook
+    from ingest.settings import SourceSettings
+    from ingest.sources.base import Source
+    from storage.batch import Committed
+
+log = structlog.get_logger()
+
+#: What "--wait" pauses between two looks at parts that do not answer yet.
+_LOOK_AGAIN_SECONDS = 0.5
+
+
+def wall_clock() -> int:
+    """Microseconds since the epoch, UTC."""
+    return time.time_ns() // 1000
+
+
+def make_source(name: str, settings: SourceSettings, telemetry: Telemetry) -> Source:
+    """The source that a table of the settings describes.
+
+    Raises:
+        ConfigError: TLS files that cannot be used.
+    """
+    match settings:
+        case MqttSettings():
+            tls = Tls(settings.tls.ca, settings.tls.certificate, settings.tls.key) if settings.tls else None
+            try:
+                if tls:
+                    tls.context()
+            except (OSError, ssl.SSLError) as exc:
+                raise ConfigError(f"sources.{name}.tls: {exc.strerror or exc}") from exc
+            return MqttSource(
+                name,
+                telemetry,
+                MqttOptions(
+                    host=settings.host,
+                    port=settings.port,
+                    username=settings.username,
+                    password=settings.password.get_secret_value() if settings.password else None,
+                    client_id=settings.client_id,
+                    topics=settings.topics,
+                    protocol=settings.protocol,
+                    session_expiry=settings.session_expiry,
+                    receive_maximum=settings.receive_maximum,
+                    keepalive=settings.keepalive,
+                    tls=tls,
+                ),
+            )
+        case NmeaTcpSettings(mode="client"):
+            return NmeaTcpClient(name, telemetry, host=settings.host, port=settings.port, idle=settings.idle)
+        case NmeaTcpSettings():
+            return NmeaTcpServer(name, telemetry, host=settings.host, port=settings.port, idle=settings.idle)
+        case NmeaUdpSettings():
+            return NmeaUdp(name, telemetry, host=settings.host, port=settings.port)
+
+
+def decoder_key(source: Source, settings: SourceSettings | None = None) -> str:
+    """Which of the pipeline's decoders reads a source."""
+    if isinstance(settings, NmeaTcpSettings | NmeaUdpSettings) and not settings.trusted_time:
+        return "nmea, times untrusted"
+    return source.format
+
+
+class Recall:
+    """Builds the pipeline's ``Mind`` from what the database remembers: at start, and after a batch was refused."""
+
+    def __init__(self, store: Store, book: RuleBook, *, payload_bytes: int, future_us: int) -> None:
+        self._store = store
+        self._book = book
+        self._payload_bytes = payload_bytes
+        self._future_us = future_us
+
+    async def __call__(self) -> Mind:
+        memory = await self._store.memory()
+        decoders: Mapping[str, NmeaDecoder | TopicDecoder] = {
+            "nmea": NmeaDecoder(max_future_us=self._future_us),
+            "nmea, times untrusted": NmeaDecoder(trusted=False),
+            "mqtt": TopicDecoder(max_payload=self._payload_bytes, max_future_us=self._future_us),
+        }
+        window = ReceptionWindow()
+        window.restore(await self._store.recent())
+        engine = Engine(self._book.rules, self._book.zones)
+        engine.restore(memory)
+        return Mind(decoders, window, engine, fragments=await self._store.fragments())
+
+
+class Notifier:
+    """The outbox rows of transitions, for the channels of the settings."""
+
+    def __init__(self, channels: Sequence[ChannelSpec]) -> None:
+        self._channels = channels
+
+    def __call__(self, transitions: Sequence[Transition]) -> Sequence[Notification]:
+        return notifications(transitions, self._channels) if transitions else ()
+
+
+class Service:
+    """``haidang run``: everything between the wire and the outbox, and the dispatch of the outbox."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        book: RuleBook,
+        *,
+        on_committed: Callable[[Committed], None] | None = None,
+    ) -> None:
+        """Put the parts together; nothing is connected yet.
+
+        Raises:
+            ConfigError: TLS files that cannot be used.
+            HttpUnavailable: the HTTP address is taken.
+        """
+        self.settings = settings
+        self.book = book
+        self.telemetry = Telemetry()
+        self.sources = {name: make_source(name, source, self.telemetry) for name, source in settings.sources.items()}
+        self.inbox = Inbox(settings.limits.inbox_messages, settings.limits.inbox_bytes)
+        self.store = Store(settings.database.dsn.get_secret_value(), connect_timeout=settings.database.connect_timeout)
+        self.http = HttpServer(self.telemetry, self.readiness, host=settings.http.host, port=settings.http.port)
+        self.pipeline = Pipeline(
+            self.inbox,
+            self.store,
+            self.telemetry,
+            Recall(
+                self.store,
+                book,
+                payload_bytes=settings.limits.payload_bytes,
+                future_us=round(settings.limits.future_seconds * 1_000_000),
+            ),
+            formats={name: decoder_key(self.sources[name], settings.sources[name]) for name in self.sources},
+            notifier=Notifier([channel.spec for channel in settings.channels.values()]),
+            batch_messages=settings.limits.batch_messages,
+            clock=wall_clock,
+            on_committed=self._committed,
+        )
+        self._on_committed = on_committed
+        self._dispatcher: Dispatcher | None = None
+        self.running = asyncio.Event()
+
+    async def check(self, wait: float = 0.0) -> None:
+        """Ask every part whether it answers, for up to ``wait`` seconds.
+
+        Raises:
+            StorageError, SourceUnavailable: one does not.
+        """
+        deadline = time.monotonic() + wait
+        while True:
+            try:
+                await self.store.open()
+                async with asyncio.TaskGroup() as group:
+                    for source in self.sources.values():
+                        group.create_task(source.check())
+            except Exception as exc:
+                if time.monotonic() >= deadline or not isinstance(exc, (DatabaseAway, ExceptionGroup)):
+                    raise
+                await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+            else:
+                return
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until ``stop`` is set; then what was received is committed and acked, within the grace period."""
+        async with AsyncExitStack() as stack:
+            await self.store.open()
+            stack.push_async_callback(self.store.close)
+            channels = await stack.enter_async_context(open_channels(self.settings.channels.values()))
+            outbox = DatabaseOutbox(self.store.dsn)
+            await outbox.open()
+            stack.push_async_callback(outbox.close)
+            self._dispatcher = Dispatcher(
+                outbox,
+                channels,
+                policies={name: channel.policy for name, channel in self.settings.channels.items()},
+                on_outcome=self.telemetry.notification,
+            )
+            async with asyncio.TaskGroup() as group:
+                serving = group.create_task(self.http.run(), name="http")
+                group.create_task(self._dispatcher.run(), name="dispatch")
+                retaining = group.create_task(self._retain(), name="retention")
+                committing = group.create_task(self.pipeline.run(), name="pipeline")
+                started = asyncio.create_task(self.pipeline.started.wait(), name="pipeline started")
+                stopped = asyncio.create_task(stop.wait(), name="stop")
+                await asyncio.wait((started, stopped), return_when=asyncio.FIRST_COMPLETED)
+                reading = [
+                    group.create_task(source.run(self.inbox), name=f"source {name}")
+                    for name, source in self.sources.items()
+                    if started.done()
+                ]
+                log.info("started", sources=sorted(self.sources), channels=sorted(channels), http=self.http.url)
+                self.running.set()
+                await stopped
+                started.cancel()
+                log.info("stopping")
+                await self._drain(committing, reading)
+                self._dispatcher.stop()
+                retaining.cancel()
+                serving.cancel()
+        log.info("stopped")
+
+    async def _drain(self, committing: asyncio.Task[None], reading: Sequence[asyncio.Task[None]]) -> None:
+        """Stop reading, commit, ack; then let the connections go."""
+        for source in self.sources.values():
+            source.stop()
+        held = [task for task, source in zip(reading, self.sources.values(), strict=False) if source.format != "mqtt"]
+        try:
+            async with asyncio.timeout(self.settings.service.grace_seconds):
+                if held:
+                    await asyncio.wait(held)
+                self.inbox.close()
+                await asyncio.wait([committing])
+        except TimeoutError:
+            log.warning("grace_over", waiting=self.inbox.messages)
+            self.inbox.close()
+            committing.cancel()
+        for source in self.sources.values():
+            source.release()
+        if reading:
+            await asyncio.wait(reading)
+
+    async def _retain(self) -> None:
+        """Our own retention job, where the database has no policies of its own."""
+        settings = self.settings.retention
+        policy = Retention(
+            positions_days=settings.positions_days,
+            readings_days=settings.readings_days,
+            quarantine_days=settings.quarantine_days,
+        )
+        while True:
+            try:
+                dropped = await asyncio.to_thread(retain, self.store.dsn, policy)
+            except DatabaseAway as exc:
+                log.warning("retention_postponed", reason=str(exc))
+            else:
+                log.info("retention_done", **dropped)
+            await asyncio.sleep(settings.every_seconds)
+
+    def _committed(self, committed: Committed) -> None:
+        if self._dispatcher is not None and (committed.alerts_fired or committed.alerts_resolved):
+            self._dispatcher.notify()
+        if self._on_committed is not None:
+            self._on_committed(committed)
+
+    def readiness(self) -> dict[str, Any]:
+        """What /readyz says: ready when batches can be committed, with the ledger of every source."""
+        oldest = self.pipeline.oldest()
+        up = self.telemetry.database_up
+        sources = self.telemetry.sources
+        return {
+            "ready": up and self.pipeline.started.is_set(),
+            "status": "ok" if up and all(sources.values()) else "degraded",
+            "database": up,
+            "sources": {name: sources.get(name, False) for name in self.sources},
+            "channels_failing": sorted(self._dispatcher.failing) if self._dispatcher else [],
+            "inbox": {"messages": self.inbox.messages, "bytes": self.inbox.bytes},
+            "oldest_unacked_seconds": max(0.0, time.time() - oldest / 1e6) if oldest is not None else 0.0,
+            "ledger": self.telemetry.ledger.as_dict(),
+        }
+
+
+__all__ = ["Service", "StorageError", "decoder_key", "make_source", "wall_clock"]

@@ -1,0 +1,292 @@
+"""The settings: one TOML file, overridable by ``HAIDANG__SECTION__KEY``, secrets also by ``..._FILE``.
+
+Unknown keys are refused, in the file and in the environment, with the place and the reason in one line.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from alerting.channels.settings import ChannelSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ENV_PREFIX = "HAIDANG__"
+
+#: Our own topics, and not ``haidang/v1/#``: the alerts we publish are under it too.
+TOPICS = ("haidang/v1/+/+/readings", "haidang/v1/+/+/position", "haidang/v1/+/nmea")
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+Seconds = Annotated[float, Field(gt=0, le=366 * 86_400)]
+
+
+class ConfigError(Exception):
+    """The configuration is refused; ``str()`` is one line per fault: place, key, reason."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Database(_Section):
+    dsn: SecretStr = SecretStr("")
+    """PostgreSQL connection string: postgresql://user:password@host:port/name."""
+    connect_timeout: Seconds = 10.0
+    """Seconds to wait for a connection."""
+
+
+class TlsSettings(_Section):
+    ca: Path | None = None
+    """PEM file of the authority that signed the broker's certificate; the system's own when absent."""
+    certificate: Path | None = None
+    """PEM file of our certificate, for mutual TLS."""
+    key: Path | None = None
+    """PEM file of its private key."""
+
+
+class MqttSettings(_Section):
+    type: Literal["mqtt"]
+    host: str
+    port: Port = 1883
+    username: str | None = None
+    password: SecretStr | None = None
+    client_id: str = Field(default="haidang", min_length=1, max_length=128)
+    """Fixed, so that the broker keeps our session; two instances need two."""
+    topics: tuple[str, ...] = TOPICS
+    """Topic filters to subscribe to, at QoS 1."""
+    protocol: Literal["5", "3.1.1"] = "5"
+    session_expiry: Annotated[int, Field(ge=0, le=0xFFFFFFFE)] = 7 * 86_400
+    """Seconds the broker keeps our session and its queue while we are away (MQTT 5)."""
+    receive_maximum: Annotated[int, Field(ge=1, le=65_535)] = 10_000
+    """QoS 1 messages we hold before they are committed (MQTT 5)."""
+    keepalive: Annotated[int, Field(ge=5, le=3600)] = 30
+    """Seconds."""
+    tls: TlsSettings | None = None
+
+
+class NmeaTcpSettings(_Section):
+    type: Literal["nmea_tcp"]
+    host: str
+    port: Port
+    mode: Literal["client", "server"] = "client"
+    """client: connect to a receiver; server: listen for receivers."""
+    idle: Seconds = 600.0
+    """Seconds of silence after which a connection is taken for dead."""
+    trusted_time: bool = True
+    """Whether TAG block times of this source are believed."""
+
+
+class NmeaUdpSettings(_Section):
+    type: Literal["nmea_udp"]
+    host: str = "127.0.0.1"
+    port: Port
+    trusted_time: bool = True
+    """Whether TAG block times of this source are believed."""
+
+
+SourceSettings = Annotated[MqttSettings | NmeaTcpSettings | NmeaUdpSettings, Field(discriminator="type")]
+
+
+class Rules(_Section):
+    packs: tuple[str, ...] = ()
+    """Rule packs that ship with Hải Đăng, by name: "hue"."""
+    files: tuple[Path, ...] = ()
+    """TOML files of rules of your own."""
+
+
+class Http(_Section):
+    host: str = "127.0.0.1"
+    """Where /metrics, /healthz and /readyz listen: loopback unless you say otherwise."""
+    port: Port = 9464
+
+
+class Limits(_Section):
+    inbox_messages: Annotated[int, Field(ge=1)] = 50_000
+    """Messages waiting for the pipeline before sources stop reading."""
+    inbox_bytes: Annotated[int, Field(ge=65_536)] = 64 * 2**20
+    batch_messages: Annotated[int, Field(ge=1)] = 20_000
+    """Most messages in one transaction."""
+    payload_bytes: Annotated[int, Field(ge=1024)] = 256 * 1024
+    """Largest MQTT payload taken; a larger one is quarantined."""
+    future_seconds: Seconds = 600.0
+    """How far ahead of the time of receipt an event time may be before it is quarantined."""
+
+
+class Retention(_Section):
+    positions_days: Annotated[int, Field(ge=1)] | None = 1128
+    """Three years and a month: VMS data are to be kept for at least 36 months. None keeps all."""
+    readings_days: Annotated[int, Field(ge=1)] | None = 1827
+    quarantine_days: Annotated[int, Field(ge=1)] | None = 90
+    every_seconds: Seconds = 6 * 3600.0
+
+
+class Service(_Section):
+    grace_seconds: Seconds = 20.0
+    """How long a stop may take to commit and ack what was received."""
+    log_format: Literal["console", "json"] = "console"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+_TAGS = frozenset({"mqtt", "nmea_tcp", "nmea_udp", "webhook", "alertmanager", "log"})
+_NAME = re.compile(r"^[a-z0-9][a-z0-9_-]{0,62}$")
+
+
+class Settings(BaseSettings):
+    """All of it."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid", frozen=True, env_prefix=ENV_PREFIX, env_nested_delimiter="__", use_attribute_docstrings=True
+    )
+
+    database: Database = Database()
+    sources: dict[str, SourceSettings] = Field(default_factory=dict)
+    channels: dict[str, ChannelSettings] = Field(default_factory=dict)
+    rules: Rules = Rules()
+    http: Http = Http()
+    limits: Limits = Limits()
+    retention: Retention = Retention()
+    service: Service = Service()
+
+    @field_validator("channels", mode="before")
+    @classmethod
+    def _channel_names(cls, value: Any) -> Any:
+        """A channel is named by its table."""
+        if not isinstance(value, dict):
+            return value
+        return {name: {**body, "name": name} if isinstance(body, dict) else body for name, body in value.items()}
+
+    @field_validator("sources", "channels")
+    @classmethod
+    def _names(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for name in value:
+            if not _NAME.match(name):
+                raise ValueError(f"the name {name!r} is not lower-case letters, digits, '-' and '_'")
+        return value
+
+    @model_validator(mode="after")
+    def _client_ids(self) -> Self:
+        """Two connections under one client id would take each other over without end."""
+        seen: dict[tuple[str, int, str], str] = {}
+        for name, source in self.sources.items():
+            if isinstance(source, MqttSettings):
+                key = (source.host, source.port, source.client_id)
+                if key in seen:
+                    raise ValueError(f"sources {seen[key]} and {name} share the client_id {source.client_id!r}")
+                seen[key] = name
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        del env_settings, dotenv_settings, file_secret_settings
+        return (_Environment(settings_cls), init_settings)
+
+
+class _Environment(EnvSettingsSource):
+    """The environment, with ``HAIDANG__X__Y_FILE`` read as the value of ``HAIDANG__X__Y``."""
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        return {k.lower(): v for k, v in environment(os.environ).items()}
+
+
+def environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Our variables, ``*_FILE`` ones replaced by what their file holds (a final line end removed).
+
+    Raises:
+        ConfigError: a file cannot be read, or a variable names no section of the settings.
+    """
+    out: dict[str, str] = {}
+    sections = set(Settings.model_fields)
+    for key, value in environ.items():
+        if not key.startswith(ENV_PREFIX):
+            continue
+        section = key.removeprefix(ENV_PREFIX).split("__")[0].lower()
+        if section not in sections:
+            raise ConfigError(f"environment: {key}: no such section (there are {', '.join(sorted(sections))})")
+        if key.endswith("_FILE"):
+            try:
+                out[key.removesuffix("_FILE")] = Path(value).read_text().rstrip("\r\n")
+            except OSError as exc:
+                raise ConfigError(f"environment: {key}: {value}: {exc.strerror}") from exc
+        else:
+            out.setdefault(key, value)
+    return out
+
+
+def load(path: Path | None, **overrides: Any) -> Settings:
+    """Read the settings.
+
+    Args:
+        path: the TOML file; None for the environment alone.
+        overrides: whole sections that win over both.
+
+    Raises:
+        ConfigError: anything is unknown, missing or malformed; one line per fault.
+    """
+    text, data = "", {}
+    if path is not None:
+        try:
+            text = path.read_text(encoding="utf-8")
+            data = tomllib.loads(text)
+        except OSError as exc:
+            raise ConfigError(f"{path}: {exc.strerror}") from exc
+        except UnicodeDecodeError as exc:
+            raise ConfigError(f"{path}: not UTF-8 text") from exc
+        except tomllib.TOMLDecodeError as exc:
+            raise ConfigError(f"{path}: {exc}") from exc
+    try:
+        return Settings(**{**data, **overrides})
+    except ValidationError as exc:
+        raise ConfigError("\n".join(_fault(path, text, error) for error in exc.errors())) from exc
+
+
+def _fault(path: Path | None, text: str, error: Any) -> str:
+    # A discriminated union puts its tag into the location, which is no key of the file.
+    where = [str(part) for at, part in enumerate(error["loc"]) if at != 2 or part not in _TAGS]
+    key = ".".join(where)
+    reason = "unknown key" if error["type"] == "extra_forbidden" else error["msg"].removeprefix("Value error, ")
+    variable = ENV_PREFIX + "__".join(where).upper()
+    if variable in os.environ or f"{variable}_FILE" in os.environ:
+        return f"environment: {variable}: {reason}"
+    number = line_of(text, where)
+    place = f"{path}: line {number}" if number else str(path or "settings")
+    return f"{place}: {key}: {reason}" if key else f"{place}: {reason}"
+
+
+def line_of(text: str, where: list[str]) -> int | None:
+    """The 1-based line of a TOML text that sets the key at ``where``, or that opens its nearest table."""
+    table: list[str] = []
+    best, best_depth = None, 0
+    for number, line in enumerate(text.splitlines(), start=1):
+        header = re.match(r"^\s*\[\[?\s*([^\]]+?)\s*\]\]?", line)
+        assigned = re.match(r"^\s*([A-Za-z0-9_.\"'-]+)\s*=", line)
+        if header:
+            table = [part.strip(" \"'") for part in header[1].split(".")]
+            here = table
+        elif assigned:
+            here = [*table, *(part.strip(" \"'") for part in assigned[1].split("."))]
+        else:
+            continue
+        if len(here) > best_depth and where[: len(here)] == here:
+            best, best_depth = number, len(here)
+    return best
+
+
+def shown(settings: Settings) -> dict[str, Any]:
+    """The settings as they stand, JSON-ready, secrets masked."""
+    masked: dict[str, Any] = settings.model_dump(mode="json")
+    return masked

@@ -1,0 +1,1 @@
+"""Where deliveries come from: MQTT, NMEA over TCP and UDP, recorded files."""

@@ -1,0 +1,172 @@
+"""Recorded files: NMEA logs, and recordings of MQTT traffic as JSON lines.
+
+A replay has no wall clock: ``received_at`` is the log's own time (``decoders.clock``), so replaying a file twice
+says the same thing twice.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import orjson
+
+from decoders.clock import LogClock, absolute_time
+from ingest.delivery import Delivery
+from ingest.inbox import InboxClosed
+from ingest.sources.base import Source, SourceUnavailable, SourceWatcher
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ingest.inbox import Inbox
+
+_DAY = 86_400_000_000
+
+
+class BadRecording(Exception):  # noqa: N818  # named for what is known
+    """A file that is not what it was said to be: file, line and reason in one line."""
+
+
+class FileSource(Source):
+    """Reads one file once.
+
+    ``format="mqtt"`` reads lines of ``{"received_at": ISO-8601 or epoch ms, "topic": ..., "payload": text or
+    JSON}`` (``payload_base64`` for bytes that are not text); ``"nmea"`` reads sentences, each line a message.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        watcher: SourceWatcher,
+        *,
+        path: Path | None,
+        format: Literal["nmea", "mqtt", "auto"] = "auto",  # noqa: A002  # the option's name
+        start: int | None = None,
+    ) -> None:
+        super().__init__(name, watcher)
+        self._path = path
+        self._start = start
+        self._data: bytes | None = None
+        self.format = format
+
+    @property
+    def _shown(self) -> str:
+        return str(self._path) if self._path else "standard input"
+
+    async def check(self) -> None:
+        self._load()
+
+    def _load(self) -> bytes:
+        if self._data is not None:
+            return self._data
+        try:
+            if self._path is None:
+                data = sys.stdin.buffer.read()
+                modified = time.time_ns() // 1000
+            else:
+                data = self._path.read_bytes()
+                modified = self._path.stat().st_mtime_ns // 1000
+        except OSError as exc:
+            raise SourceUnavailable(f"{self._shown}: {exc.strerror}") from exc
+        if self.format == "auto":
+            self.format = "mqtt" if data.lstrip()[:1] == b"{" else "nmea"
+        if self._start is None:
+            said = (absolute_time(line) for line in data.split(b"\n"))
+            self._start = next((t for t in said if t is not None), modified)
+        self._data = data
+        return data
+
+    async def run(self, inbox: Inbox) -> None:
+        """Read to the end.
+
+        Raises:
+            SourceUnavailable: the file cannot be read.
+            BadRecording: a line of an MQTT recording that cannot be read.
+        """
+        data = self._load()
+        deliveries = (
+            (delivery for _, delivery in publishes(data, self.name, self._shown))
+            if self.format == "mqtt"
+            else self._lines(data)
+        )
+        try:
+            for delivery in deliveries:
+                if self.stopping:
+                    return
+                self.watcher.received(self.name, delivery.messages)
+                await inbox.put(delivery)
+        except InboxClosed:
+            return
+
+    def _lines(self, data: bytes) -> Iterator[Delivery]:
+        """Runs of lines received at the same instant, as one delivery each."""
+        assert self._start is not None
+        clock = LogClock(self._start, latest=time.time_ns() // 1000 + _DAY)
+        origin = self._path.name if self._path else "-"
+        lines = data.split(b"\n")
+        if lines and not lines[-1]:
+            lines.pop()
+        run: list[bytes] = []
+        run_time = run_line = 0
+        for number, line in enumerate(lines, start=1):
+            at = clock.line(line)
+            if run and at != run_time:
+                yield self._delivery(run, origin, run_time, run_line)
+                run = []
+            if not run:
+                run_time, run_line = at, number
+            run.append(line)
+        if run:
+            yield self._delivery(run, origin, run_time, run_line)
+
+    def _delivery(self, lines: list[bytes], origin: str, at: int, line: int) -> Delivery:
+        payload = b"\n".join(lines) + b"\n"
+        return Delivery(payload, self.name, origin, at, messages=len(lines), per_line=True, line=line)
+
+
+def publishes(data: bytes, source: str, shown: str) -> Iterator[tuple[int, Delivery]]:
+    """The publishes of an MQTT recording, with the number of the line each stands on.
+
+    Raises:
+        BadRecording: a line cannot be read.
+    """
+    for number, line in enumerate(data.split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            delivery = _publish(line, source)
+        except (orjson.JSONDecodeError, KeyError, ValueError, TypeError, binascii.Error) as exc:
+            raise BadRecording(f"{shown}: line {number}: {_why(exc)}") from exc
+        yield number, delivery
+
+
+def _publish(line: bytes, source: str) -> Delivery:
+    record = orjson.loads(line)
+    at = record["received_at"]
+    if isinstance(at, str):
+        moment = datetime.fromisoformat(at)
+        if moment.tzinfo is None:
+            raise ValueError("received_at has no offset from UTC")
+        received_at = round(moment.timestamp() * 1_000_000)
+    else:
+        received_at = round(float(at) * 1000)
+    if "payload_base64" in record:
+        payload = base64.b64decode(record["payload_base64"], validate=True)
+    elif isinstance(record["payload"], str):
+        payload = record["payload"].encode()
+    else:
+        payload = orjson.dumps(record["payload"])
+    topic = record["topic"]
+    if not isinstance(topic, str):
+        raise TypeError("topic is not text")
+    return Delivery(payload, source, topic, received_at)
+
+
+def _why(exc: Exception) -> str:
+    return f"no {exc.args[0]!r}" if isinstance(exc, KeyError) else str(exc)

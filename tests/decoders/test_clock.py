@@ -1,0 +1,74 @@
+"""The clock of a log: set by what lines say, moved on by UTC seconds, never back."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pyais.encode import encode_dict
+
+from decoders.clock import LogClock, absolute_time, utc_second
+
+SECOND = 1_000_000
+
+
+def sentence(msg_type: int, second: int, **fields: float) -> bytes:
+    encoded = encode_dict(
+        {"type": msg_type, "mmsi": 574000001, "lon": 107.6, "lat": 16.5, "second": second, **fields}, talker_id="AI"
+    )
+    return encoded[0].encode()
+
+
+@given(msg_type=st.sampled_from([1, 2, 3, 9, 18]), second=st.integers(0, 63), course=st.floats(0, 359))
+def test_the_second_of_a_position_report_is_read_from_its_bits(msg_type: int, second: int, course: float) -> None:
+    line = sentence(msg_type, second, course=course)
+    assert utc_second(line) == (second if second < 60 else None)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"# comment",
+        b"$GPGGA,1,2",
+        b"!AIVDM,2,1,6,A,53@o0E000001Q0CG37U8u<Tp4q@D00000000000018330400000000000000,0*63",
+        b"!AIVDM,1,1,,B,,0*25",
+        b"!AIVDM,1,1,,B,0*25",
+    ],
+)
+def test_a_line_without_a_second_has_none(line: bytes) -> None:
+    assert utc_second(line) is None
+
+
+def test_tag_blocks_and_trailing_epochs_say_the_time() -> None:
+    assert absolute_time(b"\\s:r1,q:u,c:1418172113,T:2014*55\\!AIVDM,1,1,,B,x,0*78") == 1_418_172_113 * SECOND
+    assert absolute_time(b"\\c:1418172113123*55\\!AIVDM,1,1,,B,x,0*78") == 1_418_172_113_123_000
+    assert absolute_time(b"!AIVDM,1,1,,A,15B4,0*70,b003669794,1272412827") == 1_272_412_827 * SECOND
+    assert absolute_time(b"!AIVDM,1,1,,A,15B4,0*70") is None
+
+
+def test_a_log_without_times_is_moved_on_by_the_seconds_it_carries() -> None:
+    start = int(datetime(2024, 1, 1, 12, 0, 50, tzinfo=UTC).timestamp()) * SECOND
+    clock = LogClock(start)
+    at = [clock.line(sentence(1, second)) - start for second in (52, 58, 3, 2, 40)]
+    # 58 -> 3 wraps into the next minute; 2 after 3 is out of order, not 59 s later; 40 moves on.
+    assert [a // SECOND for a in at] == [2, 8, 13, 13, 50]
+
+
+@given(st.lists(st.one_of(st.integers(0, 63), st.integers(1_400_000_000, 1_400_000_600).map(str)), max_size=60))
+def test_the_clock_never_runs_backwards_and_agrees_with_the_seconds_it_followed(steps: list[int | str]) -> None:
+    clock = LogClock(1_400_000_000 * SECOND)
+    last = clock.now
+    for step in steps:
+        line = sentence(1, step) if isinstance(step, int) else b"\\c:" + step.encode() + b"*00\\!AIVDM,1,1,,A,x,0*00"
+        now = clock.line(line)
+        assert now >= last
+        assert now - last < max(60 * SECOND, 600 * SECOND + 1)
+        last = now
+
+
+def test_a_time_later_than_believable_does_not_move_the_clock() -> None:
+    clock = LogClock(10 * SECOND, latest=100 * SECOND)
+    assert clock.line(b"\\c:4102444800*00\\!AIVDM,1,1,,A,x,0*00") == 10 * SECOND
