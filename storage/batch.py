@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from alerting.model import Notification, Verdict
@@ -32,8 +32,8 @@ class Batch:
 class Committed:
     """What the database took: per table, whether the row is new (True) or was already there (False), row by row.
 
-    A reading whose key is taken by *another* value is no duplicate: the row went to quarantine, and ``conflicts``
-    holds its index in ``observations.readings``.
+    A reading whose key is taken by *another* value went to quarantine: ``conflicts`` holds its index in
+    ``observations.readings``, unless the same reading was in quarantine already, which makes it a duplicate.
     """
 
     positions: NDArray[np.bool_]
@@ -46,3 +46,9 @@ class Committed:
     #: Alerts that this transaction fired, resolved.
     alerts_fired: int = 0
     alerts_resolved: int = 0
+
+    @classmethod
+    def nothing(cls) -> Committed:
+        """What came of a batch in which there was nothing to write."""
+        none = np.zeros(0, np.bool_)
+        return cls(none, none, none, none, none, none)

@@ -1,0 +1,141 @@
+"""What a process finds again at its start: what it would know had it never stopped."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from psycopg import sql
+
+from alerting.model import Memory, RuleState, SubjectKind
+from decoders.block import Block
+from decoders.records import POSITION, READING, RECEPTION
+from decoders.window import SPAN_US
+from storage import tables
+from storage.columns import decode
+from storage.times import microseconds, moment
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+    from psycopg import AsyncConnection
+
+    from storage.columns import Column
+
+    Connection = AsyncConnection[tuple[Any, ...]]
+
+#: The null of a nullable column, by its type in the database and that of its field (``decoders.records``).
+_NULL: Final = {"double precision": "'NaN'::double precision", "real": "'NaN'::real"}
+
+
+async def load(connection: Connection) -> Memory:
+    """What the engine needs: open rule states, the latest row of every subject, ship types and names."""
+    return Memory(
+        states=await _states(connection),
+        positions=await _latest(connection, tables.POSITIONS.columns, POSITION, "latest_positions"),
+        readings=await _latest(connection, tables.READINGS.columns, READING, "latest_readings"),
+        ship_types=await _numbers(connection, _SHIP_TYPES),
+        static_times={id_: microseconds(time) for id_, time in (await _numbers(connection, _STATIC_TIMES)).items()},
+        names=await _names(connection),
+    )
+
+
+async def recent(connection: Connection, until: int | None, instance: str) -> NDArray[np.void]:
+    """What was heard in the last span of the reception window, as RECEPTION rows, by ``received_at``.
+
+    Args:
+        connection: outside a transaction.
+        until: the latest receive time, microseconds; None: that which ``instance`` committed last.
+        instance: the ingesting process.
+    """
+    if until is None:
+        cursor = await connection.execute("SELECT received_at FROM progress WHERE instance = %s", (instance,))
+        row = await cursor.fetchone()
+        if row is None:
+            return np.zeros(0, dtype=RECEPTION)
+        until = microseconds(row[0])
+    columns = tables.RECEPTIONS.columns
+    names = sql.SQL(", ").join(sql.Identifier(column.name) for column in columns)
+    bounds = sql.SQL("received_at BETWEEN {} AND {}").format(moment(until - SPAN_US), moment(until))
+    query = sql.SQL(
+        "SELECT {names} FROM positions WHERE {bounds} AND msg_type > 0"
+        " UNION ALL SELECT {names} FROM statics WHERE {bounds} AND msg_type > 0"
+        " UNION ALL SELECT {names} FROM ais_messages WHERE {bounds}"
+        " ORDER BY received_at, time, transponder_id, digest"
+    ).format(names=names, bounds=bounds)
+    return decode(columns, await _copied(connection, query), RECEPTION)
+
+
+async def fragments(connection: Connection, instance: str) -> list[Block]:
+    """The unfinished multi-sentence messages of a process, to be decoded again in this order."""
+    cursor = await connection.execute(
+        "SELECT data, source_id, origin, received_at, per_line, line FROM fragments WHERE instance = %s ORDER BY seq",
+        (instance,),
+    )
+    return [
+        Block(data, source, origin, microseconds(received_at), first=0, per_line=per_line, line=line)
+        for data, source, origin, received_at, per_line, line in await cursor.fetchall()
+    ]
+
+
+_SHIP_TYPES: Final = b"SELECT id, ship_type FROM transponders WHERE ship_type IS NOT NULL ORDER BY static_time, id"
+_STATIC_TIMES: Final = (
+    b"SELECT id, static_time FROM transponders WHERE static_time IS NOT NULL ORDER BY static_time, id"
+)
+
+
+async def _states(connection: Connection) -> list[RuleState]:
+    cursor = await connection.execute(
+        "SELECT rule_id, subject_kind, subject_id, key, state FROM rule_state"
+        " ORDER BY rule_id, subject_kind, subject_id, key"
+    )
+    return [
+        RuleState(rule_id, SubjectKind(kind), subject_id, key, state)
+        for rule_id, kind, subject_id, key, state in await cursor.fetchall()
+    ]
+
+
+async def _latest(
+    connection: Connection, columns: Sequence[Column], dtype: np.dtype[Any], table: str
+) -> NDArray[np.void]:
+    """A table of latest rows, longest unheard first."""
+    selected = sql.SQL(", ").join(_selected(column, dtype) for column in columns)
+    query = sql.SQL("SELECT {} FROM {} ORDER BY received_at, time").format(selected, sql.Identifier(table))
+    return decode(columns, await _copied(connection, query), dtype)
+
+
+def _selected(column: Column, dtype: np.dtype[Any]) -> sql.Composable:
+    name = sql.Identifier(column.name)
+    if not column.nullable:
+        return name
+    if column.type in _NULL:
+        return sql.SQL("coalesce({}, {})").format(name, sql.SQL(_NULL[column.type]))
+    least = int(np.iinfo(dtype[column.field]).min)
+    return sql.SQL("coalesce({}, {}::{})").format(name, sql.Literal(least), sql.SQL(column.type))
+
+
+async def _copied(connection: Connection, query: sql.Composed) -> bytes:
+    async with (
+        connection.cursor() as cursor,
+        cursor.copy(sql.SQL("COPY ({}) TO STDOUT (FORMAT BINARY)").format(query)) as copy,
+    ):
+        return b"".join([bytes(block) async for block in copy])
+
+
+async def _numbers(connection: Connection, query: bytes) -> dict[int, Any]:
+    cursor = await connection.execute(query)
+    return dict(await cursor.fetchall())
+
+
+async def _names(connection: Connection) -> dict[tuple[str, int], str]:
+    """Names as decoders tell them; an AIS transponder's is its MMSI, and not told."""
+    cursor = await connection.execute(
+        """
+        SELECT 'device', id, gateway || '/' || name FROM devices
+        UNION ALL SELECT 'metric', id, name FROM metrics
+        UNION ALL SELECT 'source', id, name FROM sources
+        UNION ALL SELECT 'transponder', id, identifier FROM transponders WHERE kind <> 'ais'
+        """
+    )
+    return {(kind, id_): name for kind, id_, name in await cursor.fetchall()}

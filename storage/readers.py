@@ -1,0 +1,143 @@
+"""What commands and dashboards ask for. Rows come as dictionaries by column name; times are aware ``datetime``.
+
+Every function opens a connection of its own, and raises ``DatabaseAway`` or ``ConfigurationError`` where the database
+cannot be used. What is about alerts, zones and rules is in ``storage.alerts`` and ``storage.imports``, and can be had
+from here too.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from psycopg import sql
+
+from storage import ask, roles
+from storage.alerts import acknowledge, alert, alerts, resolve
+from storage.errors import RequestRefused
+from storage.imports import Imported, RuleVersion, import_rules, import_zones, rules, zones
+from storage.quarantine import clean
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    Row = dict[str, Any]
+
+__all__ = [
+    "Imported",
+    "RuleVersion",
+    "acknowledge",
+    "alert",
+    "alerts",
+    "import_rules",
+    "import_zones",
+    "mark_redriven",
+    "quarantined",
+    "queued",
+    "refused",
+    "resolve",
+    "row_counts",
+    "row_estimates",
+    "rules",
+    "sources",
+    "zones",
+]
+
+_TABLES: Final = (*roles.HISTORY, *roles.KEPT, *roles.WORKING, "quarantine")
+
+
+async def quarantined(
+    dsn: str,
+    *,
+    reason: str | None = None,
+    source: str | None = None,
+    since: datetime | None = None,
+    redriven: bool | None = None,
+    limit: int = 100,
+) -> list[Row]:
+    """Refused messages, the latest received first, with the name of their source; ``raw`` is left out."""
+    condition, values = ask.where(
+        {
+            "q.reason = %s": reason,
+            "s.name = %s": source,
+            "q.received_at >= %s": since,
+            "(q.redriven_at IS NOT NULL) = %s": redriven,
+        }
+    )
+    query = sql.SQL(
+        "SELECT q.id, q.received_at, coalesce(s.name, q.source_id::text) AS source, q.origin, q.reason, q.detail,"
+        " q.line, q.size, q.redriven_at, q.redrive_outcome"
+        " FROM quarantine AS q LEFT JOIN sources AS s ON s.id = q.source_id{}"
+        " ORDER BY q.received_at DESC, q.id LIMIT %s"
+    ).format(condition)
+    return await ask.rows(dsn, query, [*values, limit])
+
+
+async def refused(dsn: str, id_: UUID) -> Row:
+    """One refused message with its bytes in ``raw`` (the first 64 KiB: whole if as long as ``size``).
+
+    Raises:
+        RequestRefused: there is no such message.
+    """
+    rows = await ask.rows(
+        dsn,
+        b"SELECT q.*, coalesce(s.name, q.source_id::text) AS source, coalesce(s.kind, '') AS source_kind"
+        b" FROM quarantine AS q LEFT JOIN sources AS s ON s.id = q.source_id WHERE q.id = %s",
+        (id_,),
+    )
+    if not rows:
+        raise RequestRefused(f"there is no quarantined message {id_}")
+    return rows[0]
+
+
+async def mark_redriven(dsn: str, id_: UUID, outcome: str, at: datetime | None = None) -> None:
+    """Note that a refused message was tried again, and what came of it.
+
+    Raises:
+        RequestRefused: there is no such message.
+    """
+    async with ask.connected(dsn) as connection:
+        cursor = await connection.execute(
+            "UPDATE quarantine SET redriven_at = %s, redrive_outcome = %s WHERE id = %s",
+            (at or datetime.now(UTC), clean(outcome), id_),
+        )
+        if cursor.rowcount == 0:
+            raise RequestRefused(f"there is no quarantined message {id_}")
+
+
+async def sources(dsn: str) -> list[Row]:
+    """Where messages came from: ``id``, ``name``, ``kind``."""
+    return await ask.rows(dsn, b"SELECT id, name, kind FROM sources ORDER BY name, id")
+
+
+async def row_counts(dsn: str) -> dict[str, int]:
+    """The exact number of rows of every table: slow where there are many."""
+    parts = [sql.SQL("SELECT {} AS name, count(*) AS n FROM {}").format(t, sql.Identifier(t)) for t in _TABLES]
+    return {row["name"]: row["n"] for row in await ask.rows(dsn, sql.SQL(" UNION ALL ").join(parts))}
+
+
+async def row_estimates(dsn: str) -> dict[str, int]:
+    """About how many rows every table has, by the server's statistics, chunks included; fast at any size."""
+    rows = await ask.rows(
+        dsn,
+        b"""
+        WITH RECURSIVE parts AS (
+            SELECT oid, relname AS name FROM pg_class WHERE relname = ANY(%s)
+                AND relnamespace = current_schema()::regnamespace
+            UNION ALL SELECT i.inhrelid, p.name FROM pg_inherits AS i JOIN parts AS p ON i.inhparent = p.oid
+        )
+        SELECT name, sum(greatest(0, coalesce(c.reltuples, 0), pg_stat_get_live_tuples(parts.oid)))::bigint AS n
+        FROM parts JOIN pg_class AS c USING (oid) GROUP BY name
+        """,
+        (list(_TABLES),),
+    )
+    return {row["name"]: row["n"] for row in rows}
+
+
+async def queued(dsn: str, channel: str | None = None) -> int:
+    """Notifications neither sent nor abandoned, of one channel or of all."""
+    condition, values = ask.where({"channel = %s": channel})
+    and_ = sql.SQL(" AND state = 'queued'") if values else sql.SQL(" WHERE state = 'queued'")
+    query = sql.SQL("SELECT count(*) AS n FROM notifications{}{}").format(condition, and_)
+    (row,) = await ask.rows(dsn, query, values)
+    return int(row["n"])

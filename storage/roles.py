@@ -1,0 +1,144 @@
+"""Least privilege: who may change tables, who may write rows, who may only look.
+
+``haidang_migrator``
+    Owns the tables. Upgrades and retention run under it.
+``haidang_writer``
+    What the service needs: adds history, keeps state up to date. No DDL; cannot rewrite or delete history.
+``haidang_reader``
+    SELECT, for dashboards.
+
+They are group roles without a login: ``CREATE USER ingest PASSWORD '...' IN ROLE haidang_writer``. Roles belong to the
+whole server, so they are created only where the migrating user may; otherwise the upgrade's report says so and the
+tables belong to that user.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import psycopg
+from psycopg import sql
+
+from storage.errors import one_line
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+    from storage.capability import Capability
+
+MIGRATOR: Final = "haidang_migrator"
+WRITER: Final = "haidang_writer"
+READER: Final = "haidang_reader"
+
+#: Rows of these are added, and never changed or deleted by the service.
+HISTORY: Final = ("positions", "readings", "statics", "ais_messages", "receptions", "alert_history")
+#: Rows of these are added and kept up to date.
+KEPT: Final = (
+    "sources",
+    "devices",
+    "metrics",
+    "vessels",
+    "transponders",
+    "vessel_transponders",
+    "latest_positions",
+    "latest_readings",
+    "zones",
+    "rules",
+    "alerts",
+    "notifications",
+    "progress",
+)
+#: Rows of these come and go.
+WORKING: Final = ("rule_state", "fragments")
+
+_CREATE: Final = """
+DO $$
+BEGIN
+    CREATE ROLE {role} NOLOGIN;
+EXCEPTION
+    WHEN duplicate_object OR unique_violation THEN NULL;  -- there already, or made by another upgrade just now
+END
+$$
+"""
+
+
+def prepare(connection: Connection[Any], capability: Capability) -> list[str]:
+    """Create the roles where allowed, and go on as ``haidang_migrator`` where possible; lines about what was not."""
+    notes = []
+    missing = set(_roles()) - _existing(connection)
+    if missing and capability.create_role:
+        for role in sorted(missing):
+            connection.execute(sql.SQL(_CREATE).format(role=sql.Identifier(role)))
+    elif missing:
+        return [f"this user may not create roles: {', '.join(sorted(missing))} not created, its own rights are used"]
+    try:
+        with connection.transaction():
+            if not capability.superuser:
+                connection.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(sql.Identifier(MIGRATOR)))
+            schema, migrator = _schema(connection), sql.Identifier(MIGRATOR)
+            readers = sql.SQL("{}, {}").format(sql.Identifier(WRITER), sql.Identifier(READER))
+            connection.execute(sql.SQL("GRANT USAGE, CREATE ON SCHEMA {} TO {}").format(schema, migrator))
+            connection.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(schema, readers))
+    except psycopg.errors.InsufficientPrivilege as error:
+        notes.append(f"{MIGRATOR} was not given this schema ({one_line(error)})")
+    if _may_become(connection):
+        connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(MIGRATOR)))
+    else:
+        notes.append(f"this user is not {MIGRATOR}: the tables belong to it instead")
+    return notes
+
+
+def grant(connection: Connection[Any]) -> list[str]:
+    """Give each role its rights on every table; lines about what was not given."""
+    if missing := set(_roles()) - _existing(connection):
+        return [f"no rights granted: {', '.join(sorted(missing))} missing"]
+    schema, writer, reader = _schema(connection), sql.Identifier(WRITER), sql.Identifier(READER)
+    both = sql.SQL("{}, {}").format(writer, reader)
+    commands = [
+        sql.SQL("GRANT SELECT ON ALL TABLES IN SCHEMA {} TO {}").format(schema, both),
+        sql.SQL("ALTER DEFAULT PRIVILEGES IN SCHEMA {} GRANT SELECT ON TABLES TO {}").format(schema, both),
+        sql.SQL("GRANT INSERT ON {} TO {}").format(_tables(HISTORY), writer),
+        sql.SQL("GRANT INSERT, UPDATE ON {} TO {}").format(_tables(KEPT), writer),
+        sql.SQL("GRANT INSERT, UPDATE, DELETE ON {} TO {}").format(_tables(WORKING), writer),
+        sql.SQL("GRANT INSERT, UPDATE (redriven_at, redrive_outcome) ON quarantine TO {}").format(writer),
+    ]
+    try:
+        with connection.transaction():
+            for command in commands:
+                connection.execute(command)
+    except psycopg.errors.InsufficientPrivilege as error:
+        return [f"rights not granted: {one_line(error)}"]
+    return []
+
+
+def _roles() -> tuple[str, str, str]:
+    return MIGRATOR, WRITER, READER
+
+
+def _existing(connection: Connection[Any]) -> set[str]:
+    return {
+        name
+        for (name,) in connection.execute("SELECT rolname FROM pg_roles WHERE rolname = ANY(%s)", (list(_roles()),))
+    }
+
+
+def _may_become(connection: Connection[Any]) -> bool:
+    """Whether SET ROLE works (PostgreSQL 16 tells membership from the right to SET) and the role may create tables."""
+    privilege = "SET" if connection.info.server_version >= 160000 else "MEMBER"
+    row = connection.execute(
+        "SELECT pg_has_role(session_user, %s, %s) AND has_schema_privilege(%s, current_schema(), 'CREATE')"
+        " AND NOT EXISTS (SELECT FROM pg_tables WHERE schemaname = current_schema() AND tablename = 'schema_migrations'"
+        " AND NOT pg_has_role(%s, tableowner::name, 'USAGE'))",
+        (MIGRATOR, privilege, MIGRATOR, MIGRATOR),
+    ).fetchone()
+    return row is not None and bool(row[0])
+
+
+def _schema(connection: Connection[Any]) -> sql.Identifier:
+    row = connection.execute("SELECT current_schema()").fetchone()
+    assert row is not None  # a SELECT without FROM has one row
+    return sql.Identifier(row[0])
+
+
+def _tables(names: tuple[str, ...]) -> sql.Composed:
+    return sql.SQL(", ").join(map(sql.Identifier, names))

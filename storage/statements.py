@@ -1,0 +1,143 @@
+"""The writer's statements on everything but observations.
+
+Each takes its rows as one JSON array, spread by ``jsonb_to_recordset``: a batch has few of them, their columns are of
+many types, and one parameter keeps each a single prepared statement. Doing any of them twice is doing it once.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+XID: Final = b"SELECT pg_current_xact_id()::text::bigint"
+
+#: What became of a transaction; NULL where the server no longer (or, after a fail-over, never) knew it.
+XACT_STATUS: Final = b"SELECT pg_xact_status(%s::text::xid8)"
+
+UPSERT_SOURCES: Final = b"""
+INSERT INTO sources (id, name, kind)
+SELECT * FROM jsonb_to_recordset(%s::text::jsonb) AS t (id bigint, name text, kind text)
+ORDER BY id ON CONFLICT DO NOTHING
+"""
+
+UPSERT_METRICS: Final = b"""
+INSERT INTO metrics (id, name)
+SELECT * FROM jsonb_to_recordset(%s::text::jsonb) AS t (id bigint, name text)
+ORDER BY id ON CONFLICT DO NOTHING
+"""
+
+UPSERT_DEVICES: Final = b"""
+INSERT INTO devices AS d (id, gateway, name, first_seen)
+SELECT * FROM jsonb_to_recordset(%s::text::jsonb) AS t (id bigint, gateway text, name text, first_seen timestamptz)
+ORDER BY id
+ON CONFLICT (id) DO UPDATE SET first_seen = least(d.first_seen, excluded.first_seen)
+WHERE d.first_seen IS NULL OR excluded.first_seen < d.first_seen
+"""
+
+#: Arrays rather than JSON: every transponder heard is in every batch.
+UPSERT_TRANSPONDERS: Final = b"""
+INSERT INTO transponders AS t (id, kind, identifier, mmsi, mmsi_class, first_seen, last_seen)
+SELECT id, kind, identifier, CASE kind WHEN 'ais' THEN id::integer END, class, first_seen, last_seen
+FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::text[], %s::timestamptz[], %s::timestamptz[])
+    AS u (id, kind, identifier, class, first_seen, last_seen)
+ON CONFLICT (id) DO UPDATE
+SET first_seen = least(t.first_seen, excluded.first_seen), last_seen = greatest(t.last_seen, excluded.last_seen)
+WHERE excluded.first_seen < t.first_seen OR excluded.last_seen > t.last_seen
+    OR t.first_seen IS NULL AND excluded.first_seen IS NOT NULL
+"""
+
+FIRE_ALERTS: Final = b"""
+WITH given AS (
+    SELECT * FROM jsonb_to_recordset(%s::text::jsonb) AS t (
+        id uuid, rule_id text, rule_version text, subject_kind text, subject_id bigint, subject_name text, key text,
+        severity text, started_at timestamptz, at timestamptz, value double precision, zone_id text,
+        lon double precision, lat double precision, summary_en text, summary_vi text, details jsonb)
+), inserted AS (
+    INSERT INTO alerts (id, rule_id, rule_version, subject_kind, subject_id, subject_name, key, state, severity,
+        started_at, fired_at, last_at, value, zone_id, lon, lat, summary_en, summary_vi, details)
+    SELECT id, rule_id, rule_version, subject_kind, subject_id, subject_name, key, 'firing', severity,
+        started_at, at, at, value, zone_id, lon, lat, summary_en, summary_vi, details
+    FROM given ORDER BY id
+    ON CONFLICT (id) DO NOTHING
+    RETURNING id
+), history AS (
+    INSERT INTO alert_history (alert_id, seq, at, actor, to_state, details)
+    SELECT id, 1, at, 'engine', 'firing', details FROM given JOIN inserted USING (id)
+)
+SELECT count(*) FROM inserted
+"""
+
+#: ``from_state`` is told from columns of the row as locked, not from a second look at the table: an acknowledgement by
+#: a person may be committed between the two. ``revision`` gives the history row its number for the same reason.
+RESOLVE_ALERTS: Final = b"""
+WITH given AS (
+    SELECT * FROM jsonb_to_recordset(%s::text::jsonb) AS t (
+        id uuid, at timestamptz, value double precision, summary_en text, summary_vi text, details jsonb)
+), changed AS (
+    UPDATE alerts AS a
+    SET state = 'resolved', resolved_at = given.at, resolved_by = 'engine', last_at = greatest(a.last_at, given.at),
+        revision = a.revision + 1
+    FROM given WHERE a.id = given.id AND a.state <> 'resolved'
+    RETURNING a.id, a.revision, CASE WHEN a.acknowledged_at IS NULL THEN 'firing' ELSE 'acknowledged' END AS from_state
+), history AS (
+    INSERT INTO alert_history (alert_id, seq, at, actor, from_state, to_state, details)
+    SELECT id, revision, at, 'engine', from_state, 'resolved', details || jsonb_strip_nulls(
+        jsonb_build_object('value', value, 'summary_en', summary_en, 'summary_vi', summary_vi))
+    FROM given JOIN changed USING (id)
+)
+SELECT count(*) FROM changed
+"""
+
+#: The channel on which the outbox is told that there is something to send.
+OUTBOX_CHANNEL: Final = "haidang_outbox"
+
+QUEUE_NOTIFICATIONS: Final = b"""
+WITH inserted AS (
+    INSERT INTO notifications (id, alert_id, channel, event, at, payload)
+    SELECT * FROM jsonb_to_recordset(%s::text::jsonb) AS t (
+        id uuid, alert_id uuid, channel text, event text, at timestamptz, payload jsonb)
+    ORDER BY id
+    ON CONFLICT (id) DO NOTHING
+    RETURNING id
+)
+SELECT pg_notify('haidang_outbox', '') FROM inserted LIMIT 1
+"""
+
+INSERT_QUARANTINE: Final = b"""
+INSERT INTO quarantine (id, received_at, source_id, origin, reason, detail, line, raw, size, sha256)
+SELECT id, received_at, source_id, origin, reason, detail, line, decode(raw, 'hex'), size, decode(sha256, 'hex')
+FROM jsonb_to_recordset(%s::text::jsonb) AS t (
+    id uuid, received_at timestamptz, source_id bigint, origin text, reason text, detail text, line integer,
+    raw text, size bigint, sha256 text)
+ORDER BY id
+ON CONFLICT (id) DO NOTHING
+RETURNING id
+"""
+
+UPSERT_RULE_STATE: Final = b"""
+INSERT INTO rule_state (rule_id, subject_kind, subject_id, key, state)
+SELECT * FROM jsonb_to_recordset(%s::text::jsonb) AS t (
+    rule_id text, subject_kind text, subject_id bigint, key text, state jsonb)
+ORDER BY 1, 2, 3, 4
+ON CONFLICT (rule_id, subject_kind, subject_id, key) DO UPDATE SET state = excluded.state
+"""
+
+DELETE_RULE_STATE: Final = b"""
+DELETE FROM rule_state AS r
+USING jsonb_to_recordset(%s::text::jsonb) AS t (rule_id text, subject_kind text, subject_id bigint, key text)
+WHERE (r.rule_id, r.subject_kind, r.subject_id, r.key) = (t.rule_id, t.subject_kind, t.subject_id, t.key)
+"""
+
+DELETE_FRAGMENTS: Final = b"DELETE FROM fragments WHERE instance = %s"
+
+INSERT_FRAGMENTS: Final = b"""
+INSERT INTO fragments (instance, seq, source_id, origin, received_at, per_line, line, data)
+SELECT instance, seq, source_id, origin, received_at, per_line, line, decode(data, 'hex')
+FROM jsonb_to_recordset(%s::text::jsonb) AS t (
+    instance text, seq integer, source_id bigint, origin text, received_at timestamptz, per_line boolean, line integer,
+    data text)
+"""
+
+UPSERT_PROGRESS: Final = b"""
+INSERT INTO progress AS p (instance, received_at) VALUES (%s, %s)
+ON CONFLICT (instance) DO UPDATE SET received_at = excluded.received_at WHERE excluded.received_at > p.received_at
+"""
