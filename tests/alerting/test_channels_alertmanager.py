@@ -7,7 +7,6 @@ import dataclasses
 import socket
 import time
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import httpx
 import pytest
@@ -16,24 +15,16 @@ from alerting.channels.alertmanager import Alertmanager
 from alerting.channels.base import PermanentFailure, TemporaryFailure
 from alerting.channels.settings import AlertmanagerSettings
 from alerting.model import AlertState, Severity, Subject, SubjectKind, Transition
-from services.alertmanager import Alertmanager as AlertmanagerServer
 from tests.alerting.samples import queued, transition
 from tests.alerting.target import answer, hang, target
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from services.debian_root import DebianRoot
+    from services.alertmanager import Alertmanager as AlertmanagerServer
 
 
-@pytest.fixture(scope="module")
-def server(debian_root: DebianRoot) -> Iterator[AlertmanagerServer]:
-    made = AlertmanagerServer(debian_root, debian_root.services_folder / f"test-am-{uuid4().hex[:8]}")
-    try:
-        with made:
-            yield made
-    finally:
-        made.remove()
+@pytest.fixture
+def server(alertmanager: AlertmanagerServer) -> AlertmanagerServer:
+    return alertmanager
 
 
 def settings(url: str, **more: Any) -> AlertmanagerSettings:

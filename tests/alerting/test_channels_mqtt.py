@@ -38,14 +38,15 @@ PASSWORDS = {"alerts": "s3cret", "officer": "t0psecret"}
 
 
 @pytest.fixture(scope="module")
-def guarded(debian_root: DebianRoot, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
+def guarded(
+    debian_root: DebianRoot, root_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Mosquitto]:
     """A broker with users, an ACL and a TLS listener whose certificate names localhost."""
     cert, key = self_signed(tmp_path_factory.mktemp("tls"), "localhost", "127.0.0.1")
-    folder = debian_root.services_folder / f"test-alerts-{uuid4().hex[:8]}"
-    broker = Mosquitto(debian_root, folder, passwords=PASSWORDS, acl=ACL, tls=Tls(cert, key))
+    broker = Mosquitto(debian_root, root_folder / "mosquitto-alerts", passwords=PASSWORDS, acl=ACL, tls=Tls(cert, key))
     try:
         with broker:
-            shutil.copyfile(cert, folder / "authority-for-clients.pem")
+            shutil.copyfile(cert, broker.folder / "authority-for-clients.pem")
             yield broker
     finally:
         broker.remove()

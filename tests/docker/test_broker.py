@@ -85,10 +85,10 @@ def client(
 
 
 @pytest.fixture(scope="module")
-def broker(debian_root: DebianRoot, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+def broker(debian_root: DebianRoot, root_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
     secrets = tmp_path_factory.mktemp("deployed") / "secrets"
     prepare(secrets, "--gateway", "gw1", "--gateway", "gw2")
-    made = Deployed(debian_root, debian_root.services_folder / f"test-docker-{uuid4().hex[:8]}")
+    made = Deployed(debian_root, root_folder / "mosquitto-deployed")
     made.secrets = secrets
     try:
         with made:

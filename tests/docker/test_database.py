@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 import psycopg
 import pytest
@@ -73,11 +72,12 @@ class Database:
 
 
 @pytest.fixture(scope="module")
-def database(debian_root: DebianRoot, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+def database(
+    debian_root: DebianRoot, root_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Database]:
     secrets = tmp_path_factory.mktemp("deployed") / "secrets"
     prepare(secrets)
-    folder = debian_root.services_folder / f"test-docker-db-{uuid4().hex[:8]}"
-    server = Postgres(debian_root, folder, settings={**THROWAWAY, "shared_buffers": "32MB"})
+    server = Postgres(debian_root, root_folder / "postgres-deployed", settings={**THROWAWAY, "shared_buffers": "32MB"})
     try:
         with server:
             made = Database(server, secrets)

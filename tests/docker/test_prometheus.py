@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 import httpx
 import pytest
@@ -36,9 +35,9 @@ RULES = [
 
 
 @pytest.fixture(scope="module")
-def folder(debian_root: DebianRoot) -> Iterator[Path]:
+def folder(debian_root: DebianRoot, root_folder: Path) -> Iterator[Path]:
     """A folder that programs of the private Debian can read, with our files in it."""
-    made = debian_root.services_folder / f"test-docker-{uuid4().hex[:8]}"
+    made = root_folder / "files-deployed"
     made.mkdir()
     user = debian_root.user("prometheus")
     own(made, user.uid, user.gid, 0o755)
@@ -120,8 +119,8 @@ def test_every_metric_in_rules_and_dashboards_is_one_we_export() -> None:
 
 
 @pytest.fixture(scope="module")
-def prometheus(debian_root: DebianRoot) -> Iterator[Prometheus]:
-    made = Prometheus(debian_root, debian_root.services_folder / f"test-docker-prom-{uuid4().hex[:8]}")
+def prometheus(debian_root: DebianRoot, root_folder: Path) -> Iterator[Prometheus]:
+    made = Prometheus(debian_root, root_folder / "prometheus-deployed")
     try:
         with made:
             yield made
