@@ -116,6 +116,7 @@ def position_a(report: Report, *, msg_type: int = 1) -> Payload:
         "status": report.nav_status,
         # pyais takes degrees per minute and packs 4.733 times their root.
         "turn": float(NO_ROT) if report.rot is None else _degrees_per_minute(report.rot),
+        "maneuver": 0,  # not available; pyais's own default, 3, is a value the standard does not use
         "radio": report.comm_state,
     }
     return pack(fields)

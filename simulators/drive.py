@@ -140,5 +140,5 @@ async def replay_log(path: Path, target: SentenceTarget, rate: float | None = No
     return len(lines)
 
 
-#: A real log of some 900 AIS sentences; where it comes from and under which licence: ``simulators/data/README.md``.
+#: A real log of 898 AIS sentences; where it comes from and under which licence: ``simulators/data/README.md``.
 DEMO_LOG = Path(__file__).parent / "data" / "nmea_data_sample.txt"

@@ -200,7 +200,11 @@ class _Client(asyncio.Protocol):
                     self.window = min(_WINDOW, _receive_maximum(body)) if self._properties else _WINDOW
                     self.connected.set_result(None)
             case 4:  # PUBACK: packet id and, unless it is 0 (success), the reason code
-                _, device, n = self._pending.popleft()
+                packet_id, device, n = self._pending.popleft()
+                if packet_id != int.from_bytes(body[:2]):  # brokers acknowledge in order (MQTT 5, 4.6)
+                    self._pending.appendleft((packet_id, device, n))
+                    self._abort()
+                    return
                 if len(body) > 2 and body[2] >= 0x80:
                     device.refused += 1
                 else:
@@ -231,6 +235,12 @@ class _Client(asyncio.Protocol):
         self.allowance -= count
         self.idle.clear()
         self._transport.write(b"".join(out))
+
+    def _abort(self) -> None:
+        """The broker does not keep to the protocol: what is pending stays unacknowledged."""
+        assert self._transport is not None
+        self.lost = True
+        self._transport.abort()
 
     def close(self) -> None:
         if self._transport is not None and not self.lost:
