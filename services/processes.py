@@ -1,0 +1,113 @@
+"""Processes by identity: a process id alone may by now belong to somebody else."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Callable, Iterable
+
+
+@cache
+def boot_id() -> str:
+    """Changes with every start of the machine, so that a record from before is never taken for a process of now."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def _stat(pid: int) -> tuple[str, int, int] | None:
+    """State letter, parent and start time in ticks since boot (proc_pid_stat(5) fields 3, 4, 22); None if gone."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    fields = text[text.rindex(")") + 2 :].split()  # the name before it may hold spaces and brackets
+    return fields[0], int(fields[1]), int(fields[19])
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessIdentity:
+    """One process, told from a later one with the same id by when it started."""
+
+    pid: int
+    started: int  # clock ticks since boot
+    boot: str
+
+    @classmethod
+    def of(cls, pid: int) -> ProcessIdentity | None:
+        """The process that has ``pid`` now; None if there is none."""
+        status = _stat(pid)
+        return cls(pid, status[2], boot_id()) if status else None
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether that very process still runs (a zombie does not)."""
+        status = _stat(self.pid)
+        return status is not None and status[0] not in "ZX" and status[2] == self.started and self.boot == boot_id()
+
+    def send(self, number: signal.Signals) -> None:
+        """Signal the process; nothing happens if it is gone."""
+        if self.is_alive:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def descendants(self) -> list[ProcessIdentity]:
+        """Children, their children and so on, as they are now."""
+        children: dict[int, list[ProcessIdentity]] = {}
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit() and (status := _stat(int(entry.name))):
+                children.setdefault(status[1], []).append(ProcessIdentity(int(entry.name), status[2], boot_id()))
+        found: list[ProcessIdentity] = []
+        pending = [self.pid]
+        while pending:
+            born = children.get(pending.pop(), [])
+            found += born
+            pending += [child.pid for child in born]
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessRecord:
+    """What is written down about a server that was started, so that another process can find and stop it."""
+
+    process: ProcessIdentity
+    port: int
+
+    def write(self, path: Path) -> None:
+        """Replace ``path`` in one step."""
+        temporary = path.with_name(f"{path.name}.{os.getpid()}")
+        temporary.write_text(json.dumps(asdict(self)))
+        temporary.replace(path)
+
+    @classmethod
+    def read(cls, path: Path) -> ProcessRecord | None:
+        """The record in ``path``; None if there is none or it cannot be read as one."""
+        try:
+            fields = json.loads(path.read_text())
+            return cls(ProcessIdentity(**fields["process"]), int(fields["port"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
+    """Ask ``condition`` again and again, at once at first and then less often, until it holds or the time is up."""
+    deadline = time.monotonic() + seconds
+    pause = 0.005
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.1)
+    return True
+
+
+def all_gone(processes: Iterable[ProcessIdentity]) -> bool:
+    """Whether none of ``processes`` runs any more."""
+    return not any(process.is_alive for process in processes)

@@ -1,0 +1,47 @@
+"""Where a test session keeps its servers, and how it clears away what a session that was killed left behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from signal import SIGKILL
+from typing import TYPE_CHECKING
+
+from services.processes import ProcessIdentity, ProcessRecord, all_gone, boot_id, wait_until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PREFIX = "tests-"
+
+
+def own_folder(base: Path) -> Path:
+    """A folder below ``base`` named for this process, made now."""
+    me = ProcessIdentity.of(os.getpid())
+    assert me is not None
+    folder = base / f"{PREFIX}{me.pid}-{me.started}"
+    folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+    return folder
+
+
+def sweep(base: Path) -> list[Path]:
+    """Kill the servers and delete the folders below ``base`` of test sessions that are no more; the folders."""
+    swept = []
+    for folder in base.glob(f"{PREFIX}*"):
+        numbers = folder.name.removeprefix(PREFIX).split("-")
+        if len(numbers) == 2 and ProcessIdentity(int(numbers[0]), int(numbers[1]), boot_id()).is_alive:
+            continue
+        clear(folder)
+        swept.append(folder)
+    return swept
+
+
+def clear(folder: Path) -> None:
+    """Kill every server whose record is below ``folder``, and delete the folder."""
+    for record_file in folder.glob("*/process.json"):
+        if (record := ProcessRecord.read(record_file)) and record.process.is_alive:
+            family = [record.process, *record.process.descendants()]
+            for member in family:
+                member.send(SIGKILL)
+            wait_until(lambda family=family: all_gone(family), 10)  # type: ignore[misc]
+    shutil.rmtree(folder, ignore_errors=True)  # another session may be sweeping it too
