@@ -117,6 +117,8 @@ def _bits(payload: bytes, fill: int) -> bit_vector | Refused:
         return Refused(Reason.UNKNOWN_TYPE, f"type {msg_type}")
     if msg_type == 24 and bits.get(38, 2) == 1:
         minimum = 162
+    elif msg_type in (25, 26):
+        minimum += 30 * bits.get(38, 1) + 16 * bits.get(39, 1)
     if len(bits) < minimum:
         return Refused(Reason.BAD_PAYLOAD, f"type {msg_type} cut short: {len(bits)} bits of {minimum}")
     mmsi = bits.get(8, 30)
@@ -300,24 +302,18 @@ def _hexadecimal(bits: bit_vector, first: int, width: int) -> str | None:
 def _binary(bits: bit_vector, msg_type: int) -> dict[str, Any]:
     """Messages 25 and 26: where the data begins depends on two flags; 26 ends in 20 bits of communication state."""
     addressed, structured = bits.get_bool(38), bits.get_bool(39)
-    end = len(bits) - (20 if msg_type == 26 else 0)
-    at = 40
+    at = 70 if addressed else 40
+    data = at + 16 if structured else at
+    end = len(bits) - 20 if msg_type == 26 else len(bits)
     out: dict[str, Any] = {
         "repeat": bits.get(6, 2),
         "addressed": addressed,
         "structured": structured,
-        "dest_mmsi": None,
-        "dac": None,
-        "fid": None,
+        "dest_mmsi": (bits.get(40, 30) or None) if addressed else None,
+        "dac": bits.get(at, 10) if structured else None,
+        "fid": bits.get(at + 10, 6) if structured else None,
+        "data": _hexadecimal(bits, data, end - data),
     }
-    if addressed:
-        out["dest_mmsi"] = (bits.get(at, 30) or None) if at + 30 <= end else None
-        at += 30
-    if structured:
-        if at + 16 <= end:
-            out["dac"], out["fid"] = bits.get(at, 10), bits.get(at + 10, 6)
-        at += 16
-    out["data"] = _hexadecimal(bits, at, max(0, end - at))
     if msg_type == 26:
         out["radio"] = bits.get(end, 20)
     return out

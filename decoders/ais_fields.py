@@ -36,8 +36,8 @@ MINIMUM_BITS: Final = {
     22: 145,
     23: 154,
     24: 160,  # part A; part B has 162
-    25: 40,
-    26: 60,
+    25: 40,  # and 30 where addressed, 16 where structured
+    26: 60,  # likewise
     27: 95,
 }
 

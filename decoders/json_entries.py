@@ -123,7 +123,7 @@ def event_time(fields: dict[str, Any], received_at: int, max_future_us: int | No
     elif isinstance(value, bool) or not isinstance(value, int | float):
         return Refused(Reason.BAD_TIME, "time is neither text nor a number")
     else:
-        time = value * 1000 if isinstance(value, int) else round(value * 1000.0) if abs(value) < 1e300 else -1
+        time = value * 1000 if isinstance(value, int) else round(min(max(value, -1e18), 1e18) * 1000.0)
     return check_time(time, received_at, max_future_us) or time
 
 

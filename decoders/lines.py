@@ -24,7 +24,7 @@ NO_TIME: Final = 0
 
 #: How many bytes of one line are kept: far more than any sentence has, so that junk without line ends fits too.
 _LONGEST_LINE: Final = 65_536
-_BATCH_LINES: Final = 5_000
+BATCH_LINES: Final = 5_000
 #: So many lines of a log stand for one second when fragments are waited for. The times that lines carry would not
 #: do: where several receivers' lines are merged, they go back and forth.
 _LINES_A_SECOND: Final = 100
@@ -39,7 +39,12 @@ class Output(NamedTuple):
 
 
 def decode_file(
-    chunks: Iterable[bytes], *, name: str = "-", ignored: bool = False, trusted: bool = True
+    chunks: Iterable[bytes],
+    *,
+    name: str = "-",
+    ignored: bool = False,
+    trusted: bool = True,
+    batch_lines: int = BATCH_LINES,
 ) -> Iterator[Output]:
     """Decode a log of NMEA lines; in the order of the lines that completed each message.
 
@@ -51,6 +56,7 @@ def decode_file(
         name: of the file.
         ignored: whether to tell of comments, blank lines and sentences that are not AIS.
         trusted: whether to take times that the lines carry.
+        batch_lines: how many lines are decoded at a time.
     """
     decoder = NmeaDecoder(trusted=trusted, max_future_us=None, default_time=NO_TIME, keep_ignored=ignored)
     first = 1
@@ -60,7 +66,7 @@ def decode_file(
         number = first + len(batch)
         now = number // _LINES_A_SECOND * _SECOND
         batch.append(Block(line + b"\n", source, name, now, len(batch), per_line=True, line=number))
-        if len(batch) == _BATCH_LINES:
+        if len(batch) == batch_lines:
             yield from _batch(decoder, batch, first)
             first += len(batch)
             batch = []

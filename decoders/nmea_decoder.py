@@ -30,7 +30,7 @@ _BETWEEN_BATCHES: Final = -1
 class IgnoredLine:
     """A line that was passed over."""
 
-    message: int
+    message: int  # -1: of an earlier batch
     line: int
     kind: Kind
     raw: bytes
@@ -198,7 +198,7 @@ class NmeaDecoder:
 
     def _note(self, found: Ignored, part: Part) -> None:
         if self._keep_ignored:
-            self.ignored.append(IgnoredLine(part.message, part.line, found.kind, part.data))
+            self.ignored.append(IgnoredLine(self._message(part), part.line, found.kind, part.data))
 
     def _sentence(
         self, sentence: Sentence, parts: tuple[Part, ...], time: int | None, receiver: int, batch: _Batch
@@ -249,11 +249,14 @@ class NmeaDecoder:
         refused = Refused(Reason.INCOMPLETE_MESSAGE, "the receive time of a sentence that did not come")
         out.rejects.append(self._reject((part,), refused))
 
+    def _message(self, part: Part) -> int:
+        return part.message if part.batch == self._batch else -1
+
     def _reject(self, parts: Sequence[Part], refused: Refused) -> Reject:
         """One reject for all ``parts``, of the message of the last."""
         last = parts[-1]
         return Reject(
-            last.message if last.batch == self._batch else -1,
+            self._message(last),
             refused.reason,
             b"\n".join(part.data for part in parts),
             last.received_at,

@@ -1,0 +1,206 @@
+"""The reception window: one row per transmission, whoever heard it, however rows fall into batches."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from decoders.records import POSITION, RECEPTION, STATIC, AisRecord, Observations, concatenate, empty, table
+from decoders.window import ReceptionWindow
+from tests.decoders.support import NOW
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from decoders.records import Table
+
+SECOND = 1_000_000
+
+
+def rows(dtype: np.dtype[Any], heard: Sequence[tuple[int, int, int, int]], msg_type: int = 1) -> Table:
+    """Rows of (message, digest, source, seconds after NOW)."""
+    out = empty(dtype, len(heard))
+    for row, (message, digest, source, seconds) in zip(out, heard, strict=True):
+        row["message"], row["digest"], row["source"] = message, digest, source
+        row["received_at"] = NOW + seconds * SECOND
+        row["time"] = row["received_at"] + source
+        row["transponder"] = 574123456
+        if "msg_type" in (dtype.names or ()):
+            row["msg_type"] = msg_type
+    return out
+
+
+def positions(*heard: tuple[int, int, int, int], msg_type: int = 1) -> Observations:
+    return Observations(messages=100, positions=rows(POSITION, heard, msg_type))
+
+
+def test_another_receiver_leaves_a_reception_the_same_one_nothing() -> None:
+    found = positions((0, 7, 1, 0), (1, 7, 2, 1), (2, 7, 1, 2), (3, 7, 2, 3), (4, 7, 3, 4), (5, 8, 1, 4))
+    assert ReceptionWindow().apply(found) == {1, 2, 3, 4}
+    assert found.positions["message"].tolist() == [0, 5]
+    assert found.receptions["message"].tolist() == [1, 4]
+    assert found.receptions["source"].tolist() == [2, 3]
+    assert set(found.receptions["time"].tolist()) == {NOW + 1}
+    assert found.receptions["received_at"].tolist() == [NOW + SECOND, NOW + 4 * SECOND]
+
+
+def test_the_span_runs_from_the_first_hearing() -> None:
+    found = positions((0, 7, 1, 0), (1, 7, 1, 20), (2, 7, 1, 30), (3, 7, 1, 31), (4, 7, 2, 61))
+    assert ReceptionWindow().apply(found) == {1, 2, 4}
+    assert found.positions["message"].tolist() == [0, 3]
+
+
+def test_another_transponder_is_another_transmission() -> None:
+    found = positions((0, 7, 1, 0), (1, 7, 2, 0))
+    found.positions["transponder"][1] = 1
+    assert ReceptionWindow().apply(found) == set()
+    assert len(found.positions) == 2
+
+
+def test_positions_that_are_not_ais_are_left_alone() -> None:
+    found = positions((0, 7, 1, 0), (1, 7, 1, 0), msg_type=0)
+    assert ReceptionWindow().apply(found) == set()
+    assert len(found.positions) == 2
+
+
+def _record(message: int, digest: int, source: int) -> AisRecord:
+    return AisRecord(NOW, NOW, 1, digest, source, 8, "binary", {}, message)
+
+
+def test_records_are_looked_at_too() -> None:
+    found = Observations(messages=3, records=[_record(0, 7, 1), _record(1, 7, 2), _record(2, 9, 2)])
+    assert ReceptionWindow().apply(found) == {1}
+    assert [r.message for r in found.records] == [0, 2]
+    assert len(found.receptions) == 1
+
+
+def test_a_type_19_is_one_transmission_in_two_tables() -> None:
+    heard = [(0, 7, 1, 0), (1, 7, 2, 1)]
+    found = Observations(messages=2, positions=rows(POSITION, heard, 19), statics=rows(STATIC, heard, 19))
+    assert ReceptionWindow().apply(found) == {1}
+    assert found.positions["message"].tolist() == found.statics["message"].tolist() == [0]
+    assert found.receptions["message"].tolist() == [1]
+
+
+def test_a_message_that_brings_one_transmission_twice_keeps_it_once_and_is_no_duplicate() -> None:
+    heard = [(0, 7, 1, 0), (0, 7, 1, 0)]
+    found = Observations(messages=1, positions=rows(POSITION, heard, 19), statics=rows(STATIC, heard, 19))
+    assert ReceptionWindow().apply(found) == set()
+    assert len(found.positions) == len(found.statics) == 1
+
+
+def test_a_message_of_which_something_is_left_is_no_duplicate() -> None:
+    found = positions((0, 7, 1, 0), (1, 7, 1, 0), (1, 8, 1, 0))
+    assert ReceptionWindow().apply(found) == set()
+    assert found.positions["message"].tolist() == [0, 1]
+
+
+def test_what_is_stored_of_redelivered_messages_leaves_nothing_whatever_its_age() -> None:
+    known = rows(RECEPTION, [(0, 7, 1, -9999)])
+    found = positions((0, 7, 1, 0), (1, 7, 1, 1), (2, 8, 1, 1), (3, 7, 2, 2))
+    # Message 1 is no redelivery, and the first hearing of its own; 2 was never stored.
+    assert ReceptionWindow().apply(found, {0, 2}, known) == {0, 3}
+    assert found.positions["message"].tolist() == [1, 2]
+    assert found.receptions["message"].tolist() == [3]
+
+
+def test_memory_is_bounded_by_time_and_by_the_cap() -> None:
+    window = ReceptionWindow(cap=10)
+    window.apply(positions(*((i, i, 1, 0) for i in range(100))))
+    assert len(window) == 10
+    window.apply(positions((0, 1000, 1, 31)))
+    assert len(window) == 1
+    with pytest.raises(ValueError, match="cap"):
+        ReceptionWindow(cap=0)
+
+
+_HEARD = st.lists(
+    st.tuples(st.integers(0, 3), st.integers(1, 3), st.sampled_from([0, 0, 1, 9, 31])), min_size=1, max_size=30
+)
+
+
+def _stream(heard: list[tuple[int, int, int]], kinds: list[int]) -> list[Observations]:
+    """One message each: a position, static data, both, or a record."""
+    seconds = 0
+    out = []
+    for message, (digest, source, step) in enumerate(heard):
+        seconds += step
+        one = [(message, digest, source, seconds)]
+        kind = kinds[digest]
+        found = Observations(messages=message + 1)
+        if kind in (0, 2):
+            found.positions = rows(POSITION, one)
+        if kind in (1, 2):
+            found.statics = rows(STATIC, one)
+        if kind == 3:
+            at = NOW + seconds * SECOND
+            found.records = [AisRecord(at + source, at, 574123456, digest, source, 8, "binary", {}, message)]
+        out.append(found)
+    return out
+
+
+def _oracle(heard: list[tuple[int, int, int]]) -> tuple[list[int], list[tuple[int, int]]]:
+    """Messages kept, and (message, message first heard) of receptions: by looking back at everything."""
+    kept: list[int] = []
+    receptions: list[tuple[int, int]] = []
+    at = np.cumsum([step for _, _, step in heard]).tolist()
+    for i, (digest, source, _) in enumerate(heard):
+        firsts = [k for k in kept if heard[k][0] == digest and at[i] - at[k] <= 30]
+        if not firsts:
+            kept.append(i)
+            continue
+        first = firsts[-1]
+        others = {heard[first][1], *(heard[m][1] for m, k in receptions if k == first)}
+        if source not in others:
+            receptions.append((i, first))
+    return kept, receptions
+
+
+@settings(deadline=None)
+@given(_HEARD, st.lists(st.integers(0, 3), min_size=4, max_size=4), st.data())
+def test_any_batches_and_restarts_give_what_the_oracle_says(
+    heard: list[tuple[int, int, int]], kinds: list[int], data: st.DataObject
+) -> None:
+    stream = _stream(heard, kinds)
+    expected_kept, expected_receptions = _oracle(heard)
+    window = ReceptionWindow()
+    kept: set[int] = set()
+    receptions: list[tuple[int, int]] = []
+    duplicates: set[int] = set()
+    stored: list[Table] = []
+    stored_receptions: list[Table] = []
+    at = 0
+    while at < len(stream):
+        size = data.draw(st.integers(1, 10))
+        batch = concatenate([replace(one) for one in stream[at : at + size]])
+        at += size
+        duplicates |= window.apply(batch)
+        for rest in (batch.positions, batch.statics):
+            kept |= set(rest["message"].tolist())
+            stored.append(_as_receptions(rest))
+        kept |= {r.message for r in batch.records}
+        recorded = [(r.time, r.received_at, r.transponder, r.digest, r.source, r.message) for r in batch.records]
+        stored.append(table(RECEPTION, recorded))
+        stored_receptions.append(batch.receptions)
+        receptions += [(int(r["message"]), int(r["time"])) for r in batch.receptions]
+        if data.draw(st.booleans()):
+            window = ReceptionWindow()
+            now = max(int(t["received_at"].max()) for t in [*stored, *stored_receptions] if len(t))
+            recent = [t[t["received_at"] >= now - 30 * SECOND] for t in stored]
+            window.restore(np.concatenate(recent), np.concatenate(stored_receptions))
+    seconds = np.cumsum([step for _, _, step in heard]).tolist()
+    assert sorted(kept) == expected_kept
+    assert receptions == [(m, NOW + seconds[k] * SECOND + heard[k][1]) for m, k in expected_receptions]
+    assert duplicates == set(range(len(heard))) - kept
+
+
+def _as_receptions(found: Table) -> Table:
+    out = empty(RECEPTION, len(found))
+    for name in RECEPTION.names or ():
+        out[name] = found[name]
+    return out
