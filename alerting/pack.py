@@ -64,7 +64,7 @@ def load(
     Args:
         sources: ``"pack:NAME"``, a ``.toml`` file of rules, a ``.geojson`` or ``.json`` file of zones, or a folder of
             such files.
-        zones: zones known from elsewhere, of which rules may speak.
+        zones: zones known from elsewhere, of which rules may speak; one of the sources with the same id replaces it.
         metrics: the metric catalogue.
 
     Raises:
@@ -72,10 +72,9 @@ def load(
     """
     problems: list[str] = []
     files = [file for source in sources for file in _files(source, problems)]
-    found = list(zones)
-    for file in files:
-        if file.suffix != ".toml":
-            found += _zones(file, problems)
+    own = [zone for file in files if file.suffix != ".toml" for zone in _zones(file, problems)]
+    replaced = {zone.id for zone in own}
+    found = [*(zone for zone in zones if zone.id not in replaced), *own]
     rules: list[Rule] = []
     where: dict[str, str] = {}
     known = {zone.id for zone in found}

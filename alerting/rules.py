@@ -15,7 +15,16 @@ from fnmatch import fnmatchcase
 from hashlib import sha256
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    TypeAdapter,
+    model_validator,
+)
 
 from alerting.model import Severity
 from decoders.identity import MmsiClass, mid, mmsi_class
@@ -27,7 +36,7 @@ END: Final = 2**62
 _DAY: Final = timedelta(days=1)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _UNITS: Final = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
-_DURATION: Final = re.compile(r"(?:(\d{1,5})d)?(?:(\d{1,5})h)?(?:(\d{1,5})m)?(?:(\d{1,5})s)?")
+_DURATION: Final = re.compile(r"(?:(\d{1,5})d)?(?:(\d{1,5})h)?(?:(\d{1,5})m)?(?:(\d{1,9})s)?")
 _AIS_BELOW: Final = 1 << 62  # ids of transponders that are not AIS have this bit (decoders.identity)
 
 #: MMSI forms that are no vessel: zone rules pass them over unless they are listed by MMSI.
@@ -74,7 +83,9 @@ def _pattern(value: str) -> str:
 
 
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,79}$")]
-Duration = Annotated[int, BeforeValidator(_duration)]
+Duration = Annotated[
+    int, BeforeValidator(_duration), PlainSerializer(lambda us: f"{us // 1_000_000}s", when_used="json")
+]
 Positive = Annotated[Duration, Field(gt=0)]
 ShipTypes = Annotated[tuple[int, ...], BeforeValidator(_ship_types)]
 Mmsi = Annotated[int, Field(ge=1, le=999_999_999)]
@@ -130,6 +141,11 @@ class _Rule(_Model):
         if self.valid_from and self.valid_to and self.valid_to < self.valid_from:
             raise ValueError(f"valid_to {self.valid_to} is before valid_from {self.valid_from}")
         return self
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """What its author wrote, JSON-ready: ``RULE`` makes the same rule of it again."""
+        return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
     @property
     def version(self) -> str:
@@ -266,12 +282,11 @@ class ZoneRule(_Rule):
     scope: Scope = Scope()
     resolve_after: Positive = 3_600_000_000
 
-    @model_validator(mode="before")
-    @classmethod
-    def _only_where_it_means_something(cls, data: Any) -> Any:
-        if isinstance(data, dict) and "resolve_after" in data and data.get("condition") in {"entered", "inside"}:
+    @model_validator(mode="after")
+    def _only_where_it_means_something(self) -> ZoneRule:
+        if "resolve_after" in self.model_fields_set and self.lasting:
             raise ValueError("resolve_after is for left and crossed; an alert of entered or inside ends on leaving")
-        return data
+        return self
 
     @property
     def lasting(self) -> bool:
