@@ -7,6 +7,8 @@ refusing, and what comes out depends on nothing but the fragments and their rece
   station or TAG group where the line says one.
 * Without a TAG group, whose id tells messages apart, fragments must come in order. One out of place ends the message
   it does not fit into. A new first fragment ends the message it takes over from.
+* A fragment that repeats one that waits (the broker delivered it again, another receiver heard it too) shares its
+  fate, and changes nothing.
 * After the time-out nothing joins, whether or not ``expire`` was called in between; nor do fragments that say
   themselves that they are further apart.
 """
@@ -51,10 +53,10 @@ class Part:
 
 @dataclass(slots=True)
 class Fragment:
-    """One VDM or VDO sentence of several, with the line that announced its time, if any, before its own."""
+    """One VDM or VDO sentence of several."""
 
     sentence: Sentence
-    parts: tuple[Part, ...]
+    parts: tuple[Part, ...]  # its line, after the one that announced its time, if any; then those of repeats
     time: int | None = None  # when it was received, as far as the line or its announcement says
 
     @property
@@ -93,6 +95,14 @@ class _Message:
 
     def has(self, number: int) -> bool:
         return any(f.sentence.number == number for f in self.fragments)
+
+    def same(self, fragment: Fragment) -> Fragment | None:
+        """The fragment of this message that the given one repeats."""
+        new = fragment.sentence
+        for old in self.fragments:
+            if (old.sentence.number, old.sentence.payload, old.sentence.fill) == (new.number, new.payload, new.fill):
+                return old
+        return None
 
 
 @dataclass(slots=True)
@@ -149,10 +159,13 @@ class Assembler:
         if not fits and (sentence.number > 1 or group):
             fits = [m for m in peers if not (m.station and station)]
         if group:
-            fits = [m for m in fits if not m.has(sentence.number)] or fits
+            fits = [m for m in fits if m.same(fragment) or not m.has(sentence.number)] or fits
         message = fits[0] if len(fits) == 1 else None
         new = _Message(key, station, fragment.received_at, [fragment])
 
+        if message is not None and (same := message.same(fragment)):
+            same.parts += fragment.parts
+            return result
         if message is not None and self._continues(message, fragment):
             message.fragments.append(fragment)
             message.station = message.station or station

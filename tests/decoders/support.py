@@ -30,7 +30,7 @@ def logs() -> list[Any]:
     out = [pytest.param(HERE / name, id=name) for name in names]
     more = ["gpsd/ais-nmea.log", "gpsd/ais-nmea-type6-fid55.log"]
     more += ["signalk/nais300-merrimac.log", "signalk/nais400-merrimac.log"]
-    absent = pytest.mark.skipif(not SHARED.is_dir(), reason="the larger logs are not at hand (../shared/data/ais)")
+    absent = pytest.mark.skipif(not SHARED.is_dir(), reason="the larger logs are not at hand")
     return out + [pytest.param(SHARED / name, id=name, marks=absent) for name in more]
 
 
