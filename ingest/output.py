@@ -22,7 +22,7 @@ from ingest.settings import ConfigError
 from ingest.sources.base import SourceUnavailable
 from ingest.sources.file import BadRecording
 from services.errors import ServicesError
-from storage.errors import ConfigurationError, DatabaseAway
+from storage.errors import ConfigurationError, DatabaseAway, RequestRefused, RowRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -38,6 +38,8 @@ REFUSALS: tuple[type[Exception], ...] = (
     DatabaseAway,
     HttpUnavailable,
     PackError,
+    RequestRefused,
+    RowRefused,
     ServicesError,
     SourceUnavailable,
     ZoneError,

@@ -155,10 +155,15 @@ class Pipeline:
         await self._settle_expired(now, now)
 
     def _time(self, deliveries: Sequence[Delivery]) -> int:
-        """The tick that ends this batch. Live it is the wall clock; in a replay, the log's."""
+        """The tick that ends this batch: never ahead of what still waits, or alerts would depend on batches.
+
+        Only when nothing waits is it the wall clock; in a replay there is none.
+        """
         if deliveries:
             self._now = max(self._now, deliveries[-1].received_at)
-        return max(self._now, self._clock()) if self._clock is not None else self._now
+        elif self._clock is not None:
+            self._now = max(self._now, self._clock())
+        return self._now
 
     async def _think(self, deliveries: Sequence[Delivery], now: int) -> tuple[Observations, set[int], Batch]:
         """Decode and judge."""
@@ -195,7 +200,8 @@ class Pipeline:
         times = await self._hold(
             lambda: self._store.known(found["transponder"].copy(), found["digest"].copy(), since, until)
         )
-        return found[times != np.iinfo(np.int64).min]
+        known: NDArray[np.void] = found[times != np.iinfo(np.int64).min]
+        return known
 
     def _decode(self, mind: Mind, deliveries: Sequence[Delivery]) -> Observations:
         blocks: dict[str, list[Block]] = {}

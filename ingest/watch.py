@@ -4,17 +4,69 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import orjson
+from pydantic import ValidationError
+
+from alerting import pack
+from alerting.pack import PackError, RuleBook
+from alerting.rules import RULE
+from storage import readers
+from storage.readers import RuleVersion
+
 if TYPE_CHECKING:
-    from alerting.pack import RuleBook
+    from collections.abc import Iterable
+    from pathlib import Path
+
     from ingest.settings import Settings
 
 
+def rule_sources(settings: Settings) -> list[str | Path]:
+    """What the settings name, in the words of ``alerting.pack.load``."""
+    return [*(f"pack:{name}" for name in settings.rules.packs), *settings.rules.files]
+
+
 async def rule_book(settings: Settings) -> RuleBook:
-    """The rules of the settings with their zones, and the zones of the database, both kept in the database.
+    """The rules of the settings, made the active ones of the database; all of its zones, theirs included.
 
     Raises:
-        PackError: a rule file is wrong.
+        PackError: a rule or zone file is wrong.
         StorageError: the database cannot be used.
     """
-    names = [*(f"pack:{name}" for name in settings.rules.packs), *(str(path) for path in settings.rules.files)]
-    return await file_rule_book(names, settings.database.dsn.get_secret_value())
+    return await install(rule_sources(settings), settings.database.dsn.get_secret_value(), only=True)
+
+
+async def install(sources: Iterable[str | Path], dsn: str, *, only: bool = False) -> RuleBook:
+    """Load packs and files, and keep their zones and rules in the database.
+
+    Args:
+        sources: as for ``alerting.pack.load``.
+        dsn: the database.
+        only: whether rules that are not among them are retired.
+
+    Raises:
+        PackError: a rule or zone file is wrong.
+        StorageError: the database cannot be used.
+    """
+    book = pack.load(sources, zones=await readers.zones(dsn))
+    await readers.import_zones(dsn, book.zones)
+    await readers.import_rules(dsn, [RuleVersion(rule.id, rule.version, rule.body) for rule in book.rules], only=only)
+    return book
+
+
+async def stored_rule_book(dsn: str) -> RuleBook:
+    """The active rules and zones of the database.
+
+    Raises:
+        PackError: a stored rule is not one that this version understands.
+        StorageError: the database cannot be used.
+    """
+    rules = []
+    for version in await readers.rules(dsn):
+        try:
+            rules.append(RULE.validate_json(orjson.dumps(version.body)))
+        except ValidationError as exc:
+            fault = exc.errors()[0]
+            raise PackError(
+                [f"rule {version.id!r} of the database: {'.'.join(map(str, fault['loc']))}: {fault['msg']}"]
+            ) from exc
+    return RuleBook(tuple(rules), tuple(await readers.zones(dsn)))

@@ -8,6 +8,7 @@ from alerting import pack
 from ingest.commands.options import Config, Json
 from ingest.output import json_line, refusals
 from ingest.settings import load, shown
+from ingest.watch import rule_sources
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -17,7 +18,7 @@ app = typer.Typer(no_args_is_help=True)
 def check(config: Config) -> None:
     """Read the settings, and the rules and zones they name; connect to nothing."""
     settings = load(config)
-    book = pack.load_all(settings.rules.packs, settings.rules.files)
+    book = pack.load(rule_sources(settings))
     print(
         f"{config}: {len(settings.sources)} sources, {len(settings.channels)} channels, "
         f"{len(book.rules)} rules, {len(book.zones)} zones"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated
 
@@ -16,6 +17,7 @@ from ingest.loop import runner
 from ingest.output import json_line, refusals
 from ingest.telemetry import configure_logging
 from services import fallback, local
+from services.endpoints import Endpoints
 from services.errors import ServicesUnavailable
 from storage import migrate
 
@@ -48,13 +50,8 @@ def demo(
     def say(text: str) -> None:
         console.print(f"[dim]{text}[/]", highlight=False)
 
-    try:
-        if plain:
-            raise ServicesUnavailable("--plain was asked for")
-        parts = local.start(_PARTS if dsn is None else _PARTS[1:], progress=say)
-        leave = None
-    except ServicesUnavailable as exc:
-        say(str(exc))
+    parts, leave = (None, None) if plain else _real(_PARTS if dsn is None else _PARTS[1:], say)
+    if parts is None:
         note = _PLAIN
         running = fallback.start(progress=say)
         parts, leave = running.endpoints, running.stop
@@ -86,3 +83,12 @@ def demo(
         raise typer.Exit(1)
     if not as_json:
         console.print("[green]all of it was shown[/]")
+
+
+def _real(names: tuple[str, ...], say: Callable[[str], None]) -> tuple[Endpoints | None, None]:
+    """The real parts, which stay up for the next time; None where this machine cannot run them."""
+    try:
+        return local.start(names, progress=say), None
+    except ServicesUnavailable as exc:
+        say(str(exc))
+        return None, None

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import click
 import typer
 
 Dsn = Annotated[
@@ -22,25 +21,23 @@ Json = Annotated[bool, typer.Option("--json", help="Machine-readable JSON lines.
 Config = Annotated[Path, typer.Option("--config", "-c", help="The TOML file of settings.", dir_okay=False)]
 
 
-class Moment(click.ParamType[datetime]):
-    """An instant: ISO 8601 with an offset, or a date (midnight UTC)."""
+def moment(text: str) -> datetime:
+    """An instant: ISO 8601 with an offset, or a date (midnight UTC).
 
-    name = "TIME"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        if isinstance(value, datetime):
-            return value
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
-            self.fail(f"{value!r} is not an ISO 8601 time such as 2026-10-05T06:00:00Z", param, ctx)
-        if moment.tzinfo is None:
-            if len(value) > len("2026-10-05"):
-                self.fail(f"{value!r} has no offset from UTC (add Z or +07:00)", param, ctx)
-            moment = moment.replace(tzinfo=UTC)
-        return moment
+    Raises:
+        typer.BadParameter: it is neither.
+    """
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not an ISO 8601 time such as 2026-10-05T06:00:00Z") from None
+    if found.tzinfo is None:
+        if len(text) > len("2026-10-05"):
+            raise typer.BadParameter(f"{text!r} has no offset from UTC (add Z or +07:00)")
+        found = found.replace(tzinfo=UTC)
+    return found
 
 
-def microseconds(moment: datetime) -> int:
+def microseconds(time: datetime) -> int:
     """Since the epoch, UTC."""
-    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+    return (time - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from ingest.commands.options import Dsn, Json, Moment, microseconds
+from ingest.commands.options import Dsn, Json, microseconds, moment
 from ingest.inbox import Inbox
 from ingest.loop import runner
 from ingest.output import json_line, refusals
@@ -20,7 +20,7 @@ from ingest.pipeline import Pipeline
 from ingest.service import Notifier, Recall
 from ingest.sources.file import FileSource
 from ingest.telemetry import Telemetry, configure_logging
-from ingest.watch import database_rule_book, file_rule_book
+from ingest.watch import install, stored_rule_book
 from storage.writer import Store
 
 if TYPE_CHECKING:
@@ -45,7 +45,8 @@ def replay(
     start: Annotated[
         datetime | None,
         typer.Option(
-            click_type=Moment(),
+            parser=moment,
+            metavar="TIME",
             help="Time of the first line of a log without times. Default: the first time the log says, else the file's "
             "modification time.",
         ),
@@ -84,7 +85,7 @@ async def _replay(
     store = Store(dsn)
     await store.open()
     try:
-        book: RuleBook = await (file_rule_book(rules, dsn) if rules else database_rule_book(dsn))
+        book: RuleBook = await (install(rules, dsn) if rules else stored_rule_book(dsn))
         total: dict[str, Any] = {}
         for file in files:
             part = await _file(store, book, file, format, start, source, batch)

@@ -29,7 +29,7 @@ from ingest.demo.target import WebhookTarget
 from ingest.demo.view import View
 from ingest.service import Service, wall_clock
 from ingest.settings import Database, Http, MqttSettings, NmeaTcpSettings, NmeaUdpSettings, Settings
-from ingest.watch import file_rule_book
+from ingest.watch import install
 from services.ports import find_free, is_free
 from simulators.areas import load_areas
 from simulators.drive import replay_log, run_scenario
@@ -117,7 +117,7 @@ async def show(parts: Endpoints, *, seconds: float | None, note: str = "", conso
         loop.add_signal_handler(number, stop.set)
     assert parts.dsn is not None
     assert parts.mqtt is not None
-    book = await file_rule_book([_PACK], parts.dsn)
+    book = await install([_PACK], parts.dsn)
     before = await readers.row_counts(parts.dsn)
     secret = secrets.token_hex(16)
     async with contextlib.AsyncExitStack() as stack:
@@ -183,7 +183,7 @@ async def _delivered(service: Service) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_DELIVERY_SECONDS):
             # The outbox is a table, and other processes' too: there is no event to wait for.
-            while service.pipeline.oldest() is not None or await readers.queued(service.store.dsn, "duty-room"):
+            while service.pipeline.oldest() is not None or await readers.queued(service.store.dsn, "duty-room"):  # noqa: ASYNC110
                 await asyncio.sleep(_LOOK_SECONDS)
 
 

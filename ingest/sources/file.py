@@ -11,7 +11,6 @@ import binascii
 import sys
 import time
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import orjson
@@ -23,6 +22,7 @@ from ingest.sources.base import Source, SourceUnavailable, SourceWatcher
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from ingest.inbox import Inbox
 

@@ -12,7 +12,6 @@ import contextlib
 import ssl
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import aiomqtt
@@ -27,6 +26,7 @@ from ingest.sources.base import Source, SourceUnavailable, SourceWatcher, backof
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     import paho.mqtt.client as paho
 
