@@ -45,6 +45,11 @@ class DebianRoot:
     path: Path
 
     @property
+    def is_whole(self) -> bool:
+        """Whether it was made to the end."""
+        return (self.path / MADE).is_file()
+
+    @property
     def services_folder(self) -> Path:
         """Where servers keep their folders: inside of the root, since that is all they can see."""
         return self.path / "srv"
@@ -90,16 +95,16 @@ def obtain(home: Path | None = None, *, progress: Progress = lambda _: None) -> 
     """
     home = home or default_home()
     root = DebianRoot(home / "root")
-    if (root.path / MADE).is_file() and os.geteuid() == 0:
-        return root
     if os.geteuid() != 0:
         raise ServicesUnavailable("a private Debian needs root rights to be made and entered")
+    if root.is_whole:
+        return root
     archive = mirror.debian_archive(mirror.read_sources())
     if archive is None or shutil.which("apt-get") is None:
         raise ServicesUnavailable("this is no Debian: its apt sources name no Debian archive")
     home.mkdir(parents=True, exist_ok=True)
     with _only_one(home / "root.lock", progress):
-        if not (root.path / MADE).is_file():
+        if not root.is_whole:
             _make(root.path, archive, progress)
     return root
 

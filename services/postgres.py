@@ -155,9 +155,11 @@ class PostgresServer(Server):
                 "--pwfile",
                 self._as_seen(password_file),
             ),
-            *("--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C", "--no-instructions", "--no-sync"),
+            *("--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C", "--no-instructions"),
             *("--locale-provider", "builtin", "--builtin-locale", "C.UTF-8", "--set", "scram_iterations=1024"),
         )
+        if self.settings["fsync"] == "off":
+            command.append("--no-sync")
         with self.log_file.open("ab") as log:
             done = subprocess.run(  # noqa: S603  # the command is ours
                 command,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import time
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -12,8 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import signal
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
 
 @cache
@@ -94,6 +94,28 @@ class ProcessRecord:
             return cls(ProcessIdentity(**fields["process"]), int(fields["port"]))
         except (OSError, ValueError, KeyError, TypeError):
             return None
+
+
+def spawn(command: list[str], environment: Mapping[str, str], log_file: Path) -> int:
+    """Start a process that outlives this one, with its output appended to a file; its id.
+
+    It gets a session of its own, so that neither Ctrl-C in the terminal nor the end of the starting command reaches it.
+    ``subprocess.Popen`` does not fit: it warns of a process that goes on.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    return os.posix_spawn(
+        "/usr/bin/env",
+        ["env", "-C", "/", *command],
+        dict(environment),
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, str(log_file), flags, 0o644),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ],
+        setsid=True,
+        setsigmask=[],
+        setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],  # which Python ignores, and children would too
+    )
 
 
 def wait_until(condition: Callable[[], bool], seconds: float) -> bool:

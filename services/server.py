@@ -6,13 +6,12 @@ import contextlib
 import os
 import shutil
 import signal
-import subprocess
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from services import ports
 from services.errors import ServerFailed
-from services.processes import ProcessIdentity, ProcessRecord, all_gone, wait_until
+from services.processes import ProcessIdentity, ProcessRecord, all_gone, spawn, wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,7 +39,7 @@ class Server(ABC):
     def __init__(self, folder: Path, *, port: int | None = None) -> None:
         self.folder = folder.absolute()
         self._wanted_port = port
-        self._child: subprocess.Popen[bytes] | None = None
+        self._child: int | None = None  # process id, until reaped
 
     @abstractmethod
     def _prepare(self, port: int) -> None:
@@ -69,8 +68,7 @@ class Server(ABC):
     @property
     def process(self) -> ProcessIdentity | None:
         """The running process; None if the server does not run."""
-        if self._child is not None:
-            self._child.poll()  # reaps it if it has ended
+        self._reap()
         record = ProcessRecord.read(self._record_file)
         return record.process if record and record.process.is_alive else None
 
@@ -158,20 +156,9 @@ class Server(ABC):
 
     def _run(self, port: int) -> bool:
         """Run the command; True once it answers, False if it ended first."""
-        with self.log_file.open("ab") as log:
-            # A session of its own: neither Ctrl-C in the terminal nor the end of the starting command reaches it.
-            self._child = subprocess.Popen(  # noqa: S603  # the command is ours
-                self._command(port),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                cwd="/",
-                env=self._environment,
-            )
-        identity = ProcessIdentity.of(self._child.pid)
-        if identity is None:
-            return False
+        self._child = spawn(self._command(port), self._environment, self.log_file)
+        identity = ProcessIdentity.of(self._child)
+        assert identity is not None  # a child that ended stays a zombie until it is reaped
         ProcessRecord(identity, port).write(self._record_file)
         answered = False
 
@@ -192,11 +179,20 @@ class Server(ABC):
 
     def _wait_gone(self, family: list[ProcessIdentity], seconds: float) -> bool:
         def gone() -> bool:
-            if self._child is not None:
-                self._child.poll()
+            self._reap()
             return all_gone(family)
 
         return wait_until(gone, seconds)
+
+    def _reap(self) -> None:
+        """Take note of the end of our own child, which is a zombie until then."""
+        if self._child is not None:
+            try:
+                ended, _ = os.waitpid(self._child, os.WNOHANG)
+            except ChildProcessError:
+                ended = self._child
+            if ended:
+                self._child = None
 
     def _last_words(self) -> str:
         """The end of a message: the last line of the log that says something, and where the log is."""
