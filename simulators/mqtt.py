@@ -7,6 +7,7 @@ and aiomqtt does not.
 from __future__ import annotations
 
 import asyncio
+import functools
 import ssl
 from collections import Counter, deque
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from simulators.wire import Target, Unreachable
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from aiomqtt.types import PahoSocket
     from paho.mqtt.properties import Properties
     from paho.mqtt.reasoncodes import ReasonCode
 
@@ -33,6 +35,7 @@ log = structlog.get_logger(__name__)
 _WINDOW: Final = 100  # publishes of one gateway without their PUBACK; less if the broker's Receive Maximum is
 _KEPT: Final = 10_000  # messages a gateway keeps for a broker that is away; then the simulation waits
 _RETRY_S: Final = 1.0
+_ANSWER_S: Final = 5.0  # how long to wait for a CONNACK
 
 Protocol = Literal["5", "3.1.1"]
 
@@ -93,7 +96,7 @@ class Publisher(aiomqtt.Client):
             protocol=aiomqtt.ProtocolVersion.V5 if five else aiomqtt.ProtocolVersion.V311,
             clean_session=None if five else True,
             clean_start=True if five else paho.MQTT_CLEAN_START_FIRST_ONLY,
-            timeout=10.0,
+            timeout=_ANSWER_S,
             max_inflight_messages=65_535,
             tls_context=ssl.create_default_context() if broker.tls else None,
         )
@@ -110,6 +113,17 @@ class Publisher(aiomqtt.Client):
     ) -> None:
         self.window = min(_WINDOW, getattr(properties, "ReceiveMaximum", 65_535))
         super()._on_connect(client, userdata, flags, reason_code, properties)
+
+    # aiomqtt connects in a thread and hands the loop the number of the socket. If the peer has reset it by then, the
+    # number is stale, or already that of another connection, whose reading it would end. So: look again, on the loop.
+
+    def _on_socket_open(self, client: paho.Client, userdata: Any, sock: PahoSocket) -> None:
+        adopt = functools.partial(super()._on_socket_open, client, userdata, sock)
+        self._loop.call_soon_threadsafe(lambda: adopt() if sock.fileno() != -1 else None)
+
+    def _on_socket_register_write(self, client: paho.Client, userdata: Any, sock: PahoSocket) -> None:
+        adopt = functools.partial(super()._on_socket_register_write, client, userdata, sock)
+        self._loop.call_soon_threadsafe(lambda: adopt() if sock.fileno() != -1 else None)
 
     def _on_publish(
         self, client: paho.Client, userdata: Any, mid: int, reason_code: ReasonCode, properties: Properties

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 import pyais
@@ -10,7 +11,7 @@ from pyais.exceptions import InvalidNMEAChecksum
 from simulators.areas import Area, area
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 START: Final = 1_790_000_000_000_000  # 2026-09-21T14:13:20Z
 
@@ -57,3 +58,10 @@ def decode(lines: Iterable[bytes]) -> dict[str, Any]:
         return dict(pyais.decode(*lines, error_if_checksum_invalid=True).asdict())
     except InvalidNMEAChecksum as error:
         raise AssertionError(f"bad checksum: {error}") from error
+
+
+async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    """Wait for something to become true that has no event of its own."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)

@@ -7,6 +7,7 @@ import math
 from collections import defaultdict
 from dataclasses import replace
 from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -81,7 +82,7 @@ def test_a_gateway_that_was_cut_off_sends_all_it_kept_and_says_nothing_new() -> 
     delivered = readings(broken)
     assert delivered.items() <= steady.items()
     missing = steady.keys() - delivered.keys()
-    last = {}
+    last: dict[str, int] = {}
     for topic, _, time in delivered:
         last[topic] = max(time, last.get(topic, 0))
     # Only what was kept when the simulation ended may be missing: nothing older than the newest delivered.
@@ -113,12 +114,12 @@ def test_truth_of_levels_is_what_dense_sampling_of_the_true_series_finds() -> No
                 values = [channel.series(t, hour_of_day(TWO_DAYS, t)) >= level.level for t in range(0, int(2 * DAY), 5)]
                 found += [
                     (device.subject, level.metric, level.level, "rises" if b else "falls", (i + 1) * 5)
-                    for i, (a, b) in enumerate(zip(values, values[1:], strict=False))
+                    for i, (a, b) in enumerate(pairwise(values))
                     if a != b
                 ]
     told = [t for t in truths(TWO_DAYS) if "at_start" not in t]
     assert len(told) == len(found) >= 20
-    for truth, (subject, metric, level, direction, at) in zip(
+    for truth, (subject, metric, height, direction, at) in zip(
         sorted(told, key=lambda t: (t["time"], t["subject"])),
         sorted(found, key=lambda f: (f[4], f[0])),
         strict=True,
@@ -126,11 +127,11 @@ def test_truth_of_levels_is_what_dense_sampling_of_the_true_series_finds() -> No
         assert (truth["subject"], truth["metric"], truth["level"], truth["direction"]) == (
             subject,
             metric,
-            level,
+            height,
             direction,
         )
         assert 0 <= at - (microseconds(truth["time"]) - START) / SECOND <= 5.01
-        assert truth["value"] == pytest.approx(level, abs=0.01)
+        assert truth["value"] == pytest.approx(height, abs=0.01)
 
 
 def test_the_flood_passes_its_alarm_levels_up_and_down_and_the_rain_comes_first() -> None:

@@ -14,11 +14,13 @@ from simulators.events import SECOND, Event, Publish, Sentences, Truth
 from simulators.fleet import FleetConfig, fleet_events
 from simulators.load import load_ais
 from simulators.wire import NmeaLog, Recording, TcpConnect, TcpListen, UdpSend, Unreachable
-from tests.simulators.samples import START, ZONES, decode
+from tests.simulators.samples import START, ZONES, decode, until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
+
+    from simulators.wire import Target
 
 CONFIG = FleetConfig(seed=2, start=START, seconds=300.0, zones=ZONES, first_entry=10.0)
 EVENTS: list[Event] = list(fleet_events(CONFIG))
@@ -85,9 +87,7 @@ async def test_a_tcp_client_comes_back_after_a_broken_line(consumer: Consumer) -
 async def test_every_client_of_a_listener_gets_everything_from_when_it_came() -> None:
     async with TcpListen("127.0.0.1", 0) as target:
         connections = [await asyncio.open_connection("127.0.0.1", target.port) for _ in range(2)]
-        async with asyncio.timeout(10):
-            while target.clients < 2:
-                await asyncio.sleep(0.005)
+        await until(lambda: target.clients == 2)
         await drive(EVENTS, [target], start=START, paced=False)
         for reader, _ in connections:
             assert await asyncio.wait_for(reader.readexactly(len(ALL)), 10) == ALL
@@ -171,7 +171,7 @@ async def test_in_step_with_the_clock_nothing_is_sent_before_its_time() -> None:
 
 
 @pytest.mark.parametrize("make", [lambda p: TcpConnect("127.0.0.1", p), lambda p: TcpListen("127.0.0.1", p)])
-async def test_a_target_that_cannot_be_opened_is_told_in_one_line(make: type[TcpConnect]) -> None:
+async def test_a_target_that_cannot_be_opened_is_told_in_one_line(make: Callable[[int], Target]) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: refuses, and is not free either
         port = taken.getsockname()[1]
