@@ -1,4 +1,4 @@
-"""``python -m services up [NAME...] | down [NAME...] | status``: the local services as daemons of this checkout.
+"""``python -m services up [NAME...] | down [NAME...] | status | root``: the local services as daemons of this checkout.
 
 ``up`` ends with one line of JSON on stdout that says where they are. Exit codes: 0 done, 1 failed, 2 refused.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from services import local
+from services import debian_root, local
 from services.errors import ServicesError, ServicesUnavailable
 
 
@@ -27,6 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     for command in (up, down):
         command.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(local.NAMES)} (default: all)")
     commands.add_parser("status", help="print where those that run are")
+    commands.add_parser("root", help="make the private Debian that they run in, and start nothing")
     asked = parser.parse_args(arguments)
     try:
         match asked.command:
@@ -36,6 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
             case "down":
                 if not local.stop(asked.names or local.NAMES, progress=_say):
                     _say("nothing was running")
+            case "root":
+                debian_root.obtain(progress=_say)
             case _:
                 sys.stdout.write(f"{local.status().as_json()}\n")
     except (ServicesUnavailable, ValueError) as error:

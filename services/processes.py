@@ -102,6 +102,7 @@ def spawn(command: list[str], environment: Mapping[str, str], log_file: Path) ->
     It gets a session of its own, so that neither Ctrl-C in the terminal nor the end of the starting command reaches it.
     ``subprocess.Popen`` does not fit: it warns of a process that goes on.
     """
+    inherited = [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     return os.posix_spawn(
         "/usr/bin/env",
@@ -111,6 +112,8 @@ def spawn(command: list[str], environment: Mapping[str, str], log_file: Path) ->
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
             (os.POSIX_SPAWN_OPEN, 1, str(log_file), flags, 0o644),
             (os.POSIX_SPAWN_DUP2, 1, 2),
+            # Whoever reads the other end of a pipe we were given would wait for the server's end, not for ours.
+            *((os.POSIX_SPAWN_CLOSE, number) for number in inherited if number > 2),
         ],
         setsid=True,
         setsigmask=[],
