@@ -22,7 +22,7 @@ from ingest.settings import ConfigError
 from ingest.sources.base import SourceUnavailable
 from ingest.sources.file import BadRecording
 from services.errors import ServicesError
-from storage.errors import ConfigurationError, DatabaseAway, RequestRefused, RowRefused
+from storage.errors import ConfigurationError, DatabaseAway, RequestRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -39,7 +39,6 @@ REFUSALS: tuple[type[Exception], ...] = (
     HttpUnavailable,
     PackError,
     RequestRefused,
-    RowRefused,
     ServicesError,
     SourceUnavailable,
     ZoneError,

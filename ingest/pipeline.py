@@ -227,6 +227,7 @@ class Pipeline:
         now: int,
     ) -> tuple[Observations, set[int], Batch]:
         duplicates = mind.window.apply(observations, redelivered, known)
+        duplicates |= _finished_before(observations, redelivered)
         verdict = mind.engine.judge(observations, now)
         fragments = [block for decoder in mind.decoders.values() for block in decoder.pending()]
         batch = Batch(
@@ -236,7 +237,7 @@ class Pipeline:
             fragments=fragments if fragments != list(mind.fragments) else None,
         )
         mind.fragments = fragments
-        return observations, set(duplicates), batch
+        return observations, duplicates, batch
 
     async def _settle_expired(self, before: int, now: int) -> None:
         """Quarantine fragments that have waited too long for the rest of their message."""
@@ -375,6 +376,17 @@ class Pipeline:
         self._enter(deliveries, observations, set(), committed, batch)
         if delivery.ack is not None:
             delivery.ack()
+
+
+def _finished_before(observations: Observations, redelivered: set[int]) -> set[int]:
+    """Take out last parts of messages that were finished before the broker sent them again; the messages they were.
+
+    The broker delivers again in order: had the first part not been committed and acked, it would be here too.
+    """
+    late = [r for r in observations.rejects if r.reason is Reason.INCOMPLETE_MESSAGE and r.message in redelivered]
+    if late:
+        observations.rejects = [r for r in observations.rejects if r not in late]
+    return {r.message for r in late}
 
 
 def _redelivered(deliveries: Iterable[Delivery]) -> set[int]:

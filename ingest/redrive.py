@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
+    from alerting.pack import RuleBook
     from decoders.records import Reason
 
 _MANY: Final = 100_000
@@ -54,7 +55,7 @@ async def redrive(dsn: str, ids: Sequence[UUID], reason: Reason | None) -> list[
         outcomes = []
         for id_ in ids:
             row = await readers.refused(dsn, id_)
-            outcome = await _one(store, Recall(store, book, payload_bytes=1 << 20, future_us=600_000_000), row)
+            outcome = await _one(store, book, row)
             await readers.mark_redriven(dsn, id_, outcome)
             outcomes.append({"id": id_, "reason": row["reason"], "outcome": outcome})
     finally:
@@ -62,19 +63,20 @@ async def redrive(dsn: str, ids: Sequence[UUID], reason: Reason | None) -> list[
     return outcomes
 
 
-async def _one(store: Store, recall: Recall, row: dict[str, Any]) -> str:
+async def _one(store: Store, book: RuleBook, row: dict[str, Any]) -> str:
     raw = bytes(row["raw"])
     if len(raw) < row["size"]:
         return _TRUNCATED
     telemetry, inbox = Telemetry(), Inbox()
     name = row["source"]
     topic = not isinstance(route(row["origin"]), Refused)
+    formats = {name: "mqtt" if topic else "nmea"}
     pipeline = Pipeline(
         inbox,
         store,
         telemetry,
-        recall,
-        formats={name: "mqtt" if topic else "nmea"},
+        Recall(store, book, formats),
+        formats=formats,
         notifier=Notifier(()),
         tick=None,
     )

@@ -6,18 +6,20 @@ import asyncio
 import ssl
 import time
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from storage.outbox import DatabaseOutbox
-from storage.retention import Retention, retain
 
 from alerting.channels import open_channels
 from alerting.dispatch import Dispatcher
 from alerting.engine import Engine
 from alerting.notify import notifications
+from decoders.assembler import TIMEOUT_US
+from decoders.identity import source_id
 from decoders.mqtt import TopicDecoder
 from decoders.nmea_decoder import NmeaDecoder
+from decoders.times import MAX_FUTURE_US
 from decoders.window import ReceptionWindow
 from ingest.http import HttpServer
 from ingest.inbox import Inbox
@@ -28,6 +30,8 @@ from ingest.sources.nmea_tcp import NmeaTcpClient, NmeaTcpServer
 from ingest.sources.nmea_udp import NmeaUdp
 from ingest.telemetry import Telemetry
 from storage.errors import DatabaseAway, StorageError
+from storage.outbox import DatabaseOutbox
+from storage.retention import Retention, retain
 from storage.writer import Store
 
 if TYPE_CHECKING:
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
     from alerting.model import Notification, Transition
     from alerting.notify import ChannelSpec
     from alerting.pack import RuleBook
+    from decoders.block import Block
     from ingest.settings import SourceSettings
     from ingest.sources.base import Source
     from storage.batch import Committed
@@ -100,7 +105,28 @@ def decoder_key(source: Source, settings: SourceSettings | None = None) -> str:
 class Recall:
     """Builds the pipeline's ``Mind`` from what the database remembers: at start, and after a batch was refused."""
 
-    def __init__(self, store: Store, book: RuleBook, *, payload_bytes: int, future_us: int) -> None:
+    def __init__(
+        self,
+        store: Store,
+        book: RuleBook,
+        formats: Mapping[str, str],
+        *,
+        payload_bytes: int = 1 << 20,
+        future_us: int = MAX_FUTURE_US,
+        timeout_us: int = TIMEOUT_US,
+    ) -> None:
+        """Remember where to look.
+
+        Args:
+            store: the database.
+            book: rules and zones.
+            formats: source name to the key of its decoder.
+            payload_bytes: largest MQTT payload taken.
+            future_us: how far ahead of its receipt an event time may be.
+            timeout_us: how long a fragment waits for the rest of its message.
+        """
+        self._formats = {source_id(name): key for name, key in formats.items()}
+        self._timeout_us = timeout_us
         self._store = store
         self._book = book
         self._payload_bytes = payload_bytes
@@ -109,7 +135,7 @@ class Recall:
     async def __call__(self) -> Mind:
         memory = await self._store.memory()
         decoders: Mapping[str, NmeaDecoder | TopicDecoder] = {
-            "nmea": NmeaDecoder(max_future_us=self._future_us),
+            "nmea": NmeaDecoder(max_future_us=self._future_us, timeout_us=self._timeout_us),
             "nmea, times untrusted": NmeaDecoder(trusted=False),
             "mqtt": TopicDecoder(max_payload=self._payload_bytes, max_future_us=self._future_us),
         }
@@ -117,7 +143,15 @@ class Recall:
         window.restore(await self._store.recent())
         engine = Engine(self._book.rules, self._book.zones)
         engine.restore(memory)
-        return Mind(decoders, window, engine, fragments=await self._store.fragments())
+        # Unfinished messages are kept as the lines they are, and finished by decoding them again.
+        waiting: dict[str, list[Block]] = {}
+        for block in await self._store.fragments():
+            key = self._formats.get(block.source) or ("nmea" if block.per_line else "mqtt")
+            of = waiting.setdefault(key, [])
+            of.append(replace(block, first=sum(b.messages for b in of)))
+        for key, blocks in waiting.items():
+            decoders[key].decode(blocks)
+        return Mind(decoders, window, engine, fragments=[b for d in decoders.values() for b in d.pending()])
 
 
 class Notifier:
@@ -153,6 +187,7 @@ class Service:
         self.inbox = Inbox(settings.limits.inbox_messages, settings.limits.inbox_bytes)
         self.store = Store(settings.database.dsn.get_secret_value(), connect_timeout=settings.database.connect_timeout)
         self.http = HttpServer(self.telemetry, self.readiness, host=settings.http.host, port=settings.http.port)
+        formats = {name: decoder_key(self.sources[name], settings.sources[name]) for name in self.sources}
         self.pipeline = Pipeline(
             self.inbox,
             self.store,
@@ -160,10 +195,11 @@ class Service:
             Recall(
                 self.store,
                 book,
+                formats,
                 payload_bytes=settings.limits.payload_bytes,
                 future_us=round(settings.limits.future_seconds * 1_000_000),
             ),
-            formats={name: decoder_key(self.sources[name], settings.sources[name]) for name in self.sources},
+            formats=formats,
             notifier=Notifier([channel.spec for channel in settings.channels.values()]),
             batch_messages=settings.limits.batch_messages,
             clock=wall_clock,

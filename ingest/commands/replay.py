@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from decoders.assembler import TIMEOUT_US
 from ingest.commands.options import Dsn, Json, microseconds, moment
 from ingest.inbox import Inbox
 from ingest.loop import runner
@@ -26,7 +27,8 @@ from storage.writer import Store
 if TYPE_CHECKING:
     from alerting.pack import RuleBook
 
-_FUTURE_US = 600_000_000
+#: A log that says its own times may interleave the times of several satellites: its clock leaps.
+_TIMED_LOG_US = 3_600_000_000
 
 
 class Format(StrEnum):
@@ -110,12 +112,13 @@ async def _file(
     name = source or (path.name if path else "stdin")
     reader = FileSource(name, telemetry, path=path, format=format.value, start=microseconds(start) if start else None)
     await reader.check()
+    formats = {name: reader.format}
     pipeline = Pipeline(
         inbox,
         store,
         telemetry,
-        Recall(store, book, payload_bytes=1 << 20, future_us=_FUTURE_US),
-        formats={name: reader.format},
+        Recall(store, book, formats, timeout_us=_TIMED_LOG_US if reader.timed else TIMEOUT_US),
+        formats=formats,
         notifier=Notifier(()),
         batch_messages=batch,
         tick=None,

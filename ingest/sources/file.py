@@ -53,6 +53,8 @@ class FileSource(Source):
         self._path = path
         self._start = start
         self._data: bytes | None = None
+        #: Whether the log says times of its own; known after ``check``.
+        self.timed = False
         self.format = format
 
     @property
@@ -76,9 +78,11 @@ class FileSource(Source):
             raise SourceUnavailable(f"{self._shown}: {exc.strerror}") from exc
         if self.format == "auto":
             self.format = "mqtt" if data.lstrip()[:1] == b"{" else "nmea"
+        times = (absolute_time(line) for line in data.split(b"\n"))
+        first = next((t for t in times if t is not None), None) if self.format == "nmea" else None
+        self.timed = first is not None
         if self._start is None:
-            said = (absolute_time(line) for line in data.split(b"\n"))
-            self._start = next((t for t in said if t is not None), modified)
+            self._start = first if first is not None else modified
         self._data = data
         return data
 
