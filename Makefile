@@ -12,6 +12,7 @@ MAKEFLAGS += --no-print-directory
 
 ## The environment in .venv: what requirements.lock pins, by hash, and this checkout.
 setup: $(VENV)/made
+	@:
 
 $(VENV)/made: requirements.lock pyproject.toml | $(VENV)/bin/pip
 	@echo "setup: installing $$(grep -c '^[a-z].*==' requirements.lock) packages into $(VENV) (about half a minute)"
