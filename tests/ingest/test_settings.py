@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from ingest.settings import ConfigError, load, shown
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 GOOD = """
 [database]
