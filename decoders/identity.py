@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from hashlib import blake2b
+from typing import Final
 
 _TOP = 1 << 62
 
@@ -29,33 +30,25 @@ class MmsiClass(StrEnum):
     UNKNOWN = "unknown"
 
 
-def mmsi_class(mmsi: int) -> MmsiClass:  # noqa: PLR0911  # a table of prefixes reads best as one
+#: Form of an MMSI by its first digits; the longest that matches counts.
+_FORMS: Final = {
+    "111": MmsiClass.SAR_AIRCRAFT,
+    "970": MmsiClass.SART,
+    "972": MmsiClass.MOB,
+    "974": MmsiClass.EPIRB,
+    "00": MmsiClass.BASE_STATION,
+    "98": MmsiClass.CRAFT,
+    "99": MmsiClass.ATON,
+    "0": MmsiClass.GROUP,
+    "8": MmsiClass.HANDHELD,
+    **dict.fromkeys("234567", MmsiClass.SHIP),
+}
+
+
+def mmsi_class(mmsi: int) -> MmsiClass:
     """The class of a nine-digit MMSI; ``UNKNOWN`` for a form the standard does not assign."""
     text = f"{mmsi:09d}"
-    match text[:3]:
-        case "111":
-            return MmsiClass.SAR_AIRCRAFT
-        case "970":
-            return MmsiClass.SART
-        case "972":
-            return MmsiClass.MOB
-        case "974":
-            return MmsiClass.EPIRB
-    match text[:2]:
-        case "00":
-            return MmsiClass.BASE_STATION
-        case "98":
-            return MmsiClass.CRAFT
-        case "99":
-            return MmsiClass.ATON
-    match text[0]:
-        case "0":
-            return MmsiClass.GROUP
-        case "8":
-            return MmsiClass.HANDHELD
-        case "2" | "3" | "4" | "5" | "6" | "7":
-            return MmsiClass.SHIP
-    return MmsiClass.UNKNOWN
+    return next((found for length in (3, 2, 1) if (found := _FORMS.get(text[:length]))), MmsiClass.UNKNOWN)
 
 
 def mid(mmsi: int) -> int | None:
@@ -76,7 +69,8 @@ def mid(mmsi: int) -> int | None:
 
 
 def _hash(kind: str, name: str) -> int:
-    return int.from_bytes(blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8, person=kind.encode()).digest()) >> 2 | _TOP
+    found = blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8, person=kind.encode())
+    return int.from_bytes(found.digest()) >> 2 | _TOP
 
 
 def source_id(name: str) -> int:
