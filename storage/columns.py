@@ -138,7 +138,7 @@ def _texts(column: Column, data: Sequence[Any] | NDArray[Any]) -> list[bytes]:
 
 def _interleave(packed: bytes, lengths: NDArray[np.int64], texts: Sequence[Sequence[bytes]]) -> bytes:
     ends = np.cumsum(lengths).tolist()
-    starts = [0, *ends[:-1]]
+    starts = [0, *ends][: len(ends)]
     parts: list[bytes] = []
     for start, end, *fields in zip(starts, ends, *texts, strict=True):
         parts.append(packed[start:end])

@@ -68,7 +68,7 @@ class ConfigurationError(StorageError):  # as above
     """Wrong DSN, credentials, rights or database: waiting will not help."""
 
 
-class SchemaMismatch(ConfigurationError):
+class SchemaMismatch(ConfigurationError):  # noqa: N818  # as above
     """Migrations are missing, were changed after they were applied, or are newer than this program."""
 
 
@@ -114,19 +114,15 @@ _STARTING_OR_FULL: Final = re.compile(
 
 def classify(error: Exception) -> type[StorageError] | None:
     """What a foreign error means, or None for one that is a bug of ours."""
-    if isinstance(error, psycopg_pool.PoolClosed):
-        return None
-    if isinstance(error, psycopg_pool.PoolTimeout | psycopg_pool.TooManyRequests):
+    if isinstance(error, psycopg_pool.PoolTimeout | psycopg_pool.TooManyRequests | psycopg.errors.ConnectionTimeout):
         return DatabaseAway
     if (
         isinstance(error, UnicodeEncodeError | OverflowError | psycopg.DataError)
         and getattr(error, "sqlstate", None) is None
     ):
         return RowRefused  # psycopg's own refusals: NUL in text, a lone surrogate, a value too large for its type
-    if not isinstance(error, psycopg.Error):
+    if not isinstance(error, psycopg.Error) or isinstance(error, psycopg_pool.PoolClosed):
         return None
-    if isinstance(error, psycopg.errors.ConnectionTimeout):
-        return DatabaseAway
     if error.sqlstate is None:
         return _without_sqlstate(error)
     return _BY_SQLSTATE.get(error.sqlstate) or _BY_SQLSTATE.get(error.sqlstate[:2])

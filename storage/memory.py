@@ -112,7 +112,7 @@ def _selected(column: Column, dtype: np.dtype[Any]) -> sql.Composable:
     if column.type in _NULL:
         return sql.SQL("coalesce({}, {})").format(name, sql.SQL(_NULL[column.type]))
     least = int(np.iinfo(dtype[column.field]).min)
-    return sql.SQL("coalesce({}, {}::{})").format(name, sql.Literal(least), sql.SQL(column.type))
+    return sql.SQL("coalesce({}, ({})::{})").format(name, sql.Literal(least), sql.SQL(column.type))
 
 
 async def _copied(connection: Connection, query: sql.Composed) -> bytes:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 #: Key of the advisory lock that upgrades of one database take turns by: "haidang" as a number.
 LOCK: Final = int.from_bytes(b"haidang")
 
-#: The oldest server whose schema ``public`` does not let everybody create tables; ``date_bin`` came with the one before.
+#: The oldest server that does not let everybody create tables in the schema ``public``.
 OLDEST_SERVER: Final = 150000
 
 _TABLE: Final = """

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import psycopg
+from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
 from alerting.outbox import EVENT_ORDER, OutboxAway, QueuedNotification
@@ -14,11 +15,9 @@ from storage.quarantine import clean
 from storage.statements import OUTBOX_CHANNEL
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
     from types import TracebackType
     from uuid import UUID
-
-    from psycopg import AsyncConnection
 
     Connection = AsyncConnection[tuple[Any, ...]]
 
@@ -128,7 +127,7 @@ class DatabaseOutbox:
         """See ``alerting.outbox.Outbox``."""
         await self._execute(_ABANDON, (clean(error), id))
 
-    async def listen(self) -> AsyncIterator[None]:
+    async def listen(self) -> AsyncGenerator[None, None]:
         """Yields once at the start, and then whenever a transaction that queued something has committed.
 
         Raises:

@@ -20,7 +20,7 @@ from decoders.records import Reason, Reject
 from storage import memory, statements, tables
 from storage.arrays import BigintArray
 from storage.batch import Committed
-from storage.errors import CommitUnknown, OutcomePending, translated
+from storage.errors import CommitUnknown, ConfigurationError, OutcomePending, translated
 from storage.known import Known
 from storage.payload import json_text
 from storage.quarantine import Refusal, first_of, refusal, sliced
@@ -76,7 +76,11 @@ class Store:
             SchemaMismatch: migrations are missing, or newer than this program.
             DatabaseAway: the server cannot be reached.
         """
-        await self._session.check_schema()
+        try:
+            await self._session.check_schema()
+        except ConfigurationError:
+            await self.close()
+            raise
 
     async def close(self) -> None:
         """Close the connection; a later call opens it again."""

@@ -1,0 +1,88 @@
+"""A proxy that cuts the connection around COMMIT: before it arrives, or between it and its answer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Literal, Self
+
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: The message by which a client commits: 'Q', its length, the text (PostgreSQL's manual, "Message Formats").
+_COMMIT = b"COMMIT\0"
+
+
+class Cutter:
+    """``async with Cutter(dsn) as cutter`` and connect to ``cutter.dsn``; the ``when`` armed holds for one COMMIT."""
+
+    def __init__(self, dsn: str) -> None:
+        where = conninfo_to_dict(dsn)
+        self._host, self._port = str(where["host"]), int(str(where["port"]))
+        self._original = dsn
+        self.when: Literal["never", "before", "after"] = "never"
+        self.cuts = 0
+        self.dsn = dsn
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        port = self._server.sockets[0].getsockname()[1]
+        self.dsn = make_conninfo(self._original, host="127.0.0.1", port=port, sslmode="disable", gssencmode="disable")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        upstream, down = await asyncio.open_connection(self._host, self._port)
+        answering = asyncio.create_task(self._pass(upstream, writer, lambda _: "pass"))
+        try:
+            await self._pass(reader, down, self._look)
+            if self.when == "after":  # the server has the COMMIT; its answer is swallowed with the connection
+                answering.cancel()
+                await asyncio.gather(answering, return_exceptions=True)
+                await upstream.read(1)
+                self.when = "never"
+        finally:
+            answering.cancel()
+            for one in (writer, down):
+                one.close()
+            with contextlib.suppress(ConnectionError):
+                await asyncio.gather(answering, writer.wait_closed(), down.wait_closed(), return_exceptions=True)
+
+    def _look(self, data: bytes) -> Literal["pass", "swallow", "last"]:
+        if self.when == "never" or _COMMIT not in data:
+            return "pass"
+        self.cuts += 1
+        if self.when == "before":
+            self.when = "never"
+            return "swallow"
+        return "last"
+
+    @staticmethod
+    async def _pass(
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        look: Callable[[bytes], Literal["pass", "swallow", "last"]],
+    ) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(65536):
+                verdict = look(data)
+                if verdict == "swallow":
+                    return
+                writer.write(data)
+                await writer.drain()
+                if verdict == "last":
+                    return
+            writer.write_eof()

@@ -1,0 +1,165 @@
+"""The outbox in the database keeps the contract of ``alerting.outbox``, told by the fake that ships with it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from alerting.model import Notification, Verdict, notification_id
+from alerting.outbox import MemoryOutbox, OutboxAway
+from storage.outbox import DatabaseOutbox
+from storage.writer import Store
+from tests.storage.samples import T0, ask, batch, connected, transition
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+FOREVER = 100_000.0
+ALERTS = [transition(started_at=T0 + n) for n in range(3)]
+
+
+def note(alert: int, channel: str, event: str, at: int = T0) -> Notification:
+    id_ = ALERTS[alert].alert_id
+    return Notification(notification_id(id_, event, channel), id_, channel, event, at, {"alert": alert, "text": "ĐÃ"})
+
+
+NOTES = [
+    note(alert, channel, event, T0 + at)
+    for alert, channel, (event, at) in itertools.product(
+        range(3), ("log", "webhook"), (("firing", 0), ("acknowledged", 5), ("resolved", 5))
+    )
+]
+COMMANDS = st.lists(
+    st.one_of(
+        st.tuples(st.just("put"), st.sampled_from(NOTES)),
+        st.tuples(
+            st.just("claim"), st.sampled_from(["log", "webhook"]), st.integers(1, 3), st.sampled_from([0.0, FOREVER])
+        ),
+        st.tuples(st.just("sent"), st.sampled_from(NOTES)),
+        st.tuples(st.just("retry"), st.sampled_from(NOTES), st.sampled_from([0.0, FOREVER])),
+        st.tuples(st.just("release"), st.sampled_from(NOTES)),
+        st.tuples(st.just("abandon"), st.sampled_from(NOTES)),
+    ),
+    max_size=25,
+)
+
+
+async def run(command: tuple[Any, ...], outbox: DatabaseOutbox | MemoryOutbox) -> Sequence[Any] | None:
+    match command:
+        case ("claim", channel, limit, lease):
+            claimed = await outbox.claim(channel, limit, lease)
+            return [(n.id, n.alert_id, n.channel, n.event, n.payload, n.attempts) for n in claimed]
+        case ("sent", one):
+            await outbox.sent(one.id)
+        case ("retry", one, delay):
+            await outbox.retry(one.id, "no answer\0", delay)
+        case ("release", one):
+            await outbox.release(one.id)
+        case ("abandon", one):
+            await outbox.abandon(one.id, "refused")
+    return None
+
+
+def test_any_sequence_of_calls_gives_what_the_fake_gives(any_migrated: str) -> None:
+    async def play(store: Store, outbox: DatabaseOutbox, commands: list[tuple[Any, ...]]) -> None:
+        ticks = itertools.count()
+        fake = MemoryOutbox(clock=lambda: next(ticks) * 1e-6)
+        for command in commands:
+            if command[0] == "put":
+                fake.put(command[1])
+                await store.commit(batch(notifications=[command[1]]))
+            else:
+                assert await run(command, outbox) == await run(command, fake)
+
+    with asyncio.Runner() as runner:
+        store, outbox = Store(any_migrated), DatabaseOutbox(any_migrated)
+        runner.run(outbox.open())
+        runner.run(store.commit(batch(Verdict(ALERTS))))
+
+        @settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+        @given(COMMANDS)
+        def check(commands: list[tuple[Any, ...]]) -> None:
+            with connected(any_migrated) as connection:
+                connection.execute("DELETE FROM notifications")
+            runner.run(play(store, outbox, commands))
+
+        try:
+            check()
+        finally:
+            runner.run(store.close())
+            runner.run(outbox.close())
+
+
+@pytest.fixture
+async def queued(any_migrated: str) -> str:
+    async with Store(any_migrated) as store:
+        await store.commit(batch(Verdict(ALERTS), [note(n, "log", "firing") for n in range(3)]))
+    return any_migrated
+
+
+async def test_dispatchers_at_the_same_time_never_share_a_row(queued: str) -> None:
+    async with DatabaseOutbox(queued) as one, DatabaseOutbox(queued) as two:
+        claims = await asyncio.gather(*(outbox.claim("log", 1, FOREVER) for outbox in (one, two) * 4))
+    ids = [n.id for claim in claims for n in claim]
+    assert len(ids) == len(set(ids)) == 3
+
+
+async def test_a_lease_that_ended_frees_the_row(queued: str) -> None:
+    async with DatabaseOutbox(queued) as outbox:
+        first = await outbox.claim("log", 3, FOREVER)
+        assert await outbox.claim("log", 3, FOREVER) == []
+        with connected(queued) as connection:
+            connection.execute("UPDATE notifications SET leased_until = now() - interval '1 second'")
+        assert {n.id for n in await outbox.claim("log", 3, FOREVER)} == {n.id for n in first}
+        assert all(n.age_seconds >= 0 for n in first)
+
+
+async def test_the_row_keeps_what_became_of_it(queued: str) -> None:
+    async with DatabaseOutbox(queued) as outbox:
+        await outbox.sent(note(0, "log", "firing").id)
+        await outbox.retry(note(1, "log", "firing").id, "503", 60.0)
+        await outbox.abandon(note(2, "log", "firing").id, "410 gone")
+        await outbox.sent(UUID(int=1))  # unknown: no error
+    found = ask(
+        queued,
+        "SELECT state, attempts, last_error, sent_at IS NOT NULL, next_attempt_at > now() FROM notifications"
+        " ORDER BY payload->'alert'",
+    )
+    assert found == [
+        ("sent", 1, None, True, False),
+        ("queued", 1, "503", False, True),
+        ("abandoned", 1, "410 gone", False, False),
+    ]
+
+
+async def test_listeners_hear_of_new_rows_once_they_are_committed(any_migrated: str) -> None:
+    async with Store(any_migrated) as store, DatabaseOutbox(any_migrated) as outbox:
+        listening = outbox.listen()
+        await anext(listening)
+        await store.commit(batch(Verdict(ALERTS)))
+        heard = asyncio.ensure_future(anext(listening))
+        await store.commit(batch(notifications=[note(0, "log", "firing")]))
+        await asyncio.wait_for(heard, 10)
+        await listening.aclose()
+
+
+async def test_a_database_that_is_away_is_said_so_and_comes_back(queued: str) -> None:
+    async with DatabaseOutbox(psycopg.conninfo.make_conninfo(queued, port=1)) as nowhere:
+        nowhere._pool.timeout = 0.5
+        with pytest.raises(OutboxAway):
+            await nowhere.claim("log", 1, 1.0)
+    async with DatabaseOutbox(queued) as outbox:
+        await outbox.claim("log", 1, 0.0)
+        with connected(queued) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+                " WHERE application_name = 'haidang outbox' AND datname = current_database()"
+            )
+        assert len(await outbox.claim("log", 3, 0.0)) == 3

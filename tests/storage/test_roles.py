@@ -1,0 +1,128 @@
+"""Who may do what, as the server enforces it."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from alerting.model import RuleState, SubjectKind, Verdict
+from storage.errors import ConfigurationError
+from storage.migrate import upgrade
+from storage.outbox import DatabaseOutbox
+from storage.retention import NOT_ALLOWED, Retention, retain
+from storage.writer import Store
+from tests.storage.samples import ask, batch, connected, positions, readings, record, reject, statics, transition
+
+
+def acting_as(dsn: str, role: str) -> str:
+    return make_conninfo(dsn, options=f"-c role={role}")
+
+
+FORBIDDEN_TO_THE_WRITER = (
+    "CREATE TABLE mine ()",
+    "ALTER TABLE positions ADD COLUMN x int",
+    "DROP TABLE readings",
+    "TRUNCATE positions",
+    "DELETE FROM positions",
+    "DELETE FROM alert_history",
+    "DELETE FROM quarantine",
+    "DELETE FROM alerts",
+    "UPDATE positions SET lon = 0",
+    "UPDATE alert_history SET actor = 'nobody'",
+    "UPDATE quarantine SET raw = ''",
+    "INSERT INTO schema_migrations (version, name, checksum, state) VALUES (9, 'x', 'x', 'applied')",
+)
+FORBIDDEN_TO_THE_READER = (
+    *FORBIDDEN_TO_THE_WRITER,
+    "INSERT INTO sources VALUES (1, 'x')",
+    "UPDATE alerts SET state = 'resolved'",
+    "DELETE FROM rule_state",
+)
+
+
+@pytest.mark.parametrize(
+    ("role", "commands"),
+    [("haidang_writer", FORBIDDEN_TO_THE_WRITER), ("haidang_reader", FORBIDDEN_TO_THE_READER)],
+)
+def test_the_writer_changes_neither_tables_nor_history_and_the_reader_nothing(
+    any_migrated: str, role: str, commands: tuple[str, ...]
+) -> None:
+    with connected(acting_as(any_migrated, role)) as connection:
+        for command in commands:
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(command.encode())
+
+
+def test_the_reader_sees_every_table_and_view(any_migrated: str) -> None:
+    names = ask(
+        any_migrated,
+        "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v')",
+    )
+    with connected(acting_as(any_migrated, "haidang_reader")) as c:
+        for (name,) in names:
+            c.execute(sql.SQL("SELECT * FROM {} LIMIT 1").format(sql.Identifier(name)))
+
+
+async def test_the_writer_can_do_all_that_the_service_does(any_migrated: str) -> None:
+    dsn = acting_as(any_migrated, "haidang_writer")
+    state = RuleState("flood", SubjectKind.DEVICE, 1, "k", {"a": 1})
+    async with Store(dsn) as store, DatabaseOutbox(dsn) as outbox:
+        await store.commit(
+            batch(
+                Verdict([transition()], [state]),
+                fragments=[],
+                positions=positions({}),
+                readings=readings((0, 1.0)),
+                statics=statics({"name": "A"}),
+                records=[record()],
+                rejects=[reject()],
+            )
+        )
+        await store.memory()
+        await store.recent()
+        assert await outbox.claim("log", 1, 1.0) == []
+    # Retention is not the service's unless it is given the owner's rights: it says so, and drops nothing.
+    assert set(retain(dsn, Retention()).values()) == {NOT_ALLOWED}
+
+
+def test_tables_belong_to_the_migrator(any_migrated: str) -> None:
+    assert ask(any_migrated, "SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'") == [
+        ("haidang_migrator",)
+    ]
+
+
+def test_tables_of_later_migrations_are_readable_without_another_grant(any_migrated: str) -> None:
+    with connected(any_migrated) as c:
+        c.execute("SET ROLE haidang_migrator")
+        c.execute("CREATE TABLE later (a int)")
+    with connected(acting_as(any_migrated, "haidang_reader")) as c:
+        assert c.execute("SELECT * FROM later").fetchall() == []
+
+
+def test_a_user_who_may_not_create_roles_gets_tables_of_its_own_and_is_told(any_database: str) -> None:
+    user = f"plain_{uuid4().hex[:8]}"
+    with connected(any_database) as admin:
+        admin.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD 'x'").format(sql.Identifier(user)))
+        admin.execute(sql.SQL("GRANT CREATE ON SCHEMA public TO {}").format(sql.Identifier(user)))
+        try:
+            report = upgrade(make_conninfo(any_database, user=user, password="x"))
+            assert report.current
+            assert any("haidang_migrator" in note for note in report.notes)
+            assert ask(any_database, "SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'") == [
+                (user,)
+            ]
+            again = upgrade(make_conninfo(any_database, user=user, password="x"))
+            assert (again.applied, again.current) == ([], True)
+        finally:
+            admin.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(user)))
+            admin.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(user)))
+
+
+async def test_a_user_without_rights_is_refused_and_not_waited_for(any_migrated: str) -> None:
+    with pytest.raises(ConfigurationError, match="permission denied"):
+        async with Store(acting_as(any_migrated, "haidang_reader")) as store:
+            await store.commit(batch(positions=positions({})))
