@@ -92,7 +92,7 @@ def debian_archive(sources: Iterable[Source]) -> str | None:
             uri is not None
             and "main" in source.components
             and _RELEASE.fullmatch(source.suite)
-            and _MAIN_ARCHIVE.search(urlsplit(uri).path)
+            and _MAIN_ARCHIVE.search(_path(uri))
         ):
             candidates.append((bool(source.signed_by) and DEBIAN_KEYRING not in source.signed_by, uri.rstrip("/")))
     return min(candidates, key=lambda candidate: candidate[0])[1] if candidates else None
@@ -100,13 +100,21 @@ def debian_archive(sources: Iterable[Source]) -> str | None:
 
 def _follow_mirror_list(uri: str) -> str | None:
     """The first address in the file that a ``mirror+file:`` source names; other addresses debootstrap reads as is."""
-    scheme = urlsplit(uri).scheme
+    scheme = uri.partition(":")[0]
     if scheme in {"http", "https", "file"}:
         return uri
     if scheme == "mirror+file":
         try:
-            lines = Path(urlsplit(uri).path).read_text().splitlines()
+            lines = Path(_path(uri)).read_text().splitlines()
         except OSError:
             return None
         return next((line.split()[0] for line in lines if line.strip() and not line.startswith("#")), None)
     return None
+
+
+def _path(uri: str) -> str:
+    """The path of an address; empty if it is none."""
+    try:
+        return urlsplit(uri).path
+    except ValueError:
+        return ""
