@@ -52,7 +52,7 @@ def mmsi_class(mmsi: int) -> MmsiClass:
 
 
 def mid(mmsi: int) -> int | None:
-    """The Maritime Identification Digits (the flag: 574 is Viet Nam) within an MMSI, or None where its form has none."""
+    """The Maritime Identification Digits (574 is Viet Nam) within an MMSI, or None where its form has none."""
     text = f"{mmsi:09d}"
     at = {
         MmsiClass.SHIP: 0,
