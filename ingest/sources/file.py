@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 import orjson
 
 from decoders.clock import LogClock, absolute_time
+from decoders.times import EARLIEST, LATEST, microseconds, to_iso
 from ingest.delivery import Delivery
 from ingest.inbox import InboxClosed
 from ingest.sources.base import Source, SourceUnavailable, SourceWatcher
@@ -145,21 +146,14 @@ def publishes(data: bytes, source: str, shown: str) -> Iterator[tuple[int, Deliv
             continue
         try:
             delivery = _publish(line, source)
-        except (orjson.JSONDecodeError, KeyError, ValueError, TypeError, binascii.Error) as exc:
+        except (orjson.JSONDecodeError, KeyError, ValueError, TypeError, OverflowError, binascii.Error) as exc:
             raise BadRecording(f"{shown}: line {number}: {_why(exc)}") from exc
         yield number, delivery
 
 
 def _publish(line: bytes, source: str) -> Delivery:
     record = orjson.loads(line)
-    at = record["received_at"]
-    if isinstance(at, str):
-        moment = datetime.fromisoformat(at)
-        if moment.tzinfo is None:
-            raise ValueError("received_at has no offset from UTC")
-        received_at = round(moment.timestamp() * 1_000_000)
-    else:
-        received_at = round(float(at) * 1000)
+    received_at = _instant(record["received_at"])
     if "payload_base64" in record:
         payload = base64.b64decode(record["payload_base64"], validate=True)
     elif isinstance(record["payload"], str):
@@ -170,6 +164,22 @@ def _publish(line: bytes, source: str) -> Delivery:
     if not isinstance(topic, str):
         raise TypeError("topic is not text")
     return Delivery(payload, source, topic, received_at)
+
+
+def _instant(at: object) -> int:
+    """``received_at`` of a recording, microseconds since the epoch; it is the clock, so nonsense is not believed."""
+    if isinstance(at, str):
+        moment = datetime.fromisoformat(at)
+        if moment.tzinfo is None:
+            raise ValueError("received_at has no offset from UTC")
+        time = microseconds(moment)
+    elif isinstance(at, int | float) and not isinstance(at, bool) and abs(at) <= LATEST:
+        time = round(at * 1000)
+    else:
+        raise TypeError("received_at is neither ISO 8601 nor milliseconds since 1970")
+    if not EARLIEST <= time <= LATEST:
+        raise ValueError(f"received_at is not between {to_iso(EARLIEST)} and {to_iso(LATEST)}")
+    return time
 
 
 def _why(exc: Exception) -> str:

@@ -1,0 +1,286 @@
+"""``haidang replay``: the ledger balances, twice changes nothing, and batches do not matter."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import psycopg
+import pyais
+import pytest
+from psycopg import sql
+
+from tests.decoders.support import HERE, sentence
+from tests.ingest.command import done, dump, rows
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+START = "2026-10-05T06:00:00Z"
+LOGS = [
+    "gpsd/ais-raw-messages.log",
+    "libais/tagblock.nmea",
+    "libais/test.aivdm",
+    "libais/typeexamples.nmea",
+    "pyais/mixed.txt",
+    "pyais/nmea_data_sample.txt",
+]
+FATES = ("stored", "duplicate", "ignored", "quarantined", "dropped")
+LINE = b"!AIVDM,1,1,,A,13HOI:0P0000VOHLCnHQKwvL05Ip,0*23"
+
+
+class Recording(NamedTuple):
+    path: Path
+    truth: list[dict[str, Any]]
+
+
+def replay(dsn: str, *arguments: object) -> dict[str, Any]:
+    """The summary; that it balances holds for every replay there is."""
+    summary: dict[str, Any] = done("replay", *arguments, "--dsn", dsn, "--json").only
+    assert summary["received"] == sum(summary[fate] for fate in FATES)
+    assert summary["dropped"] == 0
+    return summary
+
+
+def count(dsn: str, table: str) -> int:
+    with psycopg.connect(dsn) as connection:
+        row = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(table))).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def simulated(folder: Path, *arguments: object) -> Recording:
+    out, truth = folder / "recording.jsonl", folder / "truth.jsonl"
+    done("simulate", *arguments, "--start", START, "--out", out, "--truth", truth, "--json")
+    return Recording(out, [json.loads(line) for line in truth.read_text().splitlines()])
+
+
+@pytest.fixture(scope="module")
+def minute(tmp_path_factory: pytest.TempPathFactory) -> Recording:
+    """A minute of vessels and sensors, with zones entered and levels passed."""
+    return simulated(tmp_path_factory.mktemp("minute"), "scenario", "--demo", "--for", 60, "--seed", 7)
+
+
+# --- real logs --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("log", LOGS)
+def test_a_log_twice_changes_nothing_the_second_time(any_migrated: str, log: str) -> None:
+    path = HERE / log
+    lines = len(path.read_bytes().removesuffix(b"\n").split(b"\n"))
+
+    first = replay(any_migrated, path)
+    assert first["received"] == lines
+    assert first["stored"] > 0
+    assert {table: count(any_migrated, table) for table in first["rows"]} == first["rows"]
+    refused = rows(any_migrated, "SELECT raw FROM quarantine")
+    # All lines of a message that waited in vain are one row.
+    assert sum(raw.rstrip(b"\r\n").count(b"\n") + 1 for (raw,) in refused) == first["quarantined"]
+    before = dump(any_migrated)
+
+    second = replay(any_migrated, path)
+    assert second["received"] == lines
+    assert (second["stored"], second["quarantined"]) == (0, 0)
+    assert second["duplicate"] + second["ignored"] == lines
+    assert second["ignored"] == first["ignored"]
+    assert (set(second["rows"].values()), second["alerts"]) == ({0}, 0)
+    assert dump(any_migrated) == before
+
+
+def test_every_quarantined_line_of_a_log_is_kept_with_its_bytes_and_line(migrated: str) -> None:
+    path = HERE / "libais/test.aivdm"
+    replay(migrated, path)
+    lines = path.read_bytes().split(b"\n")
+    refused = rows(migrated, "SELECT line, raw, reason, size FROM quarantine")
+    assert refused
+    for line, raw, reason, size in refused:
+        assert len(raw) == size
+        assert reason
+        assert raw.split(b"\n")[0] in lines[line - 1]
+
+
+def test_several_logs_are_one_account(migrated: str) -> None:
+    paths = [HERE / name for name in LOGS[:3]]
+    summary = replay(migrated, *paths)
+    assert summary["received"] == sum(len(p.read_bytes().removesuffix(b"\n").split(b"\n")) for p in paths)
+    assert summary["rows"]["positions"] == count(migrated, "positions")
+    assert {name for (name,) in rows(migrated, "SELECT name FROM sources")} == {p.name for p in paths}
+
+
+# --- time -------------------------------------------------------------------------------------------------------------
+
+
+def test_from_a_start_a_log_without_times_has_the_same_ones_in_every_database(
+    migrated: str, plain_migrated: str
+) -> None:
+    path = HERE / "pyais/nmea_data_sample.txt"
+    first = replay(migrated, path, "--start", START)
+    assert first == {**replay(plain_migrated, path, "--start", START), "seconds": first["seconds"]}
+    one, other = dump(migrated), dump(plain_migrated)
+    assert one["positions"]
+    assert one == other
+    ((earliest,),) = rows(migrated, "SELECT min(time) FROM positions")
+    assert earliest - datetime.fromisoformat(START) < timedelta(minutes=1)
+
+
+def test_without_a_start_the_file_says_when_it_was_last_written(migrated: str, tmp_path: Path) -> None:
+    log = tmp_path / "receiver.nmea"
+    log.write_bytes(LINE + b"\n")
+    written = datetime(2024, 2, 29, 12, 0, 5, tzinfo=UTC)
+    os.utime(log, (written.timestamp(), written.timestamp()))
+    replay(migrated, log)
+    ((time,),) = rows(migrated, "SELECT time FROM positions")
+    assert abs(time - written) <= timedelta(minutes=1)
+
+
+def test_times_advance_by_the_utc_seconds_that_messages_carry(migrated: str) -> None:
+    """By pyais's reading of them. Sentences out of order do not turn the clock back: 20 s at most."""
+    path = HERE / "pyais/nmea_data_sample.txt"
+    replay(migrated, path, "--start", START)
+    said = []
+    for line in path.read_bytes().splitlines():
+        if re.match(rb"!AIVDM,1,1,[^,]*,[^,]*,[^,]", line):
+            fields: dict[str, Any] = pyais.decode(line).asdict()
+            if fields["msg_type"] in {1, 2, 3, 18} and fields["second"] < 60 and fields["lat"] <= 90:
+                said.append((fields["mmsi"], fields["second"]))
+    times: dict[int, list[int]] = {}
+    found = rows(migrated, "SELECT transponder_id, time FROM positions WHERE msg_type IN (1, 2, 3, 18) ORDER BY time")
+    for mmsi, time in found:
+        times.setdefault(mmsi, []).append(time.second)
+    assert len(said) > 500
+    assert all(any((row - second) % 60 <= 20 for row in times[mmsi]) for mmsi, second in said)
+    # A second that falls back far is the next minute, and no more than that.
+    assert found[-1][1] - found[0][1] < timedelta(minutes=15)
+
+
+def test_times_of_tag_blocks_are_those_of_the_rows(migrated: str, tmp_path: Path) -> None:
+    log = tmp_path / "receiver.nmea"
+    payload = LINE.split(b",")[5]
+    moment = datetime(2026, 10, 5, 6, 0, 28, tzinfo=UTC)
+    log.write_bytes(sentence(payload, tag=f"c:{int(moment.timestamp())}") + b"\n")
+    replay(migrated, log, "--start", "2020-01-01")
+    assert rows(migrated, "SELECT time, received_at FROM positions") == [(moment, moment)]
+
+
+# --- any batches ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("log", ["pyais/nmea_data_sample.txt", "libais/test.aivdm"])
+def test_a_log_says_the_same_in_any_batches(migrated: str, plain_migrated: str, log: str) -> None:
+    small = replay(migrated, HERE / log, "--start", START, "--batch", 7)
+    large = replay(plain_migrated, HERE / log, "--start", START, "--batch", 20_000)
+    assert {**small, "seconds": 0} == {**large, "seconds": 0}
+    assert dump(migrated) == dump(plain_migrated)
+
+
+def test_a_recording_raises_the_same_alerts_in_any_batches(
+    migrated: str, plain_migrated: str, minute: Recording
+) -> None:
+    small = replay(migrated, minute.path, "--rules", "pack:hue", "--batch", 7)
+    large = replay(plain_migrated, minute.path, "--rules", "pack:hue", "--batch", 20_000)
+    assert {**small, "seconds": 0} == {**large, "seconds": 0}
+    assert small["alerts"] > 10
+    one, other = dump(migrated), dump(plain_migrated)
+    assert one["alerts"]
+    assert one == other
+
+
+# --- the truth --------------------------------------------------------------------------------------------------------
+
+
+def test_a_recording_raises_what_a_perfect_observer_saw_and_nothing_else(any_migrated: str, minute: Recording) -> None:
+    summary = replay(any_migrated, minute.path, "--rules", "pack:hue")
+    assert summary["received"] == len(minute.path.read_text().splitlines())
+    assert summary["quarantined"] == 0
+    assert min(summary["rows"].values()) > 0
+    before = dump(any_migrated)
+
+    alerts = done("alerts", "list", "--dsn", any_migrated, "--json", "--limit", 1000).lines
+    assert len(alerts) == summary["alerts"]
+    zone, threshold = zone_alerts(alerts), threshold_alerts(alerts)
+    for kind in ("entered", "crossed"):
+        told = [line for line in minute.truth if line["kind"] == f"zone_{kind}" and (kind, line["zone"]) in WATCHED]
+        expected = {(t["subject"], t["zone"]): t for t in told if not t.get("at_start")}
+        known = {(t["subject"], t["zone"]) for t in told} | also_crossed(minute.truth, kind)
+        found = {key[1:]: time for key, time in zone.items() if key[0] == kind}
+        assert set(expected) <= set(found) <= known
+        for key, line in expected.items():
+            # Between two reports, some ten seconds apart, nobody but the truth knows when it was.
+            earliest = datetime.fromisoformat(line["time"]) - timedelta(seconds=11)
+            assert earliest <= found[key] <= datetime.fromisoformat(line["reported"]) + timedelta(seconds=1), key
+
+    levels = {
+        (line["subject"], line["metric"], line["level"]): line["time"]
+        for line in minute.truth
+        if line["kind"] == "threshold" and line["direction"] == "rises" and line["metric"] == "water_level"
+    }
+    assert set(levels) == set(threshold)
+    for level, time in levels.items():
+        # Readings come every fraction of a second; noise may pass a level a little before or after the river does.
+        assert abs(threshold[level] - datetime.fromisoformat(time)) <= timedelta(seconds=3), level
+
+    assert replay(any_migrated, minute.path)["duplicate"] == summary["received"]
+    assert dump(any_migrated) == before
+
+
+#: What the pack watches: the condition of a rule, and a zone it speaks of.
+WATCHED = {
+    ("entered", "demo-thuan-an"),
+    ("entered", "dien-hai-core"),  # told by a rule of condition "inside"
+    ("entered", "vung-me-core"),
+    ("crossed", "demo-line-thuan-an"),
+    ("crossed", "dien-hai-core"),
+    ("crossed", "vung-me-core"),
+}
+
+
+def also_crossed(truth: list[dict[str, Any]], kind: str) -> set[tuple[str, str]]:
+    """Who went in and out of a zone: whether a report fell between, so that it was entered and left, is chance."""
+    return {(t["subject"], t["zone"]) for t in truth if t["kind"].startswith("zone_")} if kind == "crossed" else set()
+
+
+def zone_alerts(alerts: list[dict[str, Any]]) -> dict[tuple[str, str, str], datetime]:
+    conditions = {"demo-entered": "entered", "lagoon-core-inside": "entered"}
+    conditions |= {"demo-crossed": "crossed", "lagoon-core-crossed": "crossed"}
+    out: dict[tuple[str, str, str], datetime] = {}
+    for alert in alerts:
+        if condition := conditions.get(alert["rule_id"]):
+            key = (condition, alert["subject_name"], alert["zone_id"])
+            time = datetime.fromisoformat(alert["started_at"])
+            out[key] = min(time, out.get(key, time))
+    return out
+
+
+def threshold_alerts(alerts: list[dict[str, Any]]) -> dict[tuple[str, str, float], datetime]:
+    levels = {"kim-long": (1.0, 2.0, 3.5), "phu-oc": (1.5, 3.0, 4.5)}
+    out = {}
+    for alert in alerts:
+        if found := re.fullmatch(r"flood-(kim-long|phu-oc)-([123])", alert["rule_id"]):
+            level = levels[found[1]][int(found[2]) - 1]
+            out[alert["subject_name"], "water_level", level] = datetime.fromisoformat(alert["started_at"])
+    return out
+
+
+def test_redelivered_publishes_change_nothing(migrated: str, plain_migrated: str, tmp_path: Path) -> None:
+    """A fifth of the messages comes twice; but for that, it is the same day."""
+    twice = simulated(tmp_path, "sensors", "--for", 3600, "--duplicates", 0.2, "--seed", 3, "--event", "flood")
+    lines = twice.path.read_text().splitlines()
+    seen: set[tuple[str, str]] = set()
+    once = []
+    for line in lines:
+        record = json.loads(line)
+        if (key := (record["topic"], record["payload"])) not in seen:
+            seen.add(key)
+            once.append(line)
+    assert len(once) < len(lines)
+    only = tmp_path / "once.jsonl"
+    only.write_text("\n".join(once) + "\n")
+    with_them = replay(migrated, twice.path, "--rules", "pack:hue", "--source", "gateways")
+    without = replay(plain_migrated, only, "--rules", "pack:hue", "--source", "gateways")
+    assert with_them["duplicate"] == len(lines) - len(once)
+    assert with_them["stored"] == without["stored"] == len(once)
+    one, other = dump(migrated), dump(plain_migrated)
+    assert one == other
