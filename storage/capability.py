@@ -82,10 +82,10 @@ def detect(connection: Connection[Any], notes: tuple[str, ...] = ()) -> Capabili
             current_setting('timescaledb.license', true),
             rolcreaterole OR rolsuper,
             rolsuper
-        FROM pg_roles WHERE rolname = session_user
+        FROM pg_roles WHERE rolname = current_user
         """
     ).fetchone()
-    assert row is not None  # every session has a user
+    assert row is not None  # every session acts as a role
     version, licence, create_role, superuser = row
     edition = Edition.PLAIN if version is None else Edition.TSL if licence == "timescale" else Edition.APACHE
     return Capability(

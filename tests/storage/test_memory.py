@@ -26,16 +26,16 @@ from tests.storage.samples import (
 )
 
 
-async def test_the_latest_rows_come_back_as_they_went_in(any_migrated: str) -> None:
+async def test_the_latest_rows_come_back_as_they_went_in(tables: str) -> None:
     heard = positions(
         {"time": T0, "transponder": 1},
         {"time": T0 + 1, "transponder": 2, "sog": 0.0, "rot": -720.0, "heading": 359, "nav_status": 0, "accuracy": 1},
         {"time": T0 + 2, "transponder": VMS_ID, "msg_type": 0},
     )
     measured = readings((0, 1.25))
-    async with Store(any_migrated) as store:
+    async with Store(tables) as store:
         await store.commit(batch(positions=heard, readings=measured))
-    async with Store(any_migrated) as restarted:
+    async with Store(tables) as restarted:
         memory = await restarted.memory()
     heard["message"] = 0
     assert memory.positions is not None
@@ -46,13 +46,13 @@ async def test_the_latest_rows_come_back_as_they_went_in(any_migrated: str) -> N
     assert memory.positions.dtype == heard.dtype
 
 
-async def test_states_names_and_ship_types_come_back(any_migrated: str) -> None:
+async def test_states_names_and_ship_types_come_back(tables: str) -> None:
     states = [
         RuleState("a", SubjectKind.DEVICE, DEVICE_ID, "k", {"since": T0, "value": 1e-7, "list": [1, None]}),
         RuleState("a", SubjectKind.TRANSPONDER, VMS_ID, "zone", {"big": 2**62}),
     ]
     said = statics({"ship_type": 30, "time": T0}, {"time": T0 + 5, "transponder": 2, "name": "B"})
-    async with Store(any_migrated) as store:
+    async with Store(tables) as store:
         await store.commit(
             batch(
                 Verdict(states=states),
@@ -61,7 +61,7 @@ async def test_states_names_and_ship_types_come_back(any_migrated: str) -> None:
                 positions=positions({"transponder": VMS_ID}),
             )
         )
-    async with Store(any_migrated) as restarted:
+    async with Store(tables) as restarted:
         memory = await restarted.memory()
     assert memory.states == states
     assert memory.ship_types == {574_000_001: 30}
@@ -73,8 +73,8 @@ async def test_states_names_and_ship_types_come_back(any_migrated: str) -> None:
     assert ("transponder", 574_000_001) not in memory.names
 
 
-async def test_an_empty_database_remembers_nothing(any_migrated: str) -> None:
-    async with Store(any_migrated) as store:
+async def test_an_empty_database_remembers_nothing(tables: str) -> None:
+    async with Store(tables) as store:
         memory = await store.memory()
         assert (memory.states, memory.ship_types) == ([], {})
         assert memory.positions is not None
@@ -83,12 +83,12 @@ async def test_an_empty_database_remembers_nothing(any_migrated: str) -> None:
         assert await store.fragments() == []
 
 
-async def test_fragments_come_back_in_order_for_their_own_instance(any_migrated: str) -> None:
+async def test_fragments_come_back_in_order_for_their_own_instance(tables: str) -> None:
     blocks = [
         Block(b"!AIVDM,2,1,3,A,\xff\0", SOURCE, "tcp:1", T0, 0, per_line=True, line=7),
         Block(b"!AIVDM,3,1,4,A", OTHER_SOURCE, "topic", T0 + 1, 0),
     ]
-    async with Store(any_migrated, instance="one") as one, Store(any_migrated, instance="two") as two:
+    async with Store(tables, instance="one") as one, Store(tables, instance="two") as two:
         await one.commit(batch(fragments=blocks))
         await two.commit(batch(fragments=blocks[:1]))
         assert await one.fragments() == blocks
@@ -99,7 +99,7 @@ async def test_fragments_come_back_in_order_for_their_own_instance(any_migrated:
         assert await two.fragments() == blocks[:1]
 
 
-async def test_the_reception_window_is_rebuilt_from_the_last_span(any_migrated: str) -> None:
+async def test_the_reception_window_is_rebuilt_from_the_last_span(tables: str) -> None:
     def at(seconds: int, **row: int) -> dict[str, int]:
         time = T0 + seconds * SECOND
         return {"time": time, "received_at": time, **row}
@@ -107,10 +107,10 @@ async def test_the_reception_window_is_rebuilt_from_the_last_span(any_migrated: 
     heard = positions(at(0, digest=1), at(25, digest=2), at(50, digest=3), at(51, digest=4, msg_type=0))
     said = statics(at(55, digest=5))
     again = table(RECEPTION, [(T0, T0 + 60 * SECOND, 574_000_001, 3, OTHER_SOURCE, 0)])
-    async with Store(any_migrated) as store:
+    async with Store(tables) as store:
         await store.commit(batch(positions=heard, statics=said, receptions=again))
         same_process = await store.recent()
-    async with Store(any_migrated) as restarted:
+    async with Store(tables) as restarted:
         recent = await restarted.recent()
     assert recent.tolist() == same_process.tolist()
     assert recent["digest"].tolist() == [3, 5]  # 30 s before the last message of all, and AIS only
@@ -120,18 +120,18 @@ async def test_the_reception_window_is_rebuilt_from_the_last_span(any_migrated: 
     assert SPAN_US == 30 * SECOND
 
 
-async def test_a_replay_of_old_logs_looks_back_from_its_own_time(any_migrated: str) -> None:
-    async with Store(any_migrated) as live:
+async def test_a_replay_of_old_logs_looks_back_from_its_own_time(tables: str) -> None:
+    async with Store(tables) as live:
         await live.commit(batch(positions=positions({"digest": 1})))
-    async with Store(any_migrated) as replay:
+    async with Store(tables) as replay:
         old = T0 - 10**13
         await replay.commit(batch(positions=positions({"digest": 2, "time": old})))
         assert (await replay.recent())["digest"].tolist() == [2]
 
 
 @pytest.mark.parametrize("kind", ["positions", "statics", "records"])
-async def test_known_says_under_which_time_a_transmission_is_stored(any_migrated: str, kind: str) -> None:
-    async with Store(any_migrated) as store:
+async def test_known_says_under_which_time_a_transmission_is_stored(tables: str, kind: str) -> None:
+    async with Store(tables) as store:
         match kind:
             case "positions":
                 await store.commit(batch(positions=positions({"digest": 7, "transponder": 992_000_001, "time": T0})))

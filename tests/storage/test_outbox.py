@@ -67,7 +67,7 @@ async def run(command: tuple[Any, ...], outbox: DatabaseOutbox | MemoryOutbox) -
     return None
 
 
-def test_any_sequence_of_calls_gives_what_the_fake_gives(any_migrated: str) -> None:
+def test_any_sequence_of_calls_gives_what_the_fake_gives(tables: str) -> None:
     async def play(store: Store, outbox: DatabaseOutbox, commands: list[tuple[Any, ...]]) -> None:
         ticks = itertools.count()
         fake = MemoryOutbox(clock=lambda: next(ticks) * 1e-6)
@@ -79,14 +79,14 @@ def test_any_sequence_of_calls_gives_what_the_fake_gives(any_migrated: str) -> N
                 assert await run(command, outbox) == await run(command, fake)
 
     with asyncio.Runner() as runner:
-        store, outbox = Store(any_migrated), DatabaseOutbox(any_migrated)
+        store, outbox = Store(tables), DatabaseOutbox(tables)
         runner.run(outbox.open())
         runner.run(store.commit(batch(Verdict(ALERTS))))
 
         @settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
         @given(COMMANDS)
         def check(commands: list[tuple[Any, ...]]) -> None:
-            with connected(any_migrated) as connection:
+            with connected(tables) as connection:
                 connection.execute("DELETE FROM notifications")
             runner.run(play(store, outbox, commands))
 
@@ -98,10 +98,10 @@ def test_any_sequence_of_calls_gives_what_the_fake_gives(any_migrated: str) -> N
 
 
 @pytest.fixture
-async def queued(any_migrated: str) -> str:
-    async with Store(any_migrated) as store:
+async def queued(tables: str) -> str:
+    async with Store(tables) as store:
         await store.commit(batch(Verdict(ALERTS), [note(n, "log", "firing") for n in range(3)]))
-    return any_migrated
+    return tables
 
 
 async def test_dispatchers_at_the_same_time_never_share_a_row(queued: str) -> None:
@@ -139,8 +139,8 @@ async def test_the_row_keeps_what_became_of_it(queued: str) -> None:
     ]
 
 
-async def test_listeners_hear_of_new_rows_once_they_are_committed(any_migrated: str) -> None:
-    async with Store(any_migrated) as store, DatabaseOutbox(any_migrated) as outbox:
+async def test_listeners_hear_of_new_rows_once_they_are_committed(tables: str) -> None:
+    async with Store(tables) as store, DatabaseOutbox(tables) as outbox:
         listening = outbox.listen()
         await anext(listening)
         await store.commit(batch(Verdict(ALERTS)))

@@ -29,10 +29,10 @@ LATE = transition(rule_id="wind", started_at=T0 + 9 * SECOND, alert_id=UUID(int=
 
 
 @pytest.fixture
-async def dsn(any_migrated: str) -> str:
-    async with Store(any_migrated) as store:
+async def dsn(tables: str) -> str:
+    async with Store(tables) as store:
         await store.commit(batch(Verdict([EARLY, LATE]), rejects=[reject(), reject(b"x", received_at=T0 + SECOND)]))
-    return any_migrated
+    return tables
 
 
 async def ids(dsn: str, **filters: object) -> Sequence[UUID]:
