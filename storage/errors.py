@@ -161,4 +161,5 @@ def translated() -> Iterator[None]:
         kind = classify(error)
         if kind is None:
             raise
-        raise kind(one_line(error)) from error
+        remedy = ": run `haidang db upgrade`" if kind is SchemaMismatch else ""
+        raise kind(one_line(error) + remedy) from error

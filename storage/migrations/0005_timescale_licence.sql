@@ -61,3 +61,6 @@ SELECT add_compression_policy('readings', INTERVAL '30 days', if_not_exists => t
 SELECT add_compression_policy('statics', INTERVAL '30 days', if_not_exists => true);
 SELECT add_compression_policy('ais_messages', INTERVAL '30 days', if_not_exists => true);
 SELECT add_compression_policy('receptions', INTERVAL '30 days', if_not_exists => true);
+
+COMMENT ON VIEW readings_hourly IS 'Readings by the hour of UTC; values in the unit of metrics.unit.';
+COMMENT ON VIEW positions_hourly IS 'Positions by the hour of UTC: knots, and the box of degrees that the transponder stayed in.';

@@ -69,6 +69,6 @@ def test_files_outside_a_transaction_can_be_run_again() -> None:
     for migration in packaged():
         if not migration.transactional:
             assert all(
-                any(word in s for word in ("IF NOT EXISTS", "if_not_exists", "DO $$", "ALTER TABLE"))
+                any(word in s for word in ("IF NOT EXISTS", "if_not_exists", "DO $$", "ALTER TABLE", "COMMENT ON"))
                 for s in statements(migration.text)
             )
