@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
@@ -46,6 +47,7 @@ T = TypeVar("T")
 #: keep-alives and health checks go on being answered.
 _THREAD_FROM = 500
 _LONGEST_BACKOFF = 10.0
+_FORMER_SOURCE = "former"
 #: How long a broker may keep a message for us, and so how far back a redelivered one is looked for.
 _REDELIVERED_US = 14 * 86_400_000_000
 
@@ -104,7 +106,8 @@ class Pipeline:
         self._clock = clock
         self._on_committed = on_committed
         self._mind: Mind | None = None
-        self._names = {source_id(name): name for name in formats}
+        # Fragments may be waiting of a source that is configured no more.
+        self._names = defaultdict(lambda: _FORMER_SOURCE, {source_id(name): name for name in formats})
         self._busy_since: int | None = None
         self._now = 0  # the latest received_at
         self.totals = Totals()
@@ -123,7 +126,7 @@ class Pipeline:
         """Until the inbox is closed and empty."""
         self._mind = await self._hold(self._remember)
         for block in self._mind.fragments:
-            self._telemetry.ledger.inherit(self._names.get(block.source, "unknown"), block.messages)
+            self._telemetry.ledger.inherit(self._names[block.source], block.messages)
         self.started.set()
         while True:
             deliveries = await self._inbox.take(self._batch_messages, self._tick)

@@ -48,7 +48,7 @@ async def redrive(dsn: str, ids: Sequence[UUID], reason: Reason | None) -> list[
         ids = [row["id"] for row in reversed(waiting)]
     if not ids:
         return []
-    store = Store(dsn)
+    store = Store(dsn, instance="redrive")
     await store.open()
     try:
         book = await stored_rule_book(dsn)

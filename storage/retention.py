@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg
 from psycopg import sql
 
+from storage import roles
 from storage.errors import translated
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def retain(dsn: str, policy: Retention, now: datetime | None = None) -> dict[str
     now = datetime.now(UTC) if now is None else now
     dropped: dict[str, int | str] = {}
     with translated(), psycopg.connect(dsn, autocommit=True, application_name="haidang retention") as connection:
+        roles.assume_owner(connection, "positions")
         chunked = _hypertables(connection)
         for table, days in policy.tables().items():
             before = now - timedelta(days=days)

@@ -122,6 +122,16 @@ def _existing(connection: Connection[Any]) -> set[str]:
     }
 
 
+def assume_owner(connection: Connection[Any], table: str) -> None:
+    """Act as the owner of a table where this user may become it but does not have its rights of itself."""
+    connection.execute(
+        "SELECT set_config('role', tableowner::text, false) FROM pg_tables"
+        " WHERE schemaname = current_schema() AND tablename = %s"
+        " AND NOT pg_has_role(session_user, tableowner, 'USAGE') AND pg_has_role(session_user, tableowner, %s)",
+        (table, "SET" if connection.info.server_version >= 160000 else "MEMBER"),
+    )
+
+
 def _may_become(connection: Connection[Any]) -> bool:
     """Whether SET ROLE works (PostgreSQL 16 tells membership from the right to SET) and the role may create tables."""
     privilege = "SET" if connection.info.server_version >= 160000 else "MEMBER"

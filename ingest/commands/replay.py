@@ -84,16 +84,13 @@ async def _replay(
     batch: int,
 ) -> dict[str, Any]:
     began = time.monotonic()
-    store = Store(dsn)
-    await store.open()
-    try:
+    async with Store(dsn):  # says what is wrong with the database before anything else is done
         book: RuleBook = await (install(rules, dsn) if rules else stored_rule_book(dsn))
-        total: dict[str, Any] = {}
-        for file in files:
-            part = await _file(store, book, file, format, start, source, batch)
-            _add(total, part)
-    finally:
-        await store.close()
+    total: dict[str, Any] = {}
+    for file in files:
+        # What a replay leaves unfinished is its own, not the service's.
+        async with Store(dsn, instance=f"replay {file}") as store:
+            _add(total, await _file(store, book, file, format, start, source, batch))
     return {**total, "seconds": round(time.monotonic() - began, 3)}
 
 

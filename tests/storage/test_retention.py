@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
+import psycopg
 import pytest
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
 
-from storage.retention import Retention, retain
+from storage.retention import NOT_ALLOWED, Retention, retain
 from tests.storage.samples import ask, connected
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
@@ -51,3 +55,21 @@ def test_none_keeps_for_ever(any_migrated: str) -> None:
 def test_a_policy_that_would_delete_today_is_refused(days: int) -> None:
     with pytest.raises(ValueError, match="at least 1"):
         Retention(readings_days=days)
+
+
+def test_a_service_that_may_become_the_owner_does_so_to_retain(any_migrated: str) -> None:
+    fill(any_migrated, [1, 2000])
+    name = f"ingest_{uuid4().hex[:8]}"
+    role = sql.Identifier(name)
+    with psycopg.connect(any_migrated, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD 'word'").format(role))
+        connection.execute(sql.SQL("GRANT haidang_writer TO {}").format(role))
+        connection.execute(sql.SQL("GRANT haidang_migrator TO {} WITH INHERIT FALSE, SET TRUE").format(role))
+    try:
+        dsn = make_conninfo(any_migrated, user=name, password="word")
+        dropped = retain(dsn, Retention(), NOW)
+        assert NOT_ALLOWED not in dropped.values()
+        assert ages(any_migrated, "positions") == [1]
+    finally:
+        with psycopg.connect(any_migrated, autocommit=True) as connection:
+            connection.execute(sql.SQL("DROP OWNED BY {0}; DROP ROLE {0}").format(role))
