@@ -54,15 +54,21 @@ class TlsSettings(_Section):
 
 class MqttSettings(_Section):
     type: Literal["mqtt"]
+    """A broker to subscribe to."""
     host: str
+    """Of the broker."""
     port: Port = 1883
+    """Of the broker: 1883, with TLS mostly 8883."""
     username: str | None = None
+    """By which the ACL of the broker knows us."""
     password: SecretStr | None = None
+    """Of that user."""
     client_id: str = Field(default="haidang", min_length=1, max_length=128)
     """Fixed, so that the broker keeps our session; two instances need two."""
     topics: tuple[str, ...] = TOPICS
     """Topic filters to subscribe to, at QoS 1."""
     protocol: Literal["5", "3.1.1"] = "5"
+    """MQTT version."""
     session_expiry: Annotated[int, Field(ge=0, le=0xFFFFFFFE)] = 7 * 86_400
     """Seconds the broker keeps our session and its queue while we are away (MQTT 5)."""
     receive_maximum: Annotated[int, Field(ge=1, le=65_535)] = 10_000
@@ -70,12 +76,16 @@ class MqttSettings(_Section):
     keepalive: Annotated[int, Field(ge=5, le=3600)] = 30
     """Seconds."""
     tls: TlsSettings | None = None
+    """TLS with these files; an empty table for TLS with the certificates of the system. Without it: plain."""
 
 
 class NmeaTcpSettings(_Section):
     type: Literal["nmea_tcp"]
+    """NMEA 0183 sentences over TCP."""
     host: str
+    """Of the receiver; mode server: the address to listen on."""
     port: Port
+    """Of the receiver; mode server: the port to listen on."""
     mode: Literal["client", "server"] = "client"
     """client: connect to a receiver; server: listen for receivers."""
     idle: Seconds = 600.0
@@ -86,8 +96,11 @@ class NmeaTcpSettings(_Section):
 
 class NmeaUdpSettings(_Section):
     type: Literal["nmea_udp"]
+    """NMEA 0183 sentences in UDP datagrams."""
     host: str = "127.0.0.1"
+    """The address to listen on."""
     port: Port
+    """The port to listen on."""
     trusted_time: bool = True
     """Whether TAG block times of this source are believed."""
 
@@ -106,12 +119,14 @@ class Http(_Section):
     host: str = "127.0.0.1"
     """Where /metrics, /healthz and /readyz listen: loopback unless you say otherwise."""
     port: Port = 9464
+    """0 picks a free one."""
 
 
 class Limits(_Section):
     inbox_messages: Annotated[int, Field(ge=1)] = 50_000
     """Messages waiting for the pipeline before sources stop reading."""
     inbox_bytes: Annotated[int, Field(ge=65_536)] = 64 * 2**20
+    """Bytes waiting for the pipeline before sources stop reading."""
     batch_messages: Annotated[int, Field(ge=1)] = 20_000
     """Most messages in one transaction."""
     payload_bytes: Annotated[int, Field(ge=1024)] = 256 * 1024
@@ -124,15 +139,20 @@ class Retention(_Section):
     positions_days: Annotated[int, Field(ge=1)] | None = 1128
     """Three years and a month: VMS data are to be kept for at least 36 months. None keeps all."""
     readings_days: Annotated[int, Field(ge=1)] | None = 1827
+    """Five years. None keeps all."""
     quarantine_days: Annotated[int, Field(ge=1)] | None = 90
+    """How long refused messages are kept. None keeps all."""
     every_seconds: Seconds = 6 * 3600.0
+    """How often old rows are looked for."""
 
 
 class Service(_Section):
     grace_seconds: Seconds = 20.0
     """How long a stop may take to commit and ack what was received."""
     log_format: Literal["console", "json"] = "console"
+    """console: lines for people; json: an object a line."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least level that is logged."""
 
 
 _TAGS = frozenset({"mqtt", "nmea_tcp", "nmea_udp", "webhook", "alertmanager", "log"})

@@ -1,0 +1,155 @@
+"""The repository keeps its word: what the documents name exists, and what exists is in the documents.
+
+``python -m tests.test_repository`` writes ``docs/settings.md`` anew.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+import typer.main
+from prometheus_client import generate_latest
+
+from alerting.channels import settings as channels
+from decoders.records import Reason
+from ingest import settings
+from ingest.cli import app
+from ingest.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+DOCUMENTS: Final = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "docker/README.md"]
+ROOMS: Final = ("alerting", "decoders", "geofence", "ingest", "services", "simulators", "storage")
+
+#: Table of the TOML file to the model of its keys.
+TABLES: Final[dict[str, type[BaseModel]]] = {
+    "database": settings.Database,
+    'sources.NAME, type = "mqtt"': settings.MqttSettings,
+    "sources.NAME.tls": settings.TlsSettings,
+    'sources.NAME, type = "nmea_tcp"': settings.NmeaTcpSettings,
+    'sources.NAME, type = "nmea_udp"': settings.NmeaUdpSettings,
+    "rules": settings.Rules,
+    'channels.NAME, type = "webhook"': channels.WebhookSettings,
+    'channels.NAME, type = "mqtt"': channels.MqttSettings,
+    'channels.NAME, type = "alertmanager"': channels.AlertmanagerSettings,
+    'channels.NAME, type = "log"': channels.LogSettings,
+    "http": settings.Http,
+    "limits": settings.Limits,
+    "retention": settings.Retention,
+    "service": settings.Service,
+}
+
+
+def tracked() -> list[Path]:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    return [ROOT / name for name in listed.stdout.decode().split("\0") if name and (ROOT / name).is_file()]
+
+
+def settings_page() -> str:
+    """``docs/settings.md``, from the models."""
+    out = [
+        "# Settings",
+        "",
+        "One TOML file; `HAIDANG__SECTION__KEY` in the environment wins; `HAIDANG__SECTION__KEY_FILE`",
+        "names a file that holds the value. Unknown keys are refused. Made by `python -m tests.test_repository`; a test compares.",
+    ]
+    for table, model in TABLES.items():
+        out += ["", f"## [{table}]", "", "| key | default | meaning |", "|---|---|---|"]
+        schema = model.model_json_schema()
+        for key, body in schema["properties"].items():
+            if table.startswith("channels") and key == "name":
+                continue  # the table's name
+            required = key in schema.get("required", ()) or key == "type"
+            default = "required" if required else f"`{shown(body.get('default'))}`"
+            out.append(f"| `{key}` | {default} | {meaning(body, key)} |")
+    return "\n".join(out) + "\n"
+
+
+def shown(default: Any) -> str:
+    if isinstance(default, list):
+        default = sorted(default)
+    return "unset" if default is None else json.dumps(default, ensure_ascii=False)
+
+
+def meaning(body: dict[str, Any], key: str) -> str:
+    if key == "type":
+        return f"`{json.dumps(body['const'])}`"
+    return " ".join(str(body["description"]).split()).replace("|", "\\|")
+
+
+def test_every_setting_is_in_the_documents_as_it_is() -> None:
+    assert (ROOT / "docs/settings.md").read_text() == settings_page()
+
+
+def test_every_table_of_the_settings_is_among_those_documented() -> None:
+    assert {table.split(",")[0].split(".")[0] for table in TABLES} == set(settings.Settings.model_fields)
+
+
+def test_every_reason_of_a_refusal_is_documented_once() -> None:
+    named = re.findall(r"^\| `([a-z_]+)` \|", (ROOT / "docs/quarantine.md").read_text(), re.MULTILINE)
+    assert sorted(named) == sorted(reason.value for reason in Reason)
+
+
+def commands(group: Any, prefix: tuple[str, ...] = ()) -> set[tuple[str, ...]]:
+    found = {prefix} if prefix else set()
+    for name, command in getattr(group, "commands", {}).items():
+        found |= commands(command, (*prefix, name))
+    return found
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_command_that_a_document_names_exists(document: Path) -> None:
+    known = commands(typer.main.get_command(app))
+    groups = {command[0] for command in known if len(command) == 2}
+    for words in re.findall(r"(?:^|`|; |\s{2,})haidang ([a-z]+(?: [a-z|]+)?)", document.read_text(), re.MULTILINE):
+        first, _, second = words.partition(" ")
+        assert (first,) in known, words
+        if first in groups and second:
+            assert all((first, one) in known for one in second.split("|")), words
+
+
+def test_every_metric_that_a_document_names_exists() -> None:
+    telemetry = Telemetry()
+    telemetry.ledger.received("s", 1)
+    exposed = generate_latest(telemetry.registry).decode()
+    known = set(re.findall(r"^# HELP (haidang_[a-z_]+)", exposed, re.MULTILINE))
+    for document in DOCUMENTS:
+        for name in re.findall(r"`(haidang_[a-z_]+)(?:\{|`)", document.read_text()):
+            if name.rpartition("_")[2] not in {"migrator", "writer", "reader"}:  # roles of the database
+                assert re.sub(r"_(bucket|count|sum)$", "", name) in known, (document.name, name)
+
+
+def test_the_tests_mirror_the_rooms() -> None:
+    for room in ROOMS:
+        assert (ROOT / "tests" / room / "__init__.py").is_file(), room
+        assert list((ROOT / "tests" / room).glob("test_*.py")), room
+
+
+def test_every_test_that_the_readme_names_exists() -> None:
+    named = re.findall(r"`(tests/[a-z_/]+(?:\.py)?)`", (ROOT / "README.md").read_text())
+    assert named
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_no_file_names_the_host_of_a_package_registry() -> None:
+    """Where packages come from is the business of the machine: pip, apt and their settings."""
+    hosts = re.compile(
+        rb"files\.pythonhosted\.|pypi\.(?:org)/simple|registry\.npmjs\.|--(?:extra-)?index-url|--trusted-host"
+    )
+    here = Path(__file__).resolve()
+    assert [str(p.relative_to(ROOT)) for p in tracked() if p != here and hosts.search(p.read_bytes())] == []
+
+
+if __name__ == "__main__":
+    (ROOT / "docs/settings.md").write_text(settings_page())
+    sys.exit(0)
