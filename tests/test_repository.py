@@ -61,7 +61,8 @@ def settings_page() -> str:
         "# Settings",
         "",
         "One TOML file; `HAIDANG__SECTION__KEY` in the environment wins; `HAIDANG__SECTION__KEY_FILE`",
-        "names a file that holds the value. Unknown keys are refused. Made by `python -m tests.test_repository`; a test compares.",
+        "names a file that holds the value. Unknown keys are refused.",
+        "Made by `python -m tests.test_repository`; a test compares.",
     ]
     for table, model in TABLES.items():
         out += ["", f"## [{table}]", "", "| key | default | meaning |", "|---|---|---|"]
