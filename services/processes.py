@@ -10,7 +10,7 @@ import time
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -22,14 +22,27 @@ def boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
-def _stat(pid: int) -> tuple[str, int, int] | None:
-    """State letter, parent and start time in ticks since boot (proc_pid_stat(5) fields 3, 4, 22); None if gone."""
+class _Status(NamedTuple):
+    """What proc_pid_stat(5) says."""
+
+    state: str
+    parent: int
+    threads: int
+    started: int  # clock ticks since boot
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing of it runs. A zombie may have other threads that still hold its sockets and files."""
+        return self.state in "ZX" and self.threads <= 1
+
+
+def _status(pid: int) -> _Status | None:
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return None
-    fields = text[text.rindex(")") + 2 :].split()  # the name before it may hold spaces and brackets
-    return fields[0], int(fields[1]), int(fields[19])
+    fields = text[text.rindex(")") + 2 :].split()  # from the third on; the name before may hold blanks and brackets
+    return _Status(fields[0], int(fields[1]), int(fields[17]), int(fields[19]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +56,16 @@ class ProcessIdentity:
     @classmethod
     def of(cls, pid: int) -> ProcessIdentity | None:
         """The process that has ``pid`` now; None if there is none."""
-        status = _stat(pid)
-        return cls(pid, status[2], boot_id()) if status else None
+        status = _status(pid)
+        return cls(pid, status.started, boot_id()) if status else None
 
     @property
     def is_alive(self) -> bool:
         """Whether that very process still runs (a zombie does not)."""
-        status = _stat(self.pid)
-        return status is not None and status[0] not in "ZX" and status[2] == self.started and self.boot == boot_id()
+        status = _status(self.pid)
+        if status is None or status.has_ended:
+            return False
+        return status.started == self.started and self.boot == boot_id()
 
     def send(self, number: signal.Signals) -> None:
         """Signal the process; nothing happens if it is gone."""
@@ -62,8 +77,9 @@ class ProcessIdentity:
         """Children, their children and so on, as they are now."""
         children: dict[int, list[ProcessIdentity]] = {}
         for entry in Path("/proc").iterdir():
-            if entry.name.isdigit() and (status := _stat(int(entry.name))):
-                children.setdefault(status[1], []).append(ProcessIdentity(int(entry.name), status[2], boot_id()))
+            if entry.name.isdigit() and (status := _status(int(entry.name))):
+                child = ProcessIdentity(int(entry.name), status.started, boot_id())
+                children.setdefault(status.parent, []).append(child)
         found: list[ProcessIdentity] = []
         pending = [self.pid]
         while pending:

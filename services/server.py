@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 READY_WITHIN = 60.0  # seconds; a busy machine, and a database that replays its log after a kill
 STOPPED_WITHIN = 30.0
 PORTS_TRIED = 5
+LAST_WORDS = 3  # lines of the log that an error shows
 
 
 class Server(ABC):
@@ -40,6 +41,7 @@ class Server(ABC):
         self.folder = folder.absolute()
         self._wanted_port = port
         self._child: int | None = None  # process id, until reaped
+        self._log_start = 0  # where the log stood at the last start
 
     @abstractmethod
     def _prepare(self, port: int) -> None:
@@ -100,6 +102,8 @@ class Server(ABC):
                 raise ServerFailed(f"{self.name} runs but does not answer on port {self.port}{self._last_words()}")
             return self
         self.folder.mkdir(parents=True, exist_ok=True)
+        if self._wanted_port is not None and not ports.is_free(self._wanted_port):
+            raise ServerFailed(f"{self.name} did not start: port {self._wanted_port} is taken")
         for _ in range(PORTS_TRIED):
             port = self._choose_port()
             self._prepare(port)
@@ -156,6 +160,8 @@ class Server(ABC):
 
     def _run(self, port: int) -> bool:
         """Run the command; True once it answers, False if it ended first."""
+        with contextlib.suppress(FileNotFoundError):
+            self._log_start = self.log_file.stat().st_size
         self._child = spawn(self._command(port), self._environment, self.log_file)
         identity = ProcessIdentity.of(self._child)
         assert identity is not None  # a child that ended stays a zombie until it is reaped
@@ -195,12 +201,13 @@ class Server(ABC):
                 self._child = None
 
     def _last_words(self) -> str:
-        """The end of a message: the last line of the log that says something, and where the log is."""
-        with contextlib.suppress(OSError):
-            lines = [line for line in self.log_file.read_text(errors="replace").splitlines() if line.strip()]
+        """The end of a message: what the log says last since the last start, on one line, and where the log is."""
+        with contextlib.suppress(OSError), self.log_file.open(errors="replace") as log:
+            log.seek(self._log_start)
+            lines = [line.strip() for line in log if line.strip()]
             if lines:
-                return f": {lines[-1].strip()} ({self.log_file})"
-        return f" ({self.log_file} is empty)"
+                return f": {' | '.join(lines[-LAST_WORDS:])} ({self.log_file})"
+        return f" ({self.log_file} says nothing)"
 
 
 def own(path: Path, uid: int, gid: int, mode: int) -> None:
