@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+import struct
 import threading
 from typing import TYPE_CHECKING, Self
 
@@ -98,26 +100,31 @@ class TcpProxy:
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
         if self._is_cut:
-            writer.transport.abort()
+            _reset(writer)
             return
         task = self._loop.create_task(self._serve(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        upstream: asyncio.StreamWriter | None = None
+        sides = [writer]
+        both_ended = False
         try:
             await self._flowing.wait()
             answers, upstream = await asyncio.open_connection(LOOPBACK, self.target_port)
+            sides.append(upstream)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._pass(reader, upstream))
                 group.create_task(self._pass(answers, writer))
-        except (OSError, ExceptionGroup):  # one side is gone: so goes the other
-            writer.transport.abort()
+            both_ended = True
+        except* OSError:
+            pass  # one side is gone: so goes the other
         finally:
-            for side in (writer, upstream):
-                if side is not None:
-                    side.transport.abort()
+            for side in sides:
+                if both_ended:
+                    side.close()
+                else:
+                    _reset(side)
 
     async def _pass(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         while data := await source.read(CHUNK):
@@ -127,3 +134,11 @@ class TcpProxy:
         await self._flowing.wait()
         with contextlib.suppress(OSError):
             sink.write_eof()
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    """Close without a farewell: the other side gets a reset, and not the end of a stream."""
+    peer: socket.socket = writer.get_extra_info("socket")
+    with contextlib.suppress(OSError):
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()

@@ -46,6 +46,22 @@ def test_a_process_lives_until_it_ends_reaped_or_not() -> None:
     assert ProcessIdentity.of(process.pid) is None
 
 
+def test_a_process_whose_first_thread_has_ended_lives_while_others_run() -> None:
+    """As with servers in Go: /proc calls them zombies while a thread still holds the listening socket."""
+    script = (
+        "import ctypes, threading, time\n"
+        "threading.Thread(target=time.sleep, args=(60,)).start()\n"
+        "ctypes.CDLL(None).syscall(60 if __import__('platform').machine() == 'x86_64' else 93, 0)"  # exit(2)
+    )
+    with subprocess.Popen([sys.executable, "-c", script]) as process:
+        me = identity(process)
+        stat = Path(f"/proc/{process.pid}/stat")
+        assert wait_until(lambda: stat.read_text().rpartition(") ")[2][0] == "Z", 10)
+        assert me.is_alive
+        process.kill()
+        assert wait_until(lambda: not me.is_alive, 10)
+
+
 def test_another_process_with_the_same_id_is_not_signalled() -> None:
     with sleeper() as process:
         real = identity(process)
