@@ -110,8 +110,8 @@ def test_a_proxy_carries_the_end_of_one_direction_and_of_both(broker: Mosquitto,
         assert client.recv(100) == b""
         client.close()
     with (
-        socket.create_connection(("127.0.0.1", proxy.port), timeout=10) as refused,
         pytest.raises(ConnectionResetError),  # nobody listens there any more
+        socket.create_connection(("127.0.0.1", proxy.port), timeout=10) as refused,
     ):
         refused.recv(1)
 
