@@ -151,7 +151,8 @@ def _position(found: Any, head: _Head, rows: _Rows) -> Refused | None:
     """A POSITION row; without a position in it, a record, so that the rest of what it says is kept.
 
     Longitude 181 and latitude 91 are "not available"; SOG 102.3 kn (type 9: 1023, type 27: 63), COG 360 (type 27:
-    511), heading 511, altitude 4095, status 15 likewise. Values past those have no meaning and go the same way.
+    511), heading 511, altitude 4095, status 15 likewise. Other values that
+    should not be used (heading 480, COG 363) are kept as they were sent.
     """
     lon, lat = found.lon, found.lat
     no_lon, no_lat = lon == 181.0, lat == 91.0
@@ -162,10 +163,10 @@ def _position(found: Any, head: _Head, rows: _Rows) -> Refused | None:
     heading, nav_status = NULL_I2, NULL_I1
     if msg_type == 9:
         altitude = nan if found.alt == 4095 else float(found.alt)
-    elif msg_type != 27 and found.heading < 360:
+    elif msg_type != 27 and found.heading != 511:
         heading = found.heading
     sog = found.speed if found.speed <= _FASTEST.get(msg_type, 102.2) else nan
-    cog = found.course if found.course < 360.0 else nan
+    cog = found.course if found.course != (511.0 if msg_type == 27 else 360.0) else nan
     if msg_type in _STATUS_TYPES and found.status != 15:
         nav_status = int(found.status)
     if msg_type in _TURN_TYPES:
@@ -192,13 +193,12 @@ def _position(found: Any, head: _Head, rows: _Rows) -> Refused | None:
 
 
 def _rate_of_turn(turn: float) -> float:
-    """Degrees per minute from pyais's: that in whole degrees, 127 and -127 for "more than 5 degrees in 30 s" without
-    a turn indicator, which is told apart by no other value, and -128 for "not available".
+    """Degrees per minute from pyais's, in whole degrees; -128 is "not available".
+
+    127 and -127 stay as they were sent: turning at more than 5 degrees in 30 s, as told without a turn indicator.
     """
     if turn == -128.0:
         return nan
-    if abs(turn) == 127.0:
-        return 720.0 if turn > 0 else -720.0
     return turn + 0.0  # -0.0 is 0.0
 
 

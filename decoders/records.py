@@ -43,10 +43,13 @@ POSITION: Final = np.dtype(
         ("lon", "f8"),  # never null: a position without a place is no position
         ("lat", "f8"),
         ("sog", "f8"),  # knots; 102.2 means "102.2 or more"
-        ("cog", "f8"),  # degrees true [0, 360)
+        ("cog", "f8"),  # degrees true [0, 360); above: as sent, without meaning
         ("altitude", "f8"),  # m, SAR aircraft only; 4094 means "4094 or more"
-        ("rot", "f4"),  # degrees per minute, + is to starboard; +-720 means "more than 708"
-        ("heading", "i2"),  # degrees true [0, 359]; NULL_I2
+        (
+            "rot",
+            "f4",
+        ),  # degrees per minute, + is to starboard; +-127: over 5 degrees in 30 s, no turn indicator
+        ("heading", "i2"),  # degrees true [0, 359], above: as sent, without meaning; NULL_I2
         ("nav_status", "i1"),  # 0..14; NULL_I1 (15 is "not defined")
         ("accuracy", "i1"),  # 1: better than 10 m; 0: worse; NULL_I1: not reported
         ("msg_type", "i1"),  # AIS 1..27; 0 for a position that is not AIS

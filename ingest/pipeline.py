@@ -302,7 +302,7 @@ class Pipeline:
             try:
                 if unknown is not None:
                     # The answer to a COMMIT was lost on the wire: it is either all there or not at all.
-                    if await self._store.resolve(unknown.xid):
+                    if await self._store.resolve(unknown.token):
                         self._telemetry.database(up=True)
                         return cast("T", unknown.committed)
                     unknown = None

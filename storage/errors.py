@@ -4,8 +4,7 @@
 
     StorageError
      ├─ DatabaseAway            hold the batch and try again: nothing was written
-     │   ├─ TransactionConflict     another transaction was in the way (at once is soon enough)
-     │   └─ OutcomePending          resolve(): the server has not ended that transaction yet
+     │   └─ TransactionConflict     another transaction was in the way (at once is soon enough)
      ├─ CommitUnknown           the answer to COMMIT was lost: ask resolve() before anything else
      ├─ RowRefused              halve the batch until the culprit is alone, quarantine it
      ├─ ConfigurationError      will not heal by waiting: refuse to start (exit code 2)
@@ -28,6 +27,7 @@ import psycopg_pool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from uuid import UUID
 
     from storage.batch import Committed
 
@@ -44,19 +44,15 @@ class TransactionConflict(DatabaseAway):
     """Serialisation failure, deadlock or lock time-out: nothing was written, try again."""
 
 
-class OutcomePending(DatabaseAway):
-    """Whether the transaction committed is not decided yet; ask again."""
-
-
 class CommitUnknown(StorageError):  # noqa: N818  # as above
     """The connection was lost between COMMIT and its answer.
 
-    ``xid`` is the transaction's id; ``Store.resolve(xid)`` says whether it committed, ``committed`` what it then did.
+    ``token`` is the transaction's; ``Store.resolve(token)`` says whether it committed, ``committed`` what it then did.
     """
 
-    def __init__(self, xid: int, committed: Committed) -> None:
-        super().__init__(f"connection lost while committing transaction {xid}")
-        self.xid = xid
+    def __init__(self, token: UUID, committed: Committed) -> None:
+        super().__init__("connection lost while committing")
+        self.token = token
         self.committed = committed
 
 

@@ -52,7 +52,7 @@ async def recent(connection: Connection, until: int | None, instance: str) -> ND
     if until is None:
         cursor = await connection.execute("SELECT received_at FROM progress WHERE instance = %s", (instance,))
         row = await cursor.fetchone()
-        if row is None:
+        if row is None or row[0] is None:
             return np.zeros(0, dtype=RECEPTION)
         until = microseconds(row[0])
     columns = tables.RECEPTIONS.columns

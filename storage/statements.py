@@ -8,11 +8,6 @@ from __future__ import annotations
 
 from typing import Final
 
-XID: Final = b"SELECT pg_current_xact_id()::text::bigint"
-
-#: What became of a transaction; NULL where the server no longer (or, after a fail-over, never) knew it.
-XACT_STATUS: Final = b"SELECT pg_xact_status(%s::text::xid8)"
-
 UPSERT_SOURCES: Final = b"""
 INSERT INTO sources (id, name, kind)
 SELECT * FROM jsonb_to_recordset(%s::text::jsonb) AS t (id bigint, name text, kind text)
@@ -138,6 +133,13 @@ FROM jsonb_to_recordset(%s::text::jsonb) AS t (
 """
 
 UPSERT_PROGRESS: Final = b"""
-INSERT INTO progress AS p (instance, received_at) VALUES (%s, %s)
-ON CONFLICT (instance) DO UPDATE SET received_at = excluded.received_at WHERE excluded.received_at > p.received_at
+INSERT INTO progress AS p (instance, received_at, token) VALUES (%s, %s, %s)
+ON CONFLICT (instance) DO UPDATE
+SET received_at = greatest(p.received_at, excluded.received_at), token = excluded.token
+"""
+
+#: The token last committed. Changes nothing, but waits like a writer for a transaction that is still under way.
+LAST_TOKEN: Final = b"""
+INSERT INTO progress AS p (instance) VALUES (%s)
+ON CONFLICT (instance) DO UPDATE SET token = p.token RETURNING token
 """

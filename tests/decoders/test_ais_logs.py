@@ -144,8 +144,6 @@ def _equal(name: str, value: Any, expected: Any) -> bool:
         return expected is None or expected in SENTINELS.get(name, ())
     if name in FOLDED:
         return bool(value == int(expected) or value not in type(expected)._value2member_map_)
-    if name == "rot" and abs(value) == 720:
-        return bool(expected == value / 720 * 127)
     return bool(abs(value - (round(expected / 60, 6) if name in MINUTES else float(expected))) < 1e-9)
 
 

@@ -179,6 +179,7 @@ def ask(dsn: str, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
 
 #: What the same input must leave equal, whatever happened on the way; clocks of the server are left out.
 _COLUMNS = {
+    "progress": "instance, received_at",  # and a token drawn for each transaction
     "alert_history": "alert_id, seq, at, actor, from_state, to_state, note, details::text",
     "notifications": "id, alert_id, channel, event, at, payload::text, state",
 }

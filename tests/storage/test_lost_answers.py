@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+from uuid import uuid4
+
 import psycopg
 import pytest
 
-from storage.errors import CommitUnknown, DatabaseAway, OutcomePending
+from storage.errors import CommitUnknown, DatabaseAway
 from storage.writer import Store
 from tests.storage.cutter import Cutter
 from tests.storage.samples import ask, batch, positions
@@ -20,32 +23,34 @@ async def test_a_commit_cut_on_its_way_is_resolved_after_reconnecting(tables: st
             await store.commit(batch(positions=positions({"digest": 2})))
         assert caught.value.committed.positions.tolist() == [True]
         happened = when == "after"
-        for _ in range(100):
-            try:
-                assert await store.resolve(caught.value.xid) is happened
-            except OutcomePending:  # the server has not noticed yet that its client is gone
-                continue
-            break
+        assert await store.resolve(caught.value.token) is happened
         assert cutter.cuts == 1
         assert ask(tables, "SELECT count(*) FROM positions") == [(2 if happened else 1,)]
         again = await store.commit(batch(positions=positions({"digest": 2})))
         assert again.positions.tolist() == [not happened]
 
 
-async def test_a_transaction_still_open_is_pending(tables: str) -> None:
+async def test_a_commit_still_under_way_is_waited_for(tables: str) -> None:
+    token = uuid4()
     async with Store(tables) as store:
         with psycopg.connect(tables) as other:
-            row = other.execute("SELECT pg_current_xact_id()::text::bigint").fetchone()
-            assert row is not None
-            with pytest.raises(OutcomePending):
-                await store.resolve(row[0])
-            other.rollback()
-            assert await store.resolve(row[0]) is False
+            other.execute("INSERT INTO progress (instance, token) VALUES (%s, %s)", (store.instance, token))
+            asked = asyncio.create_task(store.resolve(token))
+            waiting = (
+                "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+            )
+            while ask(tables, waiting) != [(1,)]:  # noqa: ASYNC110  # the server tells nobody
+                await asyncio.sleep(0)
+            assert not asked.done()
+            other.commit()
+            assert await asked is True
 
 
-async def test_a_transaction_of_another_server_did_not_happen_here(tables: str) -> None:
+async def test_what_another_commit_followed_or_no_commit_was_did_not_happen(tables: str) -> None:
     async with Store(tables) as store:
-        assert await store.resolve(2**40) is False
+        assert await store.resolve(uuid4()) is False
+        await store.commit(batch(positions=positions({})))
+        assert await store.resolve(uuid4()) is False
 
 
 async def test_no_server_at_all_is_away(tables: str) -> None:
@@ -55,4 +60,4 @@ async def test_no_server_at_all_is_away(tables: str) -> None:
     with pytest.raises(DatabaseAway):
         await store.commit(batch(positions=positions({})))
     with pytest.raises(DatabaseAway):
-        await store.resolve(1)
+        await store.resolve(uuid4())

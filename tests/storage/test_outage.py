@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from alerting.model import AlertState, RuleState, SubjectKind, Verdict
-from storage.errors import CommitUnknown, DatabaseAway, OutcomePending
+from storage.errors import CommitUnknown, DatabaseAway
 from storage.migrate import upgrade
 from storage.outbox import DatabaseOutbox
 from storage.writer import Store
@@ -38,14 +38,12 @@ async def commit_at_last(store: Store, one: Batch) -> tuple[Committed, int]:
     away, unknown = 0, None
     while True:
         try:
-            if unknown is not None and await store.resolve(unknown.xid):
+            if unknown is not None and await store.resolve(unknown.token):
                 return unknown.committed, away
             unknown = None
             return await store.commit(one), away
         except CommitUnknown as error:
             unknown = error
-        except OutcomePending:
-            pass
         except DatabaseAway:
             away += 1
             await asyncio.sleep(0.02)
