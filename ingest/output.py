@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 failed, 2 refused (usage, configuration, an unreachable pa
 
 from __future__ import annotations
 
+import errno
 import functools
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
@@ -69,7 +70,11 @@ def refusals(command: Callable[P, R]) -> Callable[P, R]:
             if unknown is not None or known is None:
                 raise
             refuse("\n".join(dict.fromkeys(str(exc) for exc in _leaves(known))))
-        except BrokenPipeError:
+        except OSError as exc:
+            if exc.errno not in {errno.EPIPE, errno.ENOSPC}:
+                raise
+            if exc.errno == errno.ENOSPC:
+                sys.stderr.write("haidang: standard output: no space left\n")
             # Whoever read our output has gone: nothing more to say, and nothing to say it to.
             sys.stderr.close()
             raise typer.Exit(FAILED) from None

@@ -136,7 +136,9 @@ class Recall:
         memory = await self._store.memory()
         decoders: Mapping[str, NmeaDecoder | TopicDecoder] = {
             "nmea": NmeaDecoder(max_future_us=self._future_us, timeout_us=self._timeout_us),
-            "nmea, times untrusted": NmeaDecoder(trusted=False),
+            "nmea, times untrusted": NmeaDecoder(
+                trusted=False, max_future_us=self._future_us, timeout_us=self._timeout_us
+            ),
             "mqtt": TopicDecoder(max_payload=self._payload_bytes, max_future_us=self._future_us),
         }
         window = ReceptionWindow()

@@ -12,7 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from alerting.channels.settings import ChannelSettings
 
@@ -270,6 +276,9 @@ def load(path: Path | None, **overrides: Any) -> Settings:
             raise ConfigError(f"{path}: {exc}") from exc
     try:
         return Settings(**{**data, **overrides})
+    except SettingsError as exc:
+        # An environment variable that stands for a whole section and is not JSON.
+        raise ConfigError(f"environment: {str(exc).split(' from source ')[0]}") from exc
     except ValidationError as exc:
         raise ConfigError("\n".join(_fault(path, text, error) for error in exc.errors())) from exc
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from codecs import BOM_UTF8
 from enum import StrEnum
 from itertools import chain
 from pathlib import Path
@@ -54,7 +55,7 @@ def decode(
     name = "-" if file == "-" else Path(file).name
     with stream:
         chunks = _chunks(stream, file)
-        head = next(chunks, b"")
+        head = next(chunks, b"").removeprefix(BOM_UTF8)
         mqtt = format is Format.MQTT or (format is Format.AUTO and head.lstrip()[:1] == b"{")
         rest = chain([head], chunks)
         outputs = (

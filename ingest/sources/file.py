@@ -10,6 +10,7 @@ import base64
 import binascii
 import sys
 import time
+from codecs import BOM_UTF8
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
@@ -77,6 +78,7 @@ class FileSource(Source):
                 modified = self._path.stat().st_mtime_ns // 1000
         except OSError as exc:
             raise SourceUnavailable(f"{self._shown}: {exc.strerror}") from exc
+        data = data.removeprefix(BOM_UTF8)
         if self.format == "auto":
             self.format = "mqtt" if data.lstrip()[:1] == b"{" else "nmea"
         times = (absolute_time(line) for line in data.split(b"\n"))

@@ -107,6 +107,13 @@ def test_an_unknown_section_or_key_in_the_environment_is_refused(config: Path, m
         load(config)
 
 
+def test_a_section_given_as_something_else_is_refused(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HAIDANG__DATABASE", "abc")
+    with pytest.raises(ConfigError, match=r"environment: .*database") as caught:
+        load(config)
+    assert "\n" not in str(caught.value)
+
+
 def test_secrets_are_never_shown(config: Path) -> None:
     text = str(shown(load(config))) + repr(load(config))
     assert "hmac-secret" not in text
