@@ -20,6 +20,7 @@ from services import fallback, local
 from services.endpoints import Endpoints
 from services.errors import ServicesUnavailable
 from storage import migrate
+from storage.capability import Edition
 
 _PARTS = ("postgres", "mosquitto", "prometheus", "alertmanager")
 _PLAIN = (
@@ -60,14 +61,17 @@ def demo(
             parts = replace(parts, dsn=dsn)
         assert parts.dsn is not None
         say("bringing the tables up to date")
-        migrate.upgrade(parts.dsn)
+        edition = migrate.upgrade(parts.dsn).capability.edition
         with runner() as loop:
             verdict = loop.run(show(parts, seconds=seconds, note=note, console=console))
     finally:
         if leave is not None:
             leave()
+    faults = list(verdict.faults)
+    if edition is Edition.PLAIN and dsn is None and leave is None:
+        faults.append("the tables are no hypertables, though TimescaleDB was started")
     if as_json:
-        json_line({**verdict.facts, "faults": verdict.faults})
+        json_line({**verdict.facts, "edition": edition, "faults": faults})
     else:
         total = verdict.facts["total"]
         console.print(
@@ -77,8 +81,8 @@ def demo(
         )
         rows = ", ".join(f"{count:,} {table}" for table, count in verdict.facts["rows"].items() if count)
         console.print(f"written: {rows}; delivered to the webhook: {verdict.facts['delivered']}", highlight=False)
-    if verdict.faults:
-        for fault in verdict.faults:
+    if faults:
+        for fault in faults:
             sys.stderr.write(f"haidang: demo: {fault}\n")
         raise typer.Exit(1)
     if not as_json:

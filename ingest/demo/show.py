@@ -61,12 +61,16 @@ class Verdict:
     faults: tuple[str, ...]
 
 
+def _protocol(parts: Endpoints) -> Literal["5", "3.1.1"]:
+    return "5" if parts.mqtt_version == "5" else "3.1.1"
+
+
 def _settings(parts: Endpoints, hook: WebhookTarget, secret: str, ports: Mapping[str, int], http_port: int) -> Settings:
     assert parts.dsn is not None
     assert parts.mqtt is not None
     broker = urlsplit(parts.mqtt)
     assert broker.hostname is not None
-    protocol: Literal["5", "3.1.1"] = "5" if parts.mqtt_version == "5" else "3.1.1"
+    protocol = _protocol(parts)
     channels: dict[str, ChannelSettings] = {
         "duty-room": WebhookSettings(
             name="duty-room",
@@ -126,7 +130,7 @@ async def show(parts: Endpoints, *, seconds: float | None, note: str = "", conso
         log = await stack.enter_async_context(TcpListen("127.0.0.1", 0))
         udp = find_free()
         second = await stack.enter_async_context(UdpSend("127.0.0.1", udp, only="hue-ais-2"))
-        gateways = await stack.enter_async_context(MqttTarget(parts.mqtt))
+        gateways = await stack.enter_async_context(MqttTarget(parts.mqtt, protocol=_protocol(parts)))
         ports = {"thuan-an": first.port, "tu-hien": udp, "recorded-log": log.port}
         http_port = _METRICS_PORT if is_free(_METRICS_PORT) else 0
         service = Service(_settings(parts, hook, secret, ports, http_port), book)
