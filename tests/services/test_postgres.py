@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -9,6 +10,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from services.embedded_postgres import EmbeddedPostgres
+from services.errors import ServicesUnavailable
 from services.home import reachable_by_others, shared_folder
 from services.postgres import THROWAWAY
 
@@ -116,12 +118,18 @@ def test_a_folder_closed_to_others_is_no_hindrance(tmp_path: Path) -> None:
         server.remove()
 
 
-def test_the_folder_that_stands_in_is_ours_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_stands_in_only_where_the_user_of_the_server_could_not_come(tmp_path: Path) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
-    monkeypatch.setattr("os.geteuid", lambda: 0)
     assert not reachable_by_others(closed)
+    if os.geteuid() != 0:  # PostgreSQL runs as ourselves
+        assert shared_folder(closed) == closed
+        return
     stand_in = shared_folder(closed)
     assert stand_in != closed
+    assert reachable_by_others(stand_in)
     assert shared_folder(closed) == stand_in
+    stand_in.chmod(0o777)
+    with pytest.raises(ServicesUnavailable, match="not ours alone"):
+        shared_folder(closed)
     stand_in.rmdir()
