@@ -75,7 +75,9 @@ class Alertmanager(Server):
             "receivers": [receiver],
         }
         # JSON is YAML.
-        (self.folder / "alertmanager.yml").write_text(json.dumps(configuration, indent=1))
+        file = self.folder / "alertmanager.yml"
+        file.write_text(json.dumps(configuration, indent=1))
+        own(file, self._user.uid, self._user.gid, 0o600)
 
     def _command(self, port: int) -> list[str]:
         return self.root.command(

@@ -93,7 +93,7 @@ def obtain(home: Path | None = None, *, progress: Progress = lambda _: None) -> 
     Raises:
         ServicesUnavailable: no root rights, no Debian, or the installation failed.
     """
-    home = home or default_home()
+    home = (home or default_home()).resolve()
     root = DebianRoot(home / "root")
     if os.geteuid() != 0:
         raise ServicesUnavailable("a private Debian needs root rights to be made and entered")
@@ -102,7 +102,7 @@ def obtain(home: Path | None = None, *, progress: Progress = lambda _: None) -> 
     archive = mirror.debian_archive(mirror.read_sources())
     if archive is None or shutil.which("apt-get") is None:
         raise ServicesUnavailable("this is no Debian: its apt sources name no Debian archive")
-    home.mkdir(parents=True, exist_ok=True)
+    home.mkdir(mode=0o755, parents=True, exist_ok=True)
     with _only_one(home / "root.lock", progress):
         if not root.is_whole:
             _make(root.path, archive, progress)
@@ -188,6 +188,7 @@ def _run_reporting(command: list[str], log_file: Path, progress: Progress) -> in
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
+            umask=0o022,  # servers run as other users than root, and must be able to read it
         ) as process,
     ):
         assert process.stdout is not None

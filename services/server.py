@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 READY_WITHIN = 60.0  # seconds; a busy machine, and a database that replays its log after a kill
 STOPPED_WITHIN = 30.0
 PORTS_TRIED = 5
+LOG_BYTES = 16 * 1024 * 1024  # a longer log is put aside at the next start, over the one put aside before
 LAST_WORDS = 3  # lines of the log that an error shows
 
 
@@ -101,7 +102,8 @@ class Server(ABC):
             if not wait_until(lambda: self._answers(self.port), READY_WITHIN):
                 raise ServerFailed(f"{self.name} runs but does not answer on port {self.port}{self._last_words()}")
             return self
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_open(self.folder)
+        self._put_long_log_aside()
         if self._wanted_port is not None and not ports.is_free(self._wanted_port):
             raise ServerFailed(f"{self.name} did not start: port {self._wanted_port} is taken")
         for _ in range(PORTS_TRIED):
@@ -190,6 +192,11 @@ class Server(ABC):
 
         return wait_until(gone, seconds)
 
+    def _put_long_log_aside(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            if self.log_file.stat().st_size > LOG_BYTES:
+                self.log_file.replace(self.log_file.with_name("log.old"))
+
     def _reap(self) -> None:
         """Take note of the end of our own child, which is a zombie until then."""
         if self._child is not None:
@@ -208,6 +215,15 @@ class Server(ABC):
             if lines:
                 return f": {' | '.join(lines[-LAST_WORDS:])} ({self.log_file})"
         return f" ({self.log_file} says nothing)"
+
+
+def make_open(folder: Path) -> None:
+    """Make a folder, and those above it that are missing, so that other users can walk through, whatever the umask."""
+    if not folder.is_dir():
+        make_open(folder.parent)
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir()
+            folder.chmod(0o755)
 
 
 def own(path: Path, uid: int, gid: int, mode: int) -> None:

@@ -91,6 +91,15 @@ def test_a_server_starts_ready_stops_and_comes_back_on_its_port(make: Make) -> N
     server.kill()
 
 
+def test_it_starts_whatever_the_umask(make: Make) -> None:
+    before = os.umask(0o077)
+    try:
+        with make() as server:
+            assert server.is_running
+    finally:
+        os.umask(before)
+
+
 def test_a_killed_server_is_gone_with_its_children_and_comes_back(make: Make) -> None:
     with make() as server:
         port, first = server.port, process_of(server)
@@ -158,6 +167,16 @@ def test_a_port_that_another_takes_meanwhile_is_given_up_for_the_next(
         monkeypatch.setattr(ports, "find_free", lambda: next(chosen))
         with make() as server:
             assert server.port == free
+
+
+@pytest.mark.parametrize("make", ["mosquitto"], indirect=True)
+def test_a_long_log_is_put_aside(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.server.LOG_BYTES", 1)
+    with make() as server:
+        first = server.log_file.read_text()
+        server.restart()
+        assert server.log_file.with_name("log.old").read_text().startswith(first)
+        assert server.log_file.read_text().count("starting") == 1
 
 
 def test_a_server_that_was_never_started_has_no_port(make: Make) -> None:
