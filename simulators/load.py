@@ -31,6 +31,7 @@ METRICS: Final = ("pm2_5", "pm10", "no2", "o3", "temperature", "humidity", "wate
 _WINDOW: Final = 1000  # publishes of one client without their PUBACK, where the broker allows as many
 _PULSE_S: Final = 0.005  # how often a set rate is looked at
 _CONNECT_S: Final = 10.0
+_CLOSE_S: Final = 2.0
 _DRAIN_S: Final = 30.0  # how long to wait for the last PUBACKs
 _DAY_MS: Final = 86_400_000
 _CHUNK: Final = 2000  # positions packed at once
@@ -150,6 +151,7 @@ class _Client(asyncio.Protocol):
         self.window = _WINDOW
         self.allowance = 0  # how many more may be sent
         self.connected: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.gone = asyncio.Event()
         self.idle = asyncio.Event()
         self.idle.set()
         self.lost = False
@@ -159,6 +161,7 @@ class _Client(asyncio.Protocol):
         self._transport.write(self._hello)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.gone.set()
         self.lost = True
         self.idle.set()
         if not self.connected.done():
@@ -247,6 +250,15 @@ class _Client(asyncio.Protocol):
             self._transport.write(b"\xe0\x00")  # DISCONNECT, normally
             self._transport.close()
 
+    async def closed(self) -> None:
+        """Wait until the socket is closed; it is, by force, if the broker does not take what is left."""
+        if self._transport is None:
+            return
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.gone.wait(), _CLOSE_S)
+        self._transport.abort()
+        await self.gone.wait()
+
 
 def _receive_maximum(connack: bytes) -> int:
     """The property Receive Maximum (0x21) of a CONNACK body, or its default."""
@@ -330,6 +342,7 @@ async def load_mqtt(
         broken = sum(connection.lost for connection in connections)
         for connection in connections:
             connection.close()
+        await asyncio.gather(*(connection.closed() for connection in connections))
     return MqttLoad(took, names, fleet, broken)
 
 
@@ -338,7 +351,12 @@ async def _open(broker: Broker, client_id: str, devices: list[DeviceLoad], metri
     try:
         opening = loop.create_connection(lambda: _Client(broker, client_id, devices, metrics), broker.host, broker.port)
         _, client = await asyncio.wait_for(opening, _CONNECT_S)
-        await asyncio.wait_for(client.connected, _CONNECT_S)
+        try:
+            await asyncio.wait_for(client.connected, _CONNECT_S)
+        except BaseException:
+            client.close()
+            await client.closed()
+            raise
     except (OSError, TimeoutError) as error:
         why = "no answer" if isinstance(error, TimeoutError) else error.strerror or str(error)
         raise Unreachable(f"{broker}: {why}") from error

@@ -37,6 +37,7 @@ class TcpProxy:
         self._flowing.set()
         self._is_cut = False
         self._tasks: set[asyncio.Task[None]] = set()
+        self._sides: set[asyncio.StreamWriter] = set()  # of all connections there ever were
         self._server: asyncio.Server | None = None
 
     def cut(self) -> None:
@@ -78,6 +79,10 @@ class TcpProxy:
         assert self._server is not None
         self._server.close()
         await self._end_connections()
+        # Whatever has bytes left that nobody takes would outlive the loop.
+        for side in self._sides:
+            side.transport.abort()
+        await asyncio.sleep(0)
 
     async def _cut(self) -> None:
         self._is_cut = True
@@ -99,6 +104,7 @@ class TcpProxy:
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
+        self._sides.add(writer)
         if self._is_cut:
             _reset(writer)
             return
@@ -108,11 +114,13 @@ class TcpProxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         sides = [writer]
+        self._sides.add(writer)
         both_ended = False
         try:
             await self._flowing.wait()
             answers, upstream = await asyncio.open_connection(LOOPBACK, self.target_port)
             sides.append(upstream)
+            self._sides.add(upstream)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._pass(reader, upstream))
                 group.create_task(self._pass(answers, writer))
