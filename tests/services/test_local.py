@@ -105,9 +105,9 @@ def test_endpoints_are_one_line_in_a_fixed_order() -> None:
     assert Endpoints(mqtt="mqtt://b", dsn="postgresql://a").as_json() == '{"dsn":"postgresql://a","mqtt":"mqtt://b"}'
 
 
-def test_the_fallback_runs_without_root_or_debian(tmp_path: Path) -> None:
+def test_the_fallback_runs_without_root_or_debian(open_folder: Path) -> None:
     said: list[str] = []
-    first = fallback.start(home=tmp_path / "home", progress=said.append)
+    first = fallback.start(home=open_folder / "plain-home", progress=said.append)
     try:
         assert len(said) == len(first.started) == 2
         assert first.endpoints.mqtt_version == "3.1.1"
@@ -115,13 +115,13 @@ def test_the_fallback_runs_without_root_or_debian(tmp_path: Path) -> None:
         assert first.endpoints.dsn is not None
         with psycopg.connect(first.endpoints.dsn) as connection:
             connection.execute("CREATE TABLE kept AS SELECT 1")
-        second = fallback.start(home=tmp_path / "home")
+        second = fallback.start(home=open_folder / "plain-home")
         assert (second.endpoints, second.started) == (first.endpoints, ())
         second.stop()  # it started nothing
         assert all(server.is_running for server in first.started)
         first.stop()
         assert not any(server.is_running for server in first.started)
-        third = fallback.start(home=tmp_path / "home")
+        third = fallback.start(home=open_folder / "plain-home")
         assert third.endpoints.dsn == first.endpoints.dsn
         with psycopg.connect(first.endpoints.dsn) as connection:
             assert connection.execute("SELECT * FROM kept").fetchall() == [(1,)]
