@@ -65,7 +65,7 @@ class HttpServer:
             ]
         )
         config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=1)
-        server = _Server(config)
+        server = QuietServer(config)
         try:
             await server.serve(sockets=[self._socket])
         except asyncio.CancelledError:
@@ -85,7 +85,7 @@ class HttpServer:
         return JSONResponse(detail, status_code=200 if detail["ready"] else 503)
 
 
-class _Server(uvicorn.Server):
+class QuietServer(uvicorn.Server):
     """uvicorn without its signal handlers: SIGTERM is the service's to handle."""
 
     def capture_signals(self) -> Any:

@@ -16,7 +16,6 @@ from rich.console import Console
 from rich.table import Table
 
 from alerting.pack import PackError
-from decoders.times import to_iso
 from geofence.zones import ZoneError
 from ingest.http import HttpUnavailable
 from ingest.settings import ConfigError
@@ -127,6 +126,3 @@ def _shown(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     return str(value)
-
-
-__all__ = ["json_line", "listing", "refusals", "refuse", "to_iso"]

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from decoders.refused import Refused
+from decoders.times import microseconds
 from decoders.topics import route
 from ingest.delivery import Delivery, count_lines
 from ingest.inbox import Inbox
@@ -15,7 +16,6 @@ from ingest.service import Notifier, Recall
 from ingest.telemetry import Telemetry
 from ingest.watch import stored_rule_book
 from storage import readers
-from storage.times import microseconds
 from storage.writer import Store
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ from ingest.sources.mqtt import MqttOptions, MqttSource, Tls
 from ingest.sources.nmea_tcp import NmeaTcpClient, NmeaTcpServer
 from ingest.sources.nmea_udp import NmeaUdp
 from ingest.telemetry import Telemetry
-from storage.errors import DatabaseAway, StorageError
+from storage.errors import DatabaseAway
 from storage.outbox import DatabaseOutbox
 from storage.retention import Retention, retain
 from storage.writer import Store
@@ -328,6 +328,3 @@ class Service:
             "oldest_unacked_seconds": max(0.0, time.time() - oldest / 1e6) if oldest is not None else 0.0,
             "ledger": self.telemetry.ledger.as_dict(),
         }
-
-
-__all__ = ["Service", "StorageError", "decoder_key", "make_source", "wall_clock"]

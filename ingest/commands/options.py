@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -36,8 +36,3 @@ def moment(text: str) -> datetime:
             raise typer.BadParameter(f"{text!r} has no offset from UTC (add Z or +07:00)")
         found = found.replace(tzinfo=UTC)
     return found
-
-
-def microseconds(time: datetime) -> int:
-    """Since the epoch, UTC."""
-    return (time - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)

@@ -13,7 +13,8 @@ import typer
 from rich.console import Console
 
 from decoders.assembler import TIMEOUT_US
-from ingest.commands.options import Dsn, Json, microseconds, moment
+from decoders.times import microseconds
+from ingest.commands.options import Dsn, Json, moment
 from ingest.inbox import Inbox
 from ingest.loop import runner
 from ingest.output import json_line, refusals

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from alerting import pack
-from ingest.commands.options import Json, microseconds
+from decoders.times import microseconds
+from ingest.commands.options import Json
 from ingest.loop import runner
 from ingest.output import FAILED, json_line, refuse
 from simulators.areas import Area, load_areas

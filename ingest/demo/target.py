@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 import time
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from alerting.channels.signature import HEADER, verify
+from ingest.http import QuietServer
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -31,11 +31,6 @@ class Received:
     refused: int = 0
 
 
-class _Quiet(uvicorn.Server):
-    def capture_signals(self) -> Any:
-        return contextlib.nullcontext()
-
-
 class WebhookTarget:
     """Listens on a free loopback port while its ``async with`` block lasts."""
 
@@ -46,7 +41,7 @@ class WebhookTarget:
         self._socket.bind(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/alerts"
         app = Starlette(routes=[Route("/alerts", self._take, methods=["POST"])])
-        self._server = _Quiet(uvicorn.Config(app, log_level="error", access_log=False, lifespan="off"))
+        self._server = QuietServer(uvicorn.Config(app, log_level="error", access_log=False, lifespan="off"))
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
