@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import random
 import signal
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aiomqtt
@@ -20,14 +22,14 @@ from ingest.settings import Database, Http, MqttSettings, Settings
 from ingest.settings import Service as ServiceSettings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
-    from pathlib import Path
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
     from services.mosquitto import Mosquitto
 
 #: 2026-06-01T00:00:00Z in milliseconds: what tests count event times from.
 EPOCH_MS = 1_780_272_000_000
 TOPIC = "haidang/v1/{gateway}/{device}/readings"
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def settings(dsn: str, broker: Mosquitto, gateway: str, **more: Any) -> Settings:
@@ -84,14 +86,19 @@ def reading(n: int, value: float | None = None) -> bytes:
 async def publish(
     broker: Mosquitto, gateway: str, device: str, payloads: Iterable[bytes], *, at_once: int = 50
 ) -> None:
-    """At QoS 1; returns when the broker has acknowledged all."""
+    """Readings of one device at QoS 1; returns when the broker has acknowledged all."""
     topic = TOPIC.format(gateway=gateway, device=device)
+    await publish_all(broker, ((topic, payload) for payload in payloads), at_once=at_once)
+
+
+async def publish_all(broker: Mosquitto, messages: Iterable[tuple[str, bytes]], *, at_once: int = 50) -> None:
+    """Topics and payloads at QoS 1, in order; returns when the broker has acknowledged all."""
     async with aiomqtt.Client(
         "127.0.0.1", broker.port, protocol=aiomqtt.ProtocolVersion.V5, max_inflight_messages=at_once
     ) as client:
         client.pending_calls_threshold = at_once
         waiting: set[asyncio.Task[None]] = set()
-        for payload in payloads:
+        for topic, payload in messages:
             waiting.add(asyncio.create_task(client.publish(topic, payload, qos=1)))
             if len(waiting) >= at_once:
                 _, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
@@ -136,34 +143,92 @@ def balanced(service: Service) -> bool:
 
 
 class Process:
-    """``haidang run`` as a process of its own, to be killed."""
+    """``haidang run`` as a process of its own, to be killed.
 
-    def __init__(self, config: Path) -> None:
-        self._config = config
+    Args:
+        config: its configuration.
+        killed: a boundary of ``tests.ingest.killed`` and the how-manieth time there it kills itself.
+        log: takes its standard error, one JSON object a line if the configuration says so.
+        options: further ones of the command.
+        module: a script of ``tests.ingest`` to run in place of the command, with the same arguments.
+    """
+
+    PYTHON = sys.executable
+
+    def __init__(
+        self,
+        config: Path,
+        *,
+        killed: tuple[str, int] | None = None,
+        log: Path | None = None,
+        options: Sequence[str] = (),
+        module: str = "ingest.cli",
+    ) -> None:
+        before = ["tests.ingest.killed", killed[0], str(killed[1])] if killed else [module]
+        self._command = [self.PYTHON, "-m", *before, "run", "--config", str(config), *options]
+        self._log = log
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "ingest.cli",
-            "run",
-            "--config",
-            str(self._config),
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        )
+        with contextlib.ExitStack() as stack:
+            log = asyncio.subprocess.DEVNULL if self._log is None else stack.enter_context(self._log.open("ab"))
+            self._process = await asyncio.create_subprocess_exec(
+                *self._command,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=log,
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                cwd=ROOT,
+            )
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def errors(self) -> str:
+        """What it wrote to standard error."""
+        assert self._log is not None
+        return self._log.read_text()
+
+    def told(self, event: str) -> list[dict[str, Any]]:
+        """The lines of a JSON log that tell of an event."""
+        whole = self.errors.rpartition("\n")[0].splitlines()
+        return [line for line in map(orjson.loads, whole) if line["event"] == event]
+
+    async def started(self) -> str:
+        """Wait until it has; the URL of its HTTP paths. The log must be JSON."""
+        assert self._process is not None
+        await until(lambda: self._process.returncode is not None or bool(self.told("started")))  # type: ignore[union-attr]
+        assert self._process.returncode is None, self.errors
+        return str(self.told("started")[-1]["http"])
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
 
     async def kill(self) -> None:
         """As a power cut: SIGKILL."""
-        assert self._process is not None
-        self._process.kill()
-        await self._process.wait()
+        self.signal(signal.SIGKILL)
+        await self.ended()
 
     async def stop(self) -> int:
         """SIGTERM; the exit code."""
+        self.signal(signal.SIGTERM)
+        return await self.ended()
+
+    async def ended(self, seconds: float = 30.0) -> int:
+        """Wait until it has; the exit code, below nought where a signal ended it."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(seconds):
             return await self._process.wait()
+
+    async def end(self) -> None:
+        """Leave nothing behind, whatever became of it."""
+        if self._process is not None and self._process.returncode is None:
+            await self.kill()
+
+
+def draw_seed() -> int:
+    """The seed of a test's chance: HAIDANG_TEST_SEED repeats one. A test that fails names it."""
+    return int(os.environ.get("HAIDANG_TEST_SEED") or random.randrange(2**32))

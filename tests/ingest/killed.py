@@ -1,0 +1,201 @@
+"""``haidang``, which ends itself by SIGKILL at the n-th time it comes to a boundary.
+
+``python -m tests.ingest.killed BOUNDARY N run --config haidang.toml``: the very command, of which the one method at the
+boundary is wrapped. Production code knows nothing of it.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import functools
+import os
+import signal
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+import psycopg
+
+from alerting.channels.webhook import Webhook
+from ingest import cli
+from ingest.inbox import Inbox
+from ingest.pipeline import Pipeline
+from storage.outbox import DatabaseOutbox
+from storage.writer import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ingest.delivery import Delivery
+
+    Fuse = Callable[[], None]
+
+
+def fuse(times: int) -> Fuse:
+    """What is called at the boundary: the process does not return from the n-th call."""
+    left = times
+
+    def burn() -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return burn
+
+
+def _before(owner: type, name: str, burn: Fuse) -> None:
+    method = getattr(owner, name)
+
+    @functools.wraps(method)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        burn()
+        return method(*args, **kwargs)
+
+    setattr(owner, name, wrapped)
+
+
+def _after_await(owner: type, name: str, burn: Fuse) -> None:
+    method = getattr(owner, name)
+
+    @functools.wraps(method)
+    async def wrapped(*args: Any, **kwargs: Any) -> Any:
+        result = await method(*args, **kwargs)
+        burn()
+        return result
+
+    setattr(owner, name, wrapped)
+
+
+def after_receive(burn: Fuse) -> None:
+    """A message is in the inbox."""
+    force = Inbox.force
+
+    def wrapped(self: Inbox, delivery: Delivery) -> None:
+        force(self, delivery)
+        burn()
+
+    Inbox.force = wrapped  # type: ignore[method-assign]  # the boundary
+
+
+def after_decode(burn: Fuse) -> None:
+    """A batch is decoded, and not judged yet."""
+    decode = Pipeline._decode
+
+    def wrapped(self: Pipeline, mind: Any, deliveries: Any) -> Any:
+        observations = decode(self, mind, deliveries)
+        if deliveries:
+            burn()
+        return observations
+
+    Pipeline._decode = wrapped  # type: ignore[method-assign]  # the boundary
+
+
+def before_insert(burn: Fuse) -> None:
+    """A batch is judged, and nothing of it is sent to the database."""
+    _before(Store, "commit", burn)
+
+
+def after_insert(burn: Fuse) -> None:
+    """The database has everything of a batch but COMMIT."""
+    committing = contextvars.ContextVar("committing", default=False)
+    write, commit = Store.commit, psycopg.AsyncConnection.commit
+
+    async def wrapped(self: Store, batch: Any) -> Any:
+        committing.set(True)
+        try:
+            return await write(self, batch)
+        finally:
+            committing.set(False)
+
+    async def committed(self: psycopg.AsyncConnection[Any]) -> None:
+        if committing.get():
+            burn()
+        await commit(self)
+
+    Store.commit = wrapped  # type: ignore[method-assign]  # the boundary
+    psycopg.AsyncConnection.commit = committed  # type: ignore[method-assign]  # the boundary
+
+
+def after_commit(burn: Fuse) -> None:
+    """A batch is committed, and none of it is acked."""
+    _after_await(Store, "commit", burn)
+
+
+def after_ack(burn: Fuse) -> None:
+    """A message is acked, perhaps amid its batch."""
+    force = Inbox.force
+
+    def wrapped(self: Inbox, delivery: Delivery) -> None:
+        ack = delivery.ack
+
+        def acked() -> None:
+            assert ack is not None
+            ack()
+            burn()
+
+        force(self, replace(delivery, ack=acked) if ack is not None else delivery)
+
+    Inbox.force = wrapped  # type: ignore[method-assign]  # the boundary
+
+
+def before_send(burn: Fuse) -> None:
+    """A notification is claimed, and not sent."""
+    _before(Webhook, "send", burn)
+
+
+def after_send(burn: Fuse) -> None:
+    """The target has a notification, and it is not marked as sent."""
+    _before(DatabaseOutbox, "sent", burn)
+
+
+def after_mark(burn: Fuse) -> None:
+    """A notification is marked as sent."""
+    _after_await(DatabaseOutbox, "sent", burn)
+
+
+def before_statement(burn: Fuse) -> None:
+    """A statement of an upgrade is about to be sent."""
+    _before(psycopg.Connection, "execute", burn)
+
+
+def after_statement(burn: Fuse) -> None:
+    """A statement of an upgrade was carried out."""
+    execute = psycopg.Connection.execute
+
+    @functools.wraps(execute)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        cursor = execute(*args, **kwargs)
+        burn()
+        return cursor
+
+    psycopg.Connection.execute = wrapped  # type: ignore[method-assign]  # the boundary
+
+
+BOUNDARIES: Final = {
+    install.__name__: install
+    for install in (
+        after_receive,
+        after_decode,
+        before_insert,
+        after_insert,
+        after_commit,
+        after_ack,
+        before_send,
+        after_send,
+        after_mark,
+        before_statement,
+        after_statement,
+    )
+}
+
+
+def main() -> None:
+    boundary, times, *arguments = sys.argv[1:]
+    BOUNDARIES[boundary](fuse(int(times)))
+    sys.argv = ["haidang", *arguments]
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()
