@@ -41,6 +41,7 @@ from uuid import uuid4
 import pytest
 
 from services import debian_root as debian
+from services import folders
 from services.alertmanager import Alertmanager
 from services.embedded_broker import EmbeddedBroker
 from services.embedded_postgres import EmbeddedPostgres
@@ -50,7 +51,6 @@ from services.mosquitto import Mosquitto
 from services.postgres import THROWAWAY, Postgres
 from services.prometheus import Prometheus
 from services.server import Server
-from tests.servers import run
 from tests.servers.http_target import HttpTarget
 from tests.servers.tcp_proxy import TcpProxy
 
@@ -96,10 +96,10 @@ def debian_root(request: pytest.FixtureRequest) -> DebianRoot:
 @pytest.fixture(scope="session")
 def root_folder(debian_root: DebianRoot) -> Iterator[Path]:
     """This session's folder within the private root."""
-    run.sweep(debian_root.services_folder)
-    folder = run.own_folder(debian_root.services_folder)
+    folders.sweep(debian_root.services_folder, "tests")
+    folder = folders.own(debian_root.services_folder, "tests")
     yield folder
-    run.clear(folder)
+    folders.clear(folder)
 
 
 @pytest.fixture(scope="session")
@@ -107,10 +107,10 @@ def open_folder() -> Iterator[Path]:
     """This session's folder outside of it, open to the user PostgreSQL runs as."""
     base = shared_folder(home())
     base.mkdir(parents=True, exist_ok=True)
-    run.sweep(base)
-    folder = run.own_folder(base)
+    folders.sweep(base, "tests")
+    folder = folders.own(base, "tests")
     yield folder
-    run.clear(folder)
+    folders.clear(folder)
 
 
 def _making(make: Callable[..., S], folder: Path, kind: str) -> Iterator[Make[S]]:

@@ -12,8 +12,8 @@ import httpx
 import psycopg
 import pytest
 
+from services import folders
 from services.embedded_broker import EmbeddedBroker
-from tests.servers import run
 from tests.servers.http_target import Answer
 
 if TYPE_CHECKING:
@@ -120,11 +120,11 @@ def test_what_a_killed_session_left_behind_is_swept(open_folder: Path) -> None:
     base = open_folder / "base"
     with subprocess.Popen([sys.executable, "-c", "pass"]) as gone:
         pass
-    left = base / f"{run.PREFIX}{gone.pid}-1"
+    left = base / f"tests-{gone.pid}-1"
     server = EmbeddedBroker(left / "broker").start()
-    mine = run.own_folder(base)
+    mine = folders.own(base, "tests")
     (base / "other").mkdir()
-    assert run.sweep(base) == [left]
+    assert folders.sweep(base, "tests") == [left]
     assert not server.is_running
     assert sorted(path.name for path in base.iterdir()) == ["other", mine.name]
     assert str(os.getpid()) in mine.name

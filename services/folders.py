@@ -1,4 +1,4 @@
-"""Where a test session keeps its servers, and how it clears away what a session that was killed left behind."""
+"""Where servers of a passing session (tests, a benchmark) live, and how what a killed session left is cleared away."""
 
 from __future__ import annotations
 
@@ -12,23 +12,21 @@ from services.processes import ProcessIdentity, ProcessRecord, all_gone, boot_id
 if TYPE_CHECKING:
     from pathlib import Path
 
-PREFIX = "tests-"
 
-
-def own_folder(base: Path) -> Path:
-    """A folder below ``base`` named for this process, made now."""
+def own(base: Path, kind: str) -> Path:
+    """A folder below ``base`` named for the kind of session and this process, made now."""
     me = ProcessIdentity.of(os.getpid())
     assert me is not None
-    folder = base / f"{PREFIX}{me.pid}-{me.started}"
+    folder = base / f"{kind}-{me.pid}-{me.started}"
     folder.mkdir(mode=0o755, parents=True, exist_ok=True)
     return folder
 
 
-def sweep(base: Path) -> list[Path]:
-    """Kill the servers and delete the folders below ``base`` of test sessions that are no more; the folders."""
+def sweep(base: Path, kind: str) -> list[Path]:
+    """Kill the servers and delete the folders below ``base`` of sessions of a kind that are no more; the folders."""
     swept = []
-    for folder in base.glob(f"{PREFIX}*"):
-        numbers = folder.name.removeprefix(PREFIX).split("-")
+    for folder in base.glob(f"{kind}-*"):
+        numbers = folder.name.removeprefix(f"{kind}-").split("-")
         if len(numbers) == 2 and ProcessIdentity(int(numbers[0]), int(numbers[1]), boot_id()).is_alive:
             continue
         clear(folder)
