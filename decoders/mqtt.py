@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
 
+from decoders.bounds import Bounds
 from decoders.catalogue import METRICS
 from decoders.identity import source_id
-from decoders.json_entries import MAX_PAYLOAD, reject
+from decoders.json_entries import reject
 from decoders.nmea_decoder import NmeaDecoder
 from decoders.position_json import PositionDecoder
 from decoders.readings import ReadingsDecoder
 from decoders.records import Name, Observations, Reason, concatenate
 from decoders.refused import Refused
+from decoders.register import RECEIVER, Register
 from decoders.times import MAX_FUTURE_US
 from decoders.topics import Format, Route, route
 
@@ -21,14 +24,13 @@ if TYPE_CHECKING:
     from decoders.block import Block, Decoder
 
 
-def receiver_name(gateway: str) -> str:
-    """The source name of a gateway as the receiver of AIS: one MQTT connection brings what many hear."""
-    return f"gateway/{gateway}"
+#: Gateways whose ids are remembered.
+_REMEMBERED: Final = 4096
 
 
 def _receiver(block: Block) -> int:
     where = route(block.origin)
-    return block.source if isinstance(where, Refused) else source_id(receiver_name(where.gateway))
+    return block.source if isinstance(where, Refused) else _receiver_of(where).id
 
 
 class TopicDecoder:
@@ -41,7 +43,8 @@ class TopicDecoder:
         ranges: (low, high) of what a metric can physically be; None: as the catalogue has it.
         trusted: whether to take times that NMEA lines carry.
         max_future_us: how far a time may lie ahead of the reception; None where that is no real clock.
-        max_payload: bytes of one publish, of whatever format.
+        bounds: what is taken of one publish, and how many distinct names of all.
+        register: the names known; None: none are but those of the catalogue.
     """
 
     def __init__(
@@ -50,16 +53,20 @@ class TopicDecoder:
         ranges: Mapping[str, tuple[float, float] | None] | None = None,
         trusted: bool = True,
         max_future_us: int | None = MAX_FUTURE_US,
-        max_payload: int = MAX_PAYLOAD,
+        bounds: Bounds | None = None,
+        register: Register | None = None,
     ) -> None:
         if ranges is None:
             ranges = {metric.name: (metric.low, metric.high) for metric in METRICS.values()}
-        self._max_payload = max_payload
+        self._bounds = bounds = bounds or Bounds()
+        self._register = register = register or Register(bounds)
         self._nmea = NmeaDecoder(trusted=trusted, max_future_us=max_future_us, receiver=_receiver)
         self._decoders: dict[Format, Decoder] = {
             Format.NMEA: self._nmea,
-            Format.READINGS: ReadingsDecoder(ranges=ranges, max_future_us=max_future_us, max_payload=max_payload),
-            Format.POSITION: PositionDecoder(max_future_us=max_future_us, max_payload=max_payload),
+            Format.READINGS: ReadingsDecoder(
+                ranges=ranges, register=register, bounds=bounds, max_future_us=max_future_us
+            ),
+            Format.POSITION: PositionDecoder(register=register, bounds=bounds, max_future_us=max_future_us),
         }
 
     def decode(self, blocks: Sequence[Block]) -> Observations:
@@ -69,8 +76,8 @@ class TopicDecoder:
         names: dict[Name, None] = {}
         for block in blocks:
             where = route(block.origin)
-            if isinstance(where, Route) and len(block.data) > self._max_payload:
-                where = Refused(Reason.TOO_LARGE, f"{len(block.data)} bytes, more than {self._max_payload}")
+            if isinstance(where, Route):
+                where = self._problem(where, block) or where
             if isinstance(where, Refused):
                 here.rejects.append(reject(block, where, block.data))
                 continue
@@ -78,7 +85,17 @@ class TopicDecoder:
             if where.format is Format.NMEA:
                 names[_receiver_of(where)] = None
         here.names = list(names)
-        return concatenate([here, *(self._decoders[form].decode(part) for form, part in routed.items())])
+        parts = [self._decoders[form].decode(part) for form, part in routed.items()]
+        if here.rejects or here.names or len(parts) != 1:
+            return concatenate([here, *parts])
+        (only,) = parts
+        only.messages = here.messages
+        return only
+
+    def _problem(self, where: Route, block: Block) -> Refused | None:
+        if len(block.data) > self._bounds.payload_bytes:
+            return Refused(Reason.TOO_LARGE, f"{len(block.data)} bytes, more than {self._bounds.payload_bytes}")
+        return self._register.gateway(where.gateway) if where.format is Format.NMEA else None
 
     def expire(self, now: int) -> Observations:
         """Rejects for what has waited too long at ``now``."""
@@ -93,6 +110,7 @@ class TopicDecoder:
         return self._nmea.flush()
 
 
+@lru_cache(_REMEMBERED)
 def _receiver_of(where: Route) -> Name:
-    name = receiver_name(where.gateway)
+    name = f"{RECEIVER}{where.gateway}"
     return Name("source", source_id(name), name, "gateway")

@@ -5,31 +5,22 @@ What a VMS provider publishes: the device is a transponder that is not AIS. Knot
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from math import nan
 from typing import TYPE_CHECKING, Any, Final
 
 from decoders.identity import digest, transponder_id
-from decoders.json_entries import (
-    MAX_ENTRIES,
-    MAX_PAYLOAD,
-    BadEntry,
-    claims,
-    entries,
-    event_time,
-    fragment,
-    number,
-    reject,
-)
+from decoders.json_decoder import Bad, JsonDecoder
+from decoders.json_entries import fragment, number
 from decoders.records import NULL_I1, NULL_I2, POSITION, Name, Observations, Reason, table
 from decoders.refused import Refused
-from decoders.times import MAX_FUTURE_US
-from decoders.topics import Format, Route, route
+from decoders.topics import Format
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from decoders.block import Block
-    from decoders.records import Reject
+    from decoders.register import Device
 
 _REQUIRED: Final = frozenset({"lon", "lat"})
 #: (field, least, most, reason where it is outside). The fastest is what AIS can say of an aircraft.
@@ -43,102 +34,56 @@ _FIELDS: Final = (
 )
 
 
-class PositionDecoder:
-    """Positions on ``haidang/v1/{gateway}/{device}/position`` (``block.Decoder``).
+@dataclass(slots=True)
+class _Rows:
+    rows: list[tuple[Any, ...]] = field(default_factory=list)
+    names: dict[Name, None] = field(default_factory=dict)
 
-    Args:
-        max_future_us: how far a time may lie ahead of the reception; None where that is no real clock.
-        max_payload: bytes.
-        max_entries: of one payload.
-    """
 
-    def __init__(
-        self,
-        *,
-        max_future_us: int | None = MAX_FUTURE_US,
-        max_payload: int = MAX_PAYLOAD,
-        max_entries: int = MAX_ENTRIES,
-    ) -> None:
-        self._max_future = max_future_us
-        self._max_payload = max_payload
-        self._max_entries = max_entries
+class PositionDecoder(JsonDecoder[_Rows]):
+    """Positions on ``haidang/v1/{gateway}/{device}/position``; arguments as of ``JsonDecoder``."""
 
-    def decode(self, blocks: Sequence[Block]) -> Observations:
-        """Everything the blocks said, in arrival order."""
-        out = Observations(messages=max((b.first + b.messages for b in blocks), default=0))
-        rows: list[tuple[Any, ...]] = []
-        names: dict[Name, None] = {}
-        for block in blocks:
-            where = route(block.origin)
-            if isinstance(where, Route) and where.format is not Format.POSITION:
-                where = Refused(Reason.BAD_TOPIC, "not a topic of positions")
-            if isinstance(where, Refused):
-                out.rejects.append(reject(block, where, block.data))
-            else:
-                out.rejects.extend(self._payload(block, where, rows, names))
-        out.positions = table(POSITION, rows)
-        out.names = list(names)
-        return out
+    format = Format.POSITION
 
-    def expire(self, now: int) -> Observations:  # noqa: ARG002  # nothing waits here
-        """Nothing: no payload waits for another."""
-        return Observations()
+    def _rows(self) -> _Rows:
+        return _Rows()
 
-    def pending(self) -> Sequence[Block]:
-        """Nothing: no payload waits for another."""
-        return ()
+    def _finish(self, rows: _Rows, out: Observations) -> None:
+        out.positions = table(POSITION, rows.rows)
+        out.names = list(rows.names)
 
-    def _payload(
-        self, block: Block, where: Route, rows: list[tuple[Any, ...]], names: dict[Name, None]
-    ) -> Iterator[Reject]:
-        found = entries(block.data, self._max_payload, self._max_entries)
-        if isinstance(found, Refused):
-            yield reject(block, found, block.data)
-            return
-        transponder = transponder_id("device", where.name)
-        for entry in found:
-            if isinstance(entry, BadEntry):
-                yield reject(block, entry.refused, entry.raw, entry.index)
-                continue
-            raw = fragment(entry.fields, block.data)
-            head = (block.received_at, transponder, digest(raw), block.source)
-            row = self._row(entry.fields, where, block, head)
-            if isinstance(row, Refused):
-                yield reject(block, row, raw, entry.index)
-                continue
-            rows.append(row)
-            names[Name("transponder", transponder, where.name, "vms")] = None
-
-    def _row(
-        self, fields: dict[str, Any], where: Route, block: Block, head: tuple[int, ...]
-    ) -> tuple[Any, ...] | Refused:
-        if refused := claims(fields, where):
-            return refused
-        time = event_time(fields, block.received_at, self._max_future)
-        if isinstance(time, Refused):
-            return time
+    def _entry(self, block: Block, device: Device, time: int, fields: dict[str, Any], rows: _Rows) -> Iterator[Bad]:
         values: dict[str, float | None] = {}
         for key, low, high, reason in _FIELDS:
             value = _value(fields, key, low, high, reason)
             if isinstance(value, Refused):
-                return value
+                yield value, fields
+                return
             values[key] = value
+        transponder = transponder_id("device", device.name)
         cog, heading, status = values["cog"], values["heading"], values["nav_status"]
-        return (
-            time,
-            *head,
-            values["lon"],
-            values["lat"],
-            nan if values["sog"] is None else values["sog"],
-            nan if cog is None else cog % 360.0,
-            nan,
-            nan,
-            NULL_I2 if heading is None else round(heading) % 360,
-            NULL_I1 if status is None or status == 15 else int(status),
-            NULL_I1,
-            0,
-            block.first,
+        rows.rows.append(
+            (
+                time,
+                block.received_at,
+                transponder,
+                digest(fragment(fields, block.data)),
+                block.source,
+                values["lon"],
+                values["lat"],
+                nan if values["sog"] is None else values["sog"],
+                nan if cog is None else cog % 360.0,
+                nan,
+                nan,
+                NULL_I2 if heading is None else round(heading) % 360,
+                NULL_I1 if status is None or status == 15 else int(status),
+                NULL_I1,
+                0,
+                block.first,
+            )
         )
+        rows.names[Name("transponder", transponder, device.name, "vms")] = None
+        self._register.keep(device)
 
 
 def _value(fields: dict[str, Any], key: str, low: float, high: float, reason: Reason) -> float | Refused | None:

@@ -121,8 +121,10 @@ class Reason(StrEnum):
     BAD_JSON = "bad_json"
     BAD_TEXT = "bad_text"  # not UTF-8, NUL, lone surrogates
     BAD_FIELD = "bad_field"  # a field of the wrong type, or a required one absent
-    BAD_VALUE = "bad_value"  # NaN, infinite, not a number
+    BAD_VALUE = "bad_value"  # NaN, infinite, 2^63 or more, not a number
+    DUPLICATE_NAME = "duplicate_name"  # a name twice in one JSON object
     BAD_TIME = "bad_time"  # no time, or one that cannot be read
+    TIME_UNIT = "time_unit"  # a number that is a believable time in another unit than milliseconds only
     TIME_IN_FUTURE = "time_in_future"  # later than received_at by more than the bound
     TIME_TOO_OLD = "time_too_old"  # before the earliest time believed
     OUT_OF_RANGE = "out_of_range"  # outside what the field or the metric can physically be
@@ -130,7 +132,13 @@ class Reason(StrEnum):
     BAD_MMSI = "bad_mmsi"  # not 1..999999999
     IDENTITY_MISMATCH = "identity_mismatch"  # the payload claims another device than the topic
     BAD_TOPIC = "bad_topic"  # no decoder answers to this topic
-    TOO_LARGE = "too_large"  # payload bytes, nesting, or number of entries over the bound
+    BAD_NAME = "bad_name"  # a gateway or device name that is empty, too long, or has characters it must not have
+    TOO_LARGE = "too_large"  # payload bytes over the bound
+    TOO_DEEP = "too_deep"  # JSON nested deeper than the bound
+    TEXT_TOO_LONG = "text_too_long"  # a JSON string over the bound
+    TOO_MANY_ENTRIES = "too_many_entries"  # of one payload
+    TOO_MANY_READINGS = "too_many_readings"  # of one entry
+    TOO_MANY_GATEWAYS = "too_many_gateways"  # distinct ones over the bound, as have the next two
     TOO_MANY_DEVICES = "too_many_devices"
     TOO_MANY_METRICS = "too_many_metrics"
     CONFLICTING_VALUE = "conflicting_value"  # another value is stored for the same device, metric and time
@@ -186,6 +194,10 @@ def empty(dtype: np.dtype[Any], rows: int = 0) -> Table:
     return np.zeros(rows, dtype=dtype)
 
 
+#: Tables without rows hold nothing that could be changed, and so can be shared.
+_NONE: Final = {dtype: empty(dtype) for dtype in (POSITION, READING, STATIC, RECEPTION)}
+
+
 def table(dtype: np.dtype[Any], rows: Sequence[tuple[Any, ...]]) -> Table:
     """A table from row tuples in the order of the dtype's fields."""
     return np.array(rows, dtype=dtype) if rows else empty(dtype)
@@ -200,10 +212,10 @@ class Observations:
     """
 
     messages: int = 0
-    positions: Table = field(default_factory=lambda: empty(POSITION))
-    readings: Table = field(default_factory=lambda: empty(READING))
-    statics: Table = field(default_factory=lambda: empty(STATIC))
-    receptions: Table = field(default_factory=lambda: empty(RECEPTION))
+    positions: Table = field(default_factory=lambda: _NONE[POSITION])
+    readings: Table = field(default_factory=lambda: _NONE[READING])
+    statics: Table = field(default_factory=lambda: _NONE[STATIC])
+    receptions: Table = field(default_factory=lambda: _NONE[RECEPTION])
     records: list[AisRecord] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
     names: list[Name] = field(default_factory=list)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from decoders.records import Reason
 from decoders.refused import Refused
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+#: 1970-01-01T00:00Z.
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 #: 2000-01-01T00:00Z in microseconds: no gateway or receiver of ours is older; a clock that was never set often is.
@@ -16,6 +18,14 @@ EARLIEST: Final = 946_684_800_000_000
 
 #: The last second that a ``datetime`` and PostgreSQL's text form of a time can both hold: 9999-12-31T23:59:59Z.
 LATEST: Final = 253_402_300_799_000_000
+
+#: 2100-01-01T00:00Z: seconds, milliseconds, microseconds and nanoseconds until then cannot be taken for one another.
+_PLAUSIBLE_UNTIL: Final = 4_102_444_800_000_000
+
+#: What else a number of a time may be meant in, by its parts of a second.
+_UNITS: Final = {"seconds": 1, "microseconds": 1_000_000, "nanoseconds": 1_000_000_000}
+
+_LEAP: Final = re.compile(r"T\d\d:?\d\d:?60", re.ASCII | re.IGNORECASE)
 
 #: How far a live event time may lie ahead of its reception: more than clocks of gateways drift.
 MAX_FUTURE_US: Final = 600_000_000
@@ -38,19 +48,50 @@ def check_time(time: int, received_at: int, max_future_us: int | None) -> Refuse
     return None
 
 
+def iso_time(text: str) -> int | Refused:
+    """ISO 8601 with an offset from UTC as microseconds since the epoch, or why it is none."""
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            return Refused(Reason.BAD_TIME, "time without an offset from UTC")
+        return microseconds(moment)
+    except (ValueError, OverflowError):
+        if _LEAP.search(text):
+            return Refused(Reason.BAD_TIME, "a leap second, which cannot be told from the second after it")
+        return Refused(Reason.BAD_TIME, "time is not ISO-8601")
+
+
+def epoch_time(value: float, received_at: int, max_future_us: int | None) -> int | Refused:
+    """A number of milliseconds since 1970 as microseconds, or why it is not believed.
+
+    A number that is only believable in another unit is refused with that unit's name, and never converted: a guess
+    that is right today is silently wrong for the next device.
+    """
+    time = value * 1000 if isinstance(value, int) else round(min(max(value, -1e18), 1e18) * 1000.0)
+    refused = check_time(time, received_at, max_future_us)
+    if refused is None:
+        return time
+    for unit, per_second in _UNITS.items():
+        # Whole seconds suffice to tell units apart, and no number overflows.
+        seconds = int(min(max(value, -1e20), 1e20)) // per_second
+        if EARLIEST <= seconds * 1_000_000 < _PLAUSIBLE_UNTIL:
+            return Refused(Reason.TIME_UNIT, f"not milliseconds: as {unit} it would be {to_iso(seconds * 1_000_000)}")
+    return refused
+
+
 def microseconds(moment: datetime) -> int:
     """An aware time as microseconds since the epoch.
 
     Raises:
         OverflowError: in UTC it lies outside the years 1 to 9999.
     """
-    return (moment - _EPOCH) // _MICROSECOND
+    return (moment - EPOCH) // _MICROSECOND
 
 
 def to_iso(time: int) -> str:
     """RFC 3339 in UTC with as many digits as it takes: ``2026-01-02T03:04:05Z``, ``…05.678Z``."""
     try:
-        text = (_EPOCH + time * _MICROSECOND).isoformat(timespec="microseconds")
+        text = (EPOCH + time * _MICROSECOND).isoformat(timespec="microseconds")
     except OverflowError:
         return f"{time:.3g} us"
     return text[:-6].rstrip("0").rstrip(".") + "Z"

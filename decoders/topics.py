@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 from decoders.records import Reason
@@ -15,6 +16,10 @@ from decoders.refused import Refused
 
 #: Longest gateway or device name, in UTF-8 bytes.
 MAX_LEVEL: Final = 128
+
+#: No topic of ours is longer, in characters; and topics remembered, so that they take some 16 MB at most.
+_LONGEST: Final = 2 * MAX_LEVEL + 32
+_REMEMBERED: Final = 16_384
 
 _PREFIX: Final = ["haidang", "v1"]
 
@@ -43,6 +48,13 @@ class Route:
 
 def route(topic: str) -> Route | Refused:
     """Read a topic: ``haidang/v1/{gateway}/nmea`` or ``haidang/v1/{gateway}/{device}/readings`` or ``…/position``."""
+    if len(topic) > _LONGEST:
+        return Refused(Reason.BAD_NAME, f"a topic of {len(topic)} characters")
+    return _route(topic)
+
+
+@lru_cache(_REMEMBERED)
+def _route(topic: str) -> Route | Refused:
     levels = topic.split("/")
     if levels[:2] != _PREFIX or len(levels) not in (4, 5):
         return Refused(Reason.BAD_TOPIC, "no such topic")
@@ -51,7 +63,7 @@ def route(topic: str) -> Route | Refused:
         return Refused(Reason.BAD_TOPIC, "no such topic")
     for name in names:
         if problem := _problem(name):
-            return Refused(Reason.BAD_TOPIC, f"a topic level {problem}")
+            return Refused(Reason.BAD_NAME, f"a topic level {problem}")
     return Route(Format(last), *names)
 
 

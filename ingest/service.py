@@ -16,9 +16,11 @@ from alerting.dispatch import Dispatcher
 from alerting.engine import Engine
 from alerting.notify import notifications
 from decoders.assembler import TIMEOUT_US
+from decoders.bounds import Bounds
 from decoders.identity import source_id
 from decoders.mqtt import TopicDecoder
 from decoders.nmea_decoder import NmeaDecoder
+from decoders.register import Register
 from decoders.times import MAX_FUTURE_US
 from decoders.window import ReceptionWindow
 from ingest.http import HttpServer
@@ -111,7 +113,7 @@ class Recall:
         book: RuleBook,
         formats: Mapping[str, str],
         *,
-        payload_bytes: int = 1 << 20,
+        bounds: Bounds | None = None,
         future_us: int = MAX_FUTURE_US,
         timeout_us: int = TIMEOUT_US,
     ) -> None:
@@ -121,7 +123,7 @@ class Recall:
             store: the database.
             book: rules and zones.
             formats: source name to the key of its decoder.
-            payload_bytes: largest MQTT payload taken.
+            bounds: what is taken of MQTT publishes, and how many distinct names.
             future_us: how far ahead of its receipt an event time may be.
             timeout_us: how long a fragment waits for the rest of its message.
         """
@@ -129,17 +131,19 @@ class Recall:
         self._timeout_us = timeout_us
         self._store = store
         self._book = book
-        self._payload_bytes = payload_bytes
+        self._bounds = bounds or Bounds()
         self._future_us = future_us
 
     async def __call__(self) -> Mind:
         memory = await self._store.memory()
+        series = () if memory.readings is None else memory.readings[["device", "metric"]].tolist()
+        register = Register(self._bounds, memory.names, series)
         decoders: Mapping[str, NmeaDecoder | TopicDecoder] = {
             "nmea": NmeaDecoder(max_future_us=self._future_us, timeout_us=self._timeout_us),
             "nmea, times untrusted": NmeaDecoder(
                 trusted=False, max_future_us=self._future_us, timeout_us=self._timeout_us
             ),
-            "mqtt": TopicDecoder(max_payload=self._payload_bytes, max_future_us=self._future_us),
+            "mqtt": TopicDecoder(bounds=self._bounds, register=register, max_future_us=self._future_us),
         }
         window = ReceptionWindow()
         window.restore(await self._store.recent())
@@ -198,7 +202,7 @@ class Service:
                 self.store,
                 book,
                 formats,
-                payload_bytes=settings.limits.payload_bytes,
+                bounds=settings.limits.bounds(),
                 future_us=round(settings.limits.future_seconds * 1_000_000),
             ),
             formats=formats,

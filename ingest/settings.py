@@ -21,6 +21,7 @@ from pydantic_settings import (
 )
 
 from alerting.channels.settings import ChannelSettings
+from decoders.bounds import Bounds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -137,8 +138,30 @@ class Limits(_Section):
     """Most messages in one transaction."""
     payload_bytes: Annotated[int, Field(ge=1024)] = 256 * 1024
     """Largest MQTT payload taken; a larger one is quarantined."""
+    json_depth: Annotated[int, Field(ge=3, le=500)] = 16
+    """Arrays and objects within each other; ours need three."""
+    text_chars: Annotated[int, Field(ge=256)] = 4096
+    """Longest text within a JSON payload."""
+    entries: Annotated[int, Field(ge=1)] = 10_000
+    """Most entries in one JSON payload."""
+    readings: Annotated[int, Field(ge=1)] = 256
+    """Most readings in one entry."""
+    gateways: Annotated[int, Field(ge=1)] = 2_000
+    """Distinct gateways taken in as receivers of AIS. These counts span restarts: what is known counts, and stays."""
+    devices: Annotated[int, Field(ge=1)] = 50_000
+    """Distinct device names taken in, in all: bounds memory and the table of devices."""
+    devices_per_gateway: Annotated[int, Field(ge=1)] = 2_000
+    """So that one gateway that makes up names leaves room for all others."""
+    metrics: Annotated[int, Field(ge=1)] = 1_000
+    """Distinct metric names taken in, those of the catalogue included."""
+    metrics_per_device: Annotated[int, Field(ge=1)] = 256
+    """Distinct metrics of one device."""
     future_seconds: Seconds = 600.0
     """How far ahead of the time of receipt an event time may be before it is quarantined."""
+
+    def bounds(self) -> Bounds:
+        """What of it the decoders heed."""
+        return Bounds(**{name: getattr(self, name) for name in Bounds.__slots__})
 
 
 class Retention(_Section):
