@@ -191,7 +191,11 @@ class Service:
         self.telemetry = Telemetry()
         self.sources = {name: make_source(name, source, self.telemetry) for name, source in settings.sources.items()}
         self.inbox = Inbox(settings.limits.inbox_messages, settings.limits.inbox_bytes)
-        self.store = Store(settings.database.dsn.get_secret_value(), connect_timeout=settings.database.connect_timeout)
+        self.store = Store(
+            settings.database.dsn.get_secret_value(),
+            connect_timeout=settings.database.connect_timeout,
+            statement_timeout=settings.database.statement_timeout,
+        )
         self.http = HttpServer(self.telemetry, self.readiness, host=settings.http.host, port=settings.http.port)
         formats = {name: decoder_key(self.sources[name], settings.sources[name]) for name in self.sources}
         self.pipeline = Pipeline(

@@ -48,6 +48,8 @@ class Database(_Section):
     """PostgreSQL connection string: postgresql://user:password@host:port/name."""
     connect_timeout: Seconds = 10.0
     """Seconds to wait for a connection."""
+    statement_timeout: Seconds = 60.0
+    """Seconds that one statement may take before the database counts as away and what it was for is tried again."""
 
 
 class TlsSettings(_Section):

@@ -8,6 +8,7 @@ from signal import SIGKILL
 from typing import TYPE_CHECKING
 
 from services.processes import ProcessIdentity, ProcessRecord, all_gone, boot_id, wait_until
+from tests.servers import small_disk
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,4 +43,6 @@ def clear(folder: Path) -> None:
             for member in family:
                 member.send(SIGKILL)
             wait_until(lambda family=family: all_gone(family), 10)  # type: ignore[misc]
+    for mounted in small_disk.mounted_below(folder):
+        small_disk.unmount(mounted)
     shutil.rmtree(folder, ignore_errors=True)  # another session may be sweeping it too

@@ -10,8 +10,9 @@ from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
 from alerting.outbox import EVENT_ORDER, OutboxAway, QueuedNotification
-from storage.errors import DatabaseAway, translated
+from storage.errors import DatabaseAway, classify, translated
 from storage.quarantine import clean
+from storage.session import ALIVE
 from storage.statements import OUTBOX_CHANNEL
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class DatabaseOutbox:
         self._dsn = dsn
         self._pool = AsyncConnectionPool[AsyncConnection[tuple[Any, ...]]](
             dsn,
-            kwargs={"autocommit": True, "application_name": "haidang outbox", "connect_timeout": 5},
+            kwargs={"autocommit": True, "application_name": "haidang outbox", "connect_timeout": 5, **ALIVE},
             min_size=0,
             max_size=_POOL,
             timeout=_PATIENCE,
@@ -135,7 +136,11 @@ class DatabaseOutbox:
         """
         with _away():
             connection = await psycopg.AsyncConnection.connect(
-                self._dsn, autocommit=True, application_name="haidang outbox listener", connect_timeout=5
+                self._dsn,
+                autocommit=True,
+                application_name="haidang outbox listener",
+                connect_timeout=5,
+                **ALIVE,
             )
             async with connection:
                 await connection.execute(f"LISTEN {OUTBOX_CHANNEL}".encode())
@@ -151,7 +156,13 @@ class DatabaseOutbox:
     async def _connection(self) -> AsyncIterator[Connection]:
         with _away():
             async with self._pool.connection() as connection:
-                yield connection
+                try:
+                    yield connection
+                except psycopg.Error as error:
+                    # It may lead to a server that will never serve again, as the read-only one after a fail-over does.
+                    if classify(error) is DatabaseAway:
+                        await connection.close()
+                    raise
 
 
 @contextmanager

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 from psycopg import AsyncConnection
 
 from storage import arrays
-from storage.errors import SchemaMismatch, translated
+from storage.errors import DatabaseAway, SchemaMismatch, classify, translated
 from storage.migrate import MigrationState
 from storage.script import packaged
 
@@ -17,6 +17,15 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     Connection = AsyncConnection[tuple[Any, ...]]
+
+#: Parameters of libpq by which a server that is gone without a word is found out: in 25 s by an idle connection, and in
+#: 60 s by one that waits for an answer. The kernel's own patience is hours.
+ALIVE: Final[dict[str, Any]] = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,  # milliseconds
+}
 
 
 class Session:
@@ -59,8 +68,8 @@ class Session:
             yield connection
             if connection.info.transaction_status is not psycopg.pq.TransactionStatus.IDLE:
                 await connection.rollback()
-        except psycopg.Error:
-            await self._recover(connection)
+        except psycopg.Error as error:
+            await self._recover(connection, error)
             raise
         except BaseException:  # cancelled half-way, or a bug: what the connection still has to say is unknown
             await self.close()
@@ -101,10 +110,7 @@ class Session:
             application_name=self._application_name,
             prepare_threshold=0,
             connect_timeout=max(2, round(self._connect_timeout)),  # libpq takes no less, and no fractions
-            keepalives_idle=10,
-            keepalives_interval=5,
-            keepalives_count=3,
-            tcp_user_timeout=milliseconds,
+            **{**ALIVE, "tcp_user_timeout": milliseconds},
         )
         try:
             arrays.register(connection)
@@ -122,10 +128,17 @@ class Session:
             raise
         return connection
 
-    async def _recover(self, connection: Connection) -> None:
-        """After an error of the server: back to no transaction, or no connection."""
+    async def _recover(self, connection: Connection, error: psycopg.Error) -> None:
+        """After an error of the server: back to no transaction, or no connection.
+
+        A server that cannot serve now may never again: after a fail-over, the one that this connection leads to stays
+        read-only for good, and a new connection finds the other.
+        """
         if connection.closed:
             self._connection = None
+            return
+        if classify(error) is DatabaseAway:
+            await self.close()
             return
         try:
             await connection.rollback()

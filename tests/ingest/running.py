@@ -32,7 +32,7 @@ TOPIC = "haidang/v1/{gateway}/{device}/readings"
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def settings(dsn: str, broker: Mosquitto, gateway: str, **more: Any) -> Settings:
+def settings(dsn: str, broker: Mosquitto, gateway: str, *, receive_maximum: int = 10_000, **more: Any) -> Settings:
     """One MQTT source, subscribed to one gateway of the test's own."""
     return Settings(
         database=Database(dsn=SecretStr(dsn), connect_timeout=2.0),
@@ -42,6 +42,7 @@ def settings(dsn: str, broker: Mosquitto, gateway: str, **more: Any) -> Settings
                 host="127.0.0.1",
                 port=broker.port,
                 client_id=f"haidang-{gateway}",
+                receive_maximum=receive_maximum,
                 topics=(f"haidang/v1/{gateway}/+/readings", f"haidang/v1/{gateway}/nmea"),
             )
         },

@@ -25,6 +25,7 @@ class TcpProxy:
 
     * `cut`: every connection is reset, and new ones are reset at once, until `resume`.
     * `stall`: connections stay open and new ones are accepted, but no byte passes either way, until `resume`.
+    * `slow`: every chunk comes late, and no more than so many bytes a second pass one way, until `resume`.
     """
 
     def __init__(self, target_port: int) -> None:
@@ -36,6 +37,8 @@ class TcpProxy:
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._is_cut = False
+        self._latency = 0.0
+        self._rate = float("inf")
         self._tasks: set[asyncio.Task[None]] = set()
         self._sides: set[asyncio.StreamWriter] = set()  # of all connections there ever were
         self._server: asyncio.Server | None = None
@@ -47,6 +50,10 @@ class TcpProxy:
     def stall(self) -> None:
         """Hold all bytes back."""
         self._do(self._stall())
+
+    def slow(self, latency: float, bytes_per_second: float) -> None:
+        """Be a long, thin line: ``latency`` in seconds, each way."""
+        self._latency, self._rate = latency, bytes_per_second
 
     def resume(self) -> None:
         """Pass connections and bytes again; after `stall`, those held back as well."""
@@ -94,6 +101,7 @@ class TcpProxy:
 
     async def _resume(self) -> None:
         self._is_cut = False
+        self._latency, self._rate = 0.0, float("inf")
         self._flowing.set()
 
     async def _end_connections(self) -> None:
@@ -137,6 +145,8 @@ class TcpProxy:
     async def _pass(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         while data := await source.read(CHUNK):
             await self._flowing.wait()
+            if late := self._latency + len(data) / self._rate:
+                await asyncio.sleep(late)  # the pace of the line
             sink.write(data)
             await sink.drain()
         await self._flowing.wait()

@@ -48,8 +48,8 @@ class Cutter:
         upstream, down = await asyncio.open_connection(self._host, self._port)
         answering = asyncio.create_task(self._pass(upstream, writer, lambda _: "pass"))
         try:
-            await self._pass(reader, down, self._look)
-            if self.when == "after":  # the server has the COMMIT; its answer is swallowed with the connection
+            if await self._pass(reader, down, self._look) == "last":
+                # The server has the COMMIT; its answer is swallowed with the connection.
                 answering.cancel()
                 await asyncio.gather(answering, return_exceptions=True)
                 await upstream.read(1)
@@ -75,14 +75,16 @@ class Cutter:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         look: Callable[[bytes], Literal["pass", "swallow", "last"]],
-    ) -> None:
+    ) -> Literal["pass", "swallow", "last"]:
+        """Until the one side ends, or ``look`` says so; what it said last."""
         with contextlib.suppress(ConnectionError):
             while data := await reader.read(65536):
                 verdict = look(data)
                 if verdict == "swallow":
-                    return
+                    return verdict
                 writer.write(data)
                 await writer.drain()
                 if verdict == "last":
-                    return
+                    return verdict
             writer.write_eof()
+        return "pass"
