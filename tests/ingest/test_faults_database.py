@@ -1,4 +1,4 @@
-"""Whatever becomes of the database: what was acked is there, once; the rest comes again; nothing is quarantined for it."""
+"""Whatever becomes of the database: what was acked is there, once, the rest comes again, nothing is quarantined."""
 
 from __future__ import annotations
 
