@@ -27,6 +27,7 @@ class Block:
     first: int  # index of its first message within the batch
     per_line: bool = False
     line: int = 1  # number of its first line, where lines are numbered
+    size: int = 0  # bytes received; more than len(data) where a payload was too large to be kept whole; 0: all is here
 
     @property
     def messages(self) -> int:

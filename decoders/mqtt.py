@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
@@ -78,8 +79,12 @@ class TopicDecoder:
             where = route(block.origin)
             if isinstance(where, Route):
                 where = self._problem(where, block) or where
+            cut = block.size > len(block.data)  # the source keeps only the beginning of what is far too large
+            if cut:
+                where = self._too_large(block.size)
             if isinstance(where, Refused):
-                here.rejects.append(reject(block, where, block.data))
+                refused = reject(block, where, block.data)
+                here.rejects.append(replace(refused, size=block.size) if cut else refused)
                 continue
             routed.setdefault(where.format, []).append(block)
             if where.format is Format.NMEA:
@@ -94,8 +99,11 @@ class TopicDecoder:
 
     def _problem(self, where: Route, block: Block) -> Refused | None:
         if len(block.data) > self._bounds.payload_bytes:
-            return Refused(Reason.TOO_LARGE, f"{len(block.data)} bytes, more than {self._bounds.payload_bytes}")
+            return self._too_large(len(block.data))
         return self._register.gateway(where.gateway) if where.format is Format.NMEA else None
+
+    def _too_large(self, size: int) -> Refused:
+        return Refused(Reason.TOO_LARGE, f"{size} bytes, more than {self._bounds.payload_bytes}")
 
     def expire(self, now: int) -> Observations:
         """Rejects for what has waited too long at ``now``."""

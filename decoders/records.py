@@ -157,6 +157,7 @@ class Reject:
     origin: str  # topic, peer address or file name
     detail: str = ""  # one line for a person
     line: int = 0  # 1-based line within a file or payload; 0 where there are no lines
+    size: int = 0  # bytes received, where `raw` is only their beginning; 0: it is all of them
 
 
 @dataclass(slots=True, frozen=True)

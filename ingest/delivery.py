@@ -26,6 +26,7 @@ class Delivery:
     messages: int = 1
     per_line: bool = False
     line: int = 0  # number of the first line, where lines are numbered (files); 0 elsewhere
+    size: int = 0  # bytes received; more than len(payload) where it was too large to be kept whole; 0: all is here
     redelivered: bool = False  # MQTT DUP flag: the broker may have sent it before
     #: Tells the wire that the payload is safe. None where the wire has no acknowledgement.
     ack: Callable[[], None] | None = None

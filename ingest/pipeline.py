@@ -210,9 +210,7 @@ class Pipeline:
         blocks: dict[str, list[Block]] = {}
         first = 0
         for d in deliveries:
-            block = Block(
-                d.payload, source_id(d.source), d.origin, d.received_at, first, per_line=d.per_line, line=d.line
-            )
+            block = Block(d.payload, source_id(d.source), d.origin, d.received_at, first, d.per_line, d.line, d.size)
             blocks.setdefault(self._formats[d.source], []).append(block)
             first += d.messages
         observations = concatenate(mind.decoders[name].decode(of) for name, of in blocks.items())

@@ -58,8 +58,8 @@ def wall_clock() -> int:
     return time.time_ns() // 1000
 
 
-def make_source(name: str, settings: SourceSettings, telemetry: Telemetry) -> Source:
-    """The source that a table of the settings describes.
+def make_source(name: str, settings: SourceSettings, telemetry: Telemetry, *, payload_bytes: int) -> Source:
+    """The source that a table of the settings describes; ``payload_bytes`` is the largest MQTT payload taken.
 
     Raises:
         ConfigError: TLS files that cannot be used.
@@ -83,10 +83,13 @@ def make_source(name: str, settings: SourceSettings, telemetry: Telemetry) -> So
                     client_id=settings.client_id,
                     topics=settings.topics,
                     protocol=settings.protocol,
+                    client=settings.client,
                     session_expiry=settings.session_expiry,
                     receive_maximum=settings.receive_maximum,
+                    receive_bytes=settings.receive_bytes,
                     keepalive=settings.keepalive,
                     tls=tls,
+                    max_payload=payload_bytes,
                 ),
             )
         case NmeaTcpSettings(mode="client"):
@@ -189,7 +192,10 @@ class Service:
         self.settings = settings
         self.book = book
         self.telemetry = Telemetry()
-        self.sources = {name: make_source(name, source, self.telemetry) for name, source in settings.sources.items()}
+        self.sources = {
+            name: make_source(name, source, self.telemetry, payload_bytes=settings.limits.payload_bytes)
+            for name, source in settings.sources.items()
+        }
         self.inbox = Inbox(settings.limits.inbox_messages, settings.limits.inbox_bytes)
         self.store = Store(
             settings.database.dsn.get_secret_value(),

@@ -78,10 +78,14 @@ class MqttSettings(_Section):
     """Topic filters to subscribe to, at QoS 1."""
     protocol: Literal["5", "3.1.1"] = "5"
     """MQTT version."""
+    client: Literal["native", "aiomqtt"] = "native"
+    """native: our own, several times as fast, and bounded whatever a broker sends; aiomqtt: the library."""
     session_expiry: Annotated[int, Field(ge=0, le=0xFFFFFFFE)] = 7 * 86_400
     """Seconds the broker keeps our session and its queue while we are away (MQTT 5)."""
     receive_maximum: Annotated[int, Field(ge=1, le=65_535)] = 10_000
-    """QoS 1 messages we hold before they are committed (MQTT 5)."""
+    """Messages we hold before they are committed. A broker of MQTT 5 is told; one that sends more is not read from."""
+    receive_bytes: Annotated[int, Field(ge=65_536)] = 64 * 2**20
+    """Bytes of those messages' payloads; beyond, the broker is not read from."""
     keepalive: Annotated[int, Field(ge=5, le=3600)] = 30
     """Seconds."""
     tls: TlsSettings | None = None
@@ -139,7 +143,7 @@ class Limits(_Section):
     batch_messages: Annotated[int, Field(ge=1)] = 20_000
     """Most messages in one transaction."""
     payload_bytes: Annotated[int, Field(ge=1024)] = 256 * 1024
-    """Largest MQTT payload taken; a larger one is quarantined."""
+    """Largest MQTT payload taken; a larger one is quarantined (of one far larger, only the beginning is ever held)."""
     json_depth: Annotated[int, Field(ge=3, le=500)] = 16
     """Arrays and objects within each other; ours need three."""
     text_chars: Annotated[int, Field(ge=256)] = 4096

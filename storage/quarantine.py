@@ -55,7 +55,7 @@ def refusal(reject: Reject) -> Refusal:
             "detail": clean(reject.detail),
             "line": reject.line,
             "raw": reject.raw[:RAW_LIMIT].hex(),
-            "size": len(reject.raw),
+            "size": max(reject.size, len(reject.raw)),
             "sha256": sha256(reject.raw).hexdigest(),
         },
     )

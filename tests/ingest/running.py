@@ -214,9 +214,21 @@ class Process:
         await self.ended()
 
     async def stop(self) -> int:
-        """SIGTERM; the exit code."""
+        """SIGTERM, as soon as the process minds it; the exit code."""
+        await until(lambda: self._ended or self._minds(signal.SIGTERM))
         self.signal(signal.SIGTERM)
         return await self.ended()
+
+    @property
+    def _ended(self) -> bool:
+        assert self._process is not None
+        return self._process.returncode is not None
+
+    def _minds(self, number: int) -> bool:
+        """Whether it has a handler for a signal (proc(5), SigCgt)."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        (caught,) = (line.split()[1] for line in status.splitlines() if line.startswith("SigCgt"))
+        return bool(int(caught, 16) >> (number - 1) & 1)
 
     async def ended(self, seconds: float = 30.0) -> int:
         """Wait until it has; the exit code, below nought where a signal ended it."""
