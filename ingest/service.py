@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 #: What "--wait" pauses between two looks at parts that do not answer yet.
-_LOOK_AGAIN_SECONDS = 0.5
+LOOK_AGAIN_SECONDS = 0.5
 
 
 def wall_clock() -> int:
@@ -241,7 +241,7 @@ class Service:
             except Exception as exc:
                 if time.monotonic() >= deadline or not isinstance(exc, (DatabaseAway, ExceptionGroup)):
                     raise
-                await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+                await asyncio.sleep(LOOK_AGAIN_SECONDS)
             else:
                 return
 

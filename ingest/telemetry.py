@@ -52,6 +52,8 @@ def configure_logging(log_format: str = "console", level: str = "info") -> None:
     )
     # paho and uvicorn log through the standard library: only what matters to an operator.
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    # A lost connection is told of at its edge, once, by us: not at every attempt of the driver and its pool.
+    logging.getLogger("psycopg").setLevel(logging.ERROR)
 
 
 class _LedgerCollector:

@@ -52,6 +52,30 @@ def settings(dsn: str, broker: Mosquitto, gateway: str, *, receive_maximum: int 
     )
 
 
+def write_config(path: Path, dsn: str, broker: Mosquitto, gateway: str, more: str = "") -> Path:
+    """The same as a file for a process, which logs JSON; ``more`` is further TOML, whose first table is [service]."""
+    path.write_text(
+        f"""
+        [database]
+        dsn = "{dsn}"
+        connect_timeout = 2
+        [sources.gateways]
+        type = "mqtt"
+        host = "127.0.0.1"
+        port = {broker.port}
+        client_id = "haidang-{gateway}"
+        topics = ["haidang/v1/{gateway}/+/readings", "haidang/v1/{gateway}/nmea"]
+        receive_maximum = 500
+        [http]
+        port = 0
+        [service]
+        log_format = "json"
+        {more}
+        """
+    )
+    return path
+
+
 @contextlib.asynccontextmanager
 async def serving(config: Settings, book: RuleBook | None = None) -> AsyncIterator[Service]:
     """The service, running and subscribed; stopped as by SIGTERM at the end."""
@@ -198,10 +222,11 @@ class Process:
         return [line for line in map(orjson.loads, whole) if line["event"] == event]
 
     async def started(self) -> str:
-        """Wait until it has; the URL of its HTTP paths. The log must be JSON."""
-        assert self._process is not None
-        await until(lambda: self._process.returncode is not None or bool(self.told("started")))  # type: ignore[union-attr]
-        assert self._process.returncode is None, self.errors
+        """Wait until it has, and is subscribed; the URL of its HTTP paths. The log must be JSON."""
+        process = self._process
+        assert process is not None
+        await until(lambda: process.returncode is not None or bool(self.told("source_connected")))
+        assert process.returncode is None, self.errors
         return str(self.told("started")[-1]["http"])
 
     def signal(self, number: signal.Signals) -> None:
