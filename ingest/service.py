@@ -23,6 +23,7 @@ from decoders.nmea_decoder import NmeaDecoder
 from decoders.register import Register
 from decoders.times import MAX_FUTURE_US
 from decoders.window import ReceptionWindow
+from ingest.daemon import in_daemon
 from ingest.http import HttpServer
 from ingest.inbox import Inbox
 from ingest.pipeline import Mind, Pipeline
@@ -314,7 +315,7 @@ class Service:
         )
         while True:
             try:
-                dropped = await asyncio.to_thread(retain, self.store.dsn, policy)
+                dropped = await in_daemon(retain, self.store.dsn, policy)
             except DatabaseAway as exc:
                 log.warning("retention_postponed", reason=str(exc))
             else:

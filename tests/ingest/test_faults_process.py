@@ -125,6 +125,19 @@ async def test_a_stop_while_the_database_is_away_ends_within_the_grace_and_leave
     assert await continues(config, migrated)
 
 
+async def test_a_stop_ends_it_although_retention_waits_for_a_lock(
+    migrated: str, broker: Mosquitto, gateway: str, tmp_path: Path
+) -> None:
+    config = write_config(tmp_path / "haidang.toml", migrated, broker, gateway)
+    with psycopg.connect(migrated) as other:
+        other.execute("LOCK TABLE quarantine IN ACCESS EXCLUSIVE MODE")
+        async with running(Process(config, log=tmp_path / "log")) as process:
+            waits = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'haidang retention'"
+            await until(lambda: count(migrated, f"{waits} AND wait_event_type = 'Lock'") == 1)
+            assert await process.stop() == 0, process.errors
+            assert process.told("stopped")
+
+
 # --- what waiting does not heal
 
 
