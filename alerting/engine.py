@@ -18,6 +18,7 @@ from uuid import UUID
 
 from alerting import messages
 from alerting.fences import Fences
+from alerting.hearing import Hearing
 from alerting.model import AlertState, Severity, Subject, SubjectKind, Transition
 from alerting.names import Names
 from alerting.outcome import Order, Outcome, Ruled
@@ -58,10 +59,11 @@ class Engine:
         if len({rule.id for rule in rules}) < len(rules):
             raise ValueError("two rules share an id")
         ruled = [Ruled(rule, n, rule.version, *rule.window) for n, rule in enumerate(rules) if rule.enabled]
-        self._names = Names(names)
-        self._thresholds = Thresholds(ruled, self._names)
-        self._silence = Silence(ruled, self._names)
-        self._series = Series(self._open)
+        self._names = Names(names, capacity=capacity)
+        self._series = Series()
+        self._hearing = Hearing()
+        self._thresholds = Thresholds(ruled, self._names, self._series, self._hearing)
+        self._silence = Silence(ruled, self._names, self._series, self._hearing)
         self._fences = Fences(ruled, zones, self._names, capacity=capacity)
         self._withdrawn: list[RuleState] = []
         self._now = -(2**62)
@@ -74,10 +76,19 @@ class Engine:
         self._names.restore(memory.names)
         if memory.readings is not None:
             self._series.restore(memory.readings)
+            self._silence.restore()
         self._fences.restore(memory.positions, memory.ship_types, memory.static_times)
         for state in memory.states:
-            if state.state is not None and not self._restored(state):
+            if state.state is not None and not self._hearing.restore(state) and not self._restored(state):
                 self._withdrawn.append(state)
+
+    def deaf(self, since: int, until: int) -> None:
+        """Nothing could be heard between two receive times (microseconds), neither row nor tick: ``alerting.hearing``.
+
+        To be called before the first row or tick at or after ``until`` is judged, or after ``restore``, with the last
+        receive time known to it. It lasts once the next ``judge`` is committed.
+        """
+        self._hearing.deaf(since, until)
 
     def judge(self, observations: Observations, now: int) -> Verdict:
         """Judge a batch, rows in arrival order, and what is due by ``now`` (microseconds UTC)."""
@@ -89,24 +100,19 @@ class Engine:
             *(int(t["received_at"][-1]) for t in (observations.positions, observations.readings) if len(t)),
         )
         self._withdraw(out)
+        out.keep(self._hearing.unsaid())
         judged, late_readings = self._series.advance(observations.readings)
         self._thresholds.judge(observations.readings, judged, self._now, out)
-        self._silence.judge(observations.readings, judged, self._series.heard, self._now, out)
+        self._silence.judge(observations.readings, judged, self._now, out)
         late_positions = self._fences.judge(observations, self._now, out)
         return out.verdict(late_positions=late_positions, late_readings=late_readings)
-
-    def _open(self, slot: int, device: int, metric: int) -> None:
-        self._thresholds.open(slot, device, metric)
-        self._silence.open(slot, device, metric)
 
     def _restored(self, state: RuleState) -> bool:
         assert state.state is not None
         if state.subject_kind is SubjectKind.TRANSPONDER:
             return self._fences.restore_state(state.rule_id, state.subject_id, state.key, state.state)
-        return any(
-            part.restore(state.rule_id, state.subject_id, state.key, state.state, self._series)
-            for part in (self._thresholds, self._silence)
-        )
+        place = (state.rule_id, state.subject_id, state.key, state.state)
+        return self._thresholds.restore(*place) or self._silence.restore_state(*place)
 
     def _withdraw(self, out: Outcome) -> None:
         """Close what no rule watches any more."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from alerting.model import Subject, SubjectKind
 
@@ -11,27 +11,53 @@ if TYPE_CHECKING:
 
     from decoders.records import Name
 
+_KINDS: Final = frozenset(kind.value for kind in SubjectKind)
+
 
 class Names:
-    """Names behind ids, as decoders tell them. An AIS transponder is called by its MMSI."""
+    """Names behind ids, as decoders tell them. An AIS transponder is called by its MMSI, and not told.
 
-    def __init__(self, known: Mapping[tuple[str, int], str] | None = None) -> None:
-        self._known: dict[tuple[str, int], str] = {}
+    The last ``capacity`` told are kept at the least, and never more than twice as many: with as many subjects
+    remembered at the most, a name is not forgotten before its subject is, for a name is told whenever its subject is
+    heard.
+    """
+
+    def __init__(self, known: Mapping[tuple[str, int], str] | None = None, *, capacity: int = 1_000_000) -> None:
+        self._capacity = capacity
+        self._recent: dict[str, dict[int, str]] = {kind: {} for kind in _KINDS}
+        self._before: dict[str, dict[int, str]] = {kind: {} for kind in _KINDS}
         self.restore(known or {})
 
+    def __len__(self) -> int:
+        return sum(len(told) for generation in (self._recent, self._before) for told in generation.values())
+
     def restore(self, known: Mapping[tuple[str, int], str]) -> None:
-        self._known |= {key: name for key, name in known.items() if key[0] in set(SubjectKind)}
+        for (kind, number), name in known.items():
+            if kind in _KINDS:
+                self._tell(kind, number, name)
 
     def learn(self, names: Iterable[Name]) -> None:
         for name in names:
-            if name.kind in set(SubjectKind):
-                self._known[name.kind, name.id] = name.name
+            if name.kind in _KINDS:
+                self._tell(name.kind, name.id, name.name)
+
+    def _tell(self, kind: str, number: int, name: str) -> None:
+        recent = self._recent[kind]
+        recent[number] = name
+        if len(recent) >= self._capacity:
+            self._before[kind], self._recent[kind] = recent, {}
 
     def subject(self, kind: SubjectKind, number: int) -> Subject:
-        return Subject(kind, number, self._known.get((kind.value, number), str(number)))
+        return Subject(kind, number, self._name(kind.value, number))
 
     def device(self, number: int) -> Subject:
-        return self.subject(SubjectKind.DEVICE, number)
+        return Subject(SubjectKind.DEVICE, number, self.device_name(number))
+
+    def device_name(self, number: int) -> str:
+        return self._name("device", number)
 
     def transponder(self, number: int) -> Subject:
-        return self.subject(SubjectKind.TRANSPONDER, number)
+        return Subject(SubjectKind.TRANSPONDER, number, self._name("transponder", number))
+
+    def _name(self, kind: str, number: int) -> str:
+        return self._recent[kind].get(number) or self._before[kind].get(number) or str(number)

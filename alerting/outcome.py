@@ -84,6 +84,11 @@ class Outcome:
         place = (rule_id, subject.kind.value, subject.id, key)
         self._states[place] = RuleState(rule_id, subject.kind, subject.id, key, state)
 
+    def keep(self, state: RuleState | None) -> None:
+        """A state that is not of an episode."""
+        if state is not None:
+            self._states[state.rule_id, state.subject_kind.value, state.subject_id, state.key] = state
+
     def verdict(self, *, late_positions: int, late_readings: int) -> Verdict:
         self._transitions.sort(key=lambda found: found[0])
         return Verdict(

@@ -1,17 +1,16 @@
-"""The last judged reading of every device and metric, and which rules watch it."""
+"""The last judged reading of every device and metric."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from alerting.pairs import Pairs
 from geofence.order import in_order
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from numpy.typing import NDArray
 
     Table = NDArray[np.void]
@@ -19,8 +18,7 @@ if TYPE_CHECKING:
 
 NEVER: Final = -(2**62)
 
-_SLOT: Final = np.dtype([("device", "i8"), ("metric", "i8"), ("time", "i8"), ("heard", "i8")])
-_WATCH: Final = np.dtype([("slot", "i8"), ("rule", "i4"), ("phase", "i1")])
+_TIME, _HEARD = 0, 1
 
 
 @dataclass(slots=True, frozen=True)
@@ -31,124 +29,118 @@ class Judged:
     slot: Ints
     heard_before: Ints  # receive time of the one before; NEVER for the first
 
+    def __len__(self) -> int:
+        return len(self.row)
+
 
 class Series:
     """Slots for (device, metric): the running maximum of time, and when it was heard.
 
     *Heard* is receive time: a gateway that comes back with a burst of old data is back, and one that only repeats
     what it said is not, since rows that are late do not count.
-
-    Args:
-        opened: called with slot, device and metric of every new slot.
     """
 
-    def __init__(self, opened: Callable[[int, int, int], None]) -> None:
-        self._opened = opened
-        self._slots: dict[tuple[int, int], int] = {}
-        self._state = np.zeros(64, _SLOT)
+    def __init__(self) -> None:
+        self._pairs = Pairs()
+        self._state = np.full((64, 2), NEVER, np.int64)
 
     def __len__(self) -> int:
-        return len(self._slots)
+        return len(self._pairs)
+
+    @property
+    def size(self) -> int:
+        """One more than the greatest slot number."""
+        return self._pairs.size
 
     @property
     def heard(self) -> Ints:
         """Receive time of the last judged reading by slot; NEVER where there was none."""
-        return self._state["heard"][: len(self._slots)]
+        return self._state[: self.size, _HEARD]
 
-    def subject(self, slot: int) -> tuple[int, int]:
-        """Device and metric of a slot."""
-        return int(self._state["device"][slot]), int(self._state["metric"][slot])
+    @property
+    def device(self) -> Ints:
+        """Device of every slot."""
+        return self._pairs.keys[:, 0]
+
+    @property
+    def metric(self) -> Ints:
+        """Metric of every slot."""
+        return self._pairs.keys[:, 1]
 
     def restore(self, readings: Table) -> None:
         """Start from the latest reading of each device and metric (READING rows)."""
-        slots = self._slots_of(readings)
-        self._state["time"][slots] = readings["time"]
-        self._state["heard"][slots] = readings["received_at"]
+        slots = self._pairs.extend(readings["device"], readings["metric"])
+        self._state = grown(self._state, self.size, NEVER)
+        self._state[slots, _TIME] = readings["time"]
+        self._state[slots, _HEARD] = readings["received_at"]
 
     def slot(self, device: int, metric: int) -> int:
         """The slot of a device and metric, made if need be."""
-        found = self._slots.get((device, metric))
-        if found is not None:
-            return found
-        made = self._slots[device, metric] = len(self._slots)
-        if made >= len(self._state):
-            self._state = np.concatenate([self._state, np.zeros_like(self._state)])
-        self._state[made] = (device, metric, NEVER, NEVER)
-        self._opened(made, device, metric)
-        return made
+        slot = self._pairs.one(device, metric)
+        if slot < 0:
+            slot = self._pairs.add(device, metric)
+            self._state = grown(self._state, self.size, NEVER)
+            self._state[slot] = NEVER
+        return slot
 
     def advance(self, readings: Table) -> tuple[Judged, int]:
         """Judge READING rows in arrival order: those that are news, and how many were late."""
         which = self._slots_of(readings)
-        slots = np.unique(which)
+        time, received = readings["time"], readings["received_at"]
+        order = np.argsort(which, kind="stable")
+        slot = which[order]
+        first = np.ones(len(slot), bool)
+        first[1:] = slot[1:] != slot[:-1]
+        if first.all():
+            before = self._state.take(slot, axis=0)
+            time, received = time[order], received[order]
+            news = time > before[:, _TIME]
+            if not news.all():
+                order, slot, time, received, before = (a[news] for a in (order, slot, time, received, before))
+            self._state[slot, _TIME] = time
+            self._state[slot, _HEARD] = received
+            return Judged(order, slot, before[:, _HEARD]), len(which) - len(order)
+        return self._repeated(which, slot[first], time, received)
+
+    def _repeated(self, which: Ints, slots: Ints, times: Ints, received: Ints) -> tuple[Judged, int]:
+        """The same where some subject comes more than once."""
         # The state before comes first within each slot, so that every judged row has the one before it beside it.
+        before = self._state.take(slots, axis=0)
         slot = np.concatenate([slots, which])
         order = np.argsort(slot, kind="stable")
-        time = np.concatenate([self._state["time"][slots], readings["time"]])[order]
+        time = np.concatenate([before[:, _TIME], times])[order]
         news = in_order(slot[order], time)
         order, time = order[news], time[news]
         slot = slot[order]
-        heard = np.concatenate([self._state["heard"][slots], readings["received_at"]])[order]
+        heard = np.concatenate([before[:, _HEARD], received])[order]
         row = order - len(slots)
-        last = np.flatnonzero(np.r_[slot[1:] != slot[:-1], np.ones(min(1, len(slot)), bool)])
-        self._state["time"][slot[last]] = time[last]
-        self._state["heard"][slot[last]] = heard[last]
+        last = np.ones(len(slot), bool)
+        last[:-1] = slot[1:] != slot[:-1]
+        self._state[slot[last], _TIME] = time[last]
+        self._state[slot[last], _HEARD] = heard[last]
         here = np.flatnonzero(row >= 0)
         return Judged(row[here], slot[here], heard[here - 1]), int(np.count_nonzero(~news))
 
     def _slots_of(self, readings: Table) -> Ints:
-        keys = zip(readings["device"].tolist(), readings["metric"].tolist(), strict=True)
-        known = self._slots
-        return np.fromiter((known[key] if key in known else self.slot(*key) for key in keys), np.int64, len(readings))
+        device, metric = readings["device"], readings["metric"]
+        slots = self._pairs.find(device, metric)
+        new = slots < 0
+        if new.any():
+            made: dict[tuple[int, int], int] = {}
+            for row in np.flatnonzero(new).tolist():
+                key = (int(device[row]), int(metric[row]))
+                if key not in made:
+                    made[key] = self._pairs.add(*key)
+                slots[row] = made[key]
+            self._state = grown(self._state, self.size, NEVER)
+            self._state[list(made.values())] = NEVER
+        return slots
 
 
-class Watches:
-    """Which rules watch which slot: one watch per pair, those of a slot side by side. ``phase`` is the owner's."""
-
-    def __init__(self) -> None:
-        self._watch = np.zeros(64, _WATCH)
-        self._count = 0
-        self._start = np.zeros(64, np.int64)
-        self._many = np.zeros(64, np.int64)
-
-    def __len__(self) -> int:
-        return self._count
-
-    @property
-    def slot(self) -> Ints:
-        return self._watch["slot"][: self._count]
-
-    @property
-    def rule(self) -> NDArray[np.int32]:
-        return self._watch["rule"][: self._count]
-
-    @property
-    def phase(self) -> NDArray[np.int8]:
-        return self._watch["phase"][: self._count]
-
-    def open(self, slot: int, rules: Sequence[int]) -> None:
-        """Watch a new slot by rules (numbers of the owner's)."""
-        while slot >= len(self._start):
-            self._start = np.concatenate([self._start, np.zeros_like(self._start)])
-            self._many = np.concatenate([self._many, np.zeros_like(self._many)])
-        while self._count + len(rules) > len(self._watch):
-            self._watch = np.concatenate([self._watch, np.zeros_like(self._watch)])
-        self._start[slot], self._many[slot] = self._count, len(rules)
-        for rule in rules:
-            self._watch[self._count] = (slot, rule, 0)
-            self._count += 1
-
-    def find(self, slot: int, rule: int) -> int | None:
-        """The watch of a slot by a rule."""
-        start = int(self._start[slot])
-        numbers = self._watch["rule"][start : start + int(self._many[slot])].tolist()
-        return start + numbers.index(rule) if rule in numbers else None
-
-    def expand(self, slots: Ints) -> tuple[Ints, Ints]:
-        """(index into ``slots``, watch) for every watch of every slot given, sorted by watch, then index."""
-        many = self._many[slots]
-        index = np.repeat(np.arange(len(slots)), many)
-        within = np.arange(len(index)) - np.repeat(np.cumsum(many) - many, many)
-        watch = self._start[slots][index] + within
-        order = np.argsort(watch, kind="stable")
-        return index[order], watch[order]
+def grown(array: NDArray[Any], size: int, fill: Any) -> NDArray[Any]:  # whatever the array holds
+    """The array, or a longer one that begins with it and goes on with ``fill``, so that it has room for ``size``."""
+    if size <= len(array):
+        return array
+    longer = np.full((max(size, 2 * len(array)), *array.shape[1:]), fill, array.dtype)
+    longer[: len(array)] = array
+    return longer

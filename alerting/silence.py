@@ -6,11 +6,17 @@ gateway that comes back with a burst of old rows is back, at the time it was rec
 
 The alert's time is the deadline, however late it is noticed: if the next row comes before any tick passed the deadline,
 the alert fires and resolves one after the other, just as it would have with a tick in between.
+
+Time in which we could not hear does not count as silence: ``alerting.hearing``.
+
+A tick costs what is due: each subject waits in a heap under an instant before which none of its rules can have run
+out, and is looked at again only then. News put the deadline off without touching the heap.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
@@ -20,7 +26,8 @@ from alerting import messages
 from alerting.model import AlertState, Transition, alert_id
 from alerting.outcome import READINGS, Order, Outcome, Ruled
 from alerting.rules import NoDataRule
-from alerting.series import NEVER, Watches
+from alerting.series import NEVER, grown
+from alerting.watchers import Watchers
 from decoders.identity import metric_id
 
 if TYPE_CHECKING:
@@ -28,12 +35,16 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from alerting.hearing import Hearing
+    from alerting.model import Subject
     from alerting.names import Names
     from alerting.series import Judged, Series
 
     Table = NDArray[np.void]
 
 _FAR: Final = 2**62
+_UNKNOWN: Final = -1
+_ALWAYS: Final = -1  # patience of a subject to be looked at with every reading
 
 
 @dataclass(slots=True)
@@ -44,120 +55,189 @@ class _Episode:
 
 
 class Silence:
-    """All no-data rules. ``open`` is to be called for every slot of the series, before it is judged."""
+    """All no-data rules over the subjects of a series."""
 
-    def __init__(self, ruled: Sequence[Ruled], names: Names) -> None:
+    def __init__(self, ruled: Sequence[Ruled], names: Names, series: Series, hearing: Hearing) -> None:
         self._ruled = [r for r in ruled if isinstance(r.rule, NoDataRule)]
         self._rules = [r.rule for r in self._ruled if isinstance(r.rule, NoDataRule)]
-        self._metric = [metric_id(rule.metric) for rule in self._rules]
-        self._after = np.array([rule.after for rule in self._rules], np.int64)
-        self._names = names
-        self._watches = Watches()
-        self._devices: dict[int, int] = {}  # slot -> device
-        self._episodes: dict[int, _Episode] = {}  # by watch
-        self._quiet_until = -_FAR  # no deadline passes before; looked for again then
+        self._number = {rule.id: number for number, rule in enumerate(self._rules)}
+        self._watchers = Watchers(self._rules)
+        self._names, self._series, self._hearing = names, series, hearing
+        # By slot of the series: a reading that comes no later after the one before is nothing to look at.
+        self._patience = np.full(64, _ALWAYS, np.int64)
+        self._watch = np.full(64, _UNKNOWN, np.int32)  # place in _sets of the rules that watch it
+        self._queued = np.zeros(64, bool)  # is in _waiting
+        self._sets: list[tuple[int, ...]] = []
+        self._places: dict[tuple[int, ...], int] = {}
+        self._episodes: dict[int, dict[int, _Episode]] = {}  # slot -> rule -> episode
+        self._waiting: list[int] = []  # heap of instant << 32 | slot; each slot at most once
 
-    def open(self, slot: int, device: int, metric: int) -> None:
-        """Find the rules that watch a new slot."""
-        name = self._names.device(device).name
-        found = [
-            number
-            for number, rule in enumerate(self._rules)
-            if self._metric[number] == metric and rule.applies_to(name)
-        ]
-        self._watches.open(slot, found)
-        if found:
-            self._devices[slot] = device
+    def restore(self) -> None:
+        """Take up the subjects that the series remembers."""
+        self._grow()
+        metrics = self._series.metric
+        self._patience[np.flatnonzero(~np.isin(metrics, list(self._watchers.metrics)))] = _FAR
+        for metric in sorted(self._watchers.metrics):
+            slots = np.flatnonzero(metrics == metric)
+            rules = self._watchers.always(metric)
+            if rules is None:
+                devices = self._series.device[slots].tolist()
+                sets = [self._watchers.of(metric, self._names.device_name(device)) for device in devices]
+            else:
+                sets = [rules]
+            self._watch[slots] = [self._place(rules) for rules in sets]
+            shortest = np.array([min((self._rules[n].after for n in rules), default=_FAR) for rules in self._sets])
+            self._patience[slots] = shortest[self._watch[slots]]
+            slots = slots[self._patience[slots] < _FAR]
+            self._queued[slots] = True
+            instants = (self._series.heard[slots] + self._patience[slots]).tolist()
+            self._waiting += [instant << 32 | slot for instant, slot in zip(instants, slots.tolist(), strict=True)]
+        heapify(self._waiting)
 
-    def restore(self, rule_id: str, device: int, key: str, state: Mapping[str, Any], series: Series) -> bool:
+    def restore_state(self, rule_id: str, device: int, key: str, state: Mapping[str, Any]) -> bool:
         """Take up an episode; False if no rule watches its subject any more."""
-        numbers = [n for n, rule in enumerate(self._rules) if rule.id == rule_id and rule.metric == key]
-        if not numbers or "heard" not in state:
+        number = self._number.get(rule_id)
+        if number is None or self._rules[number].metric != key or "heard" not in state:
             return False
-        watch = self._watches.find(series.slot(device, metric_id(key)), numbers[0])
-        if watch is None:
+        metric = metric_id(key)
+        if number not in self._watchers.of(metric, self._names.device_name(device)):
             return False
-        self._episodes[watch] = _Episode(state["heard"], state["at"], UUID(state["alert"]))
-        self._watches.phase[watch] = 1
+        slot = self._series.slot(device, metric)
+        self._grow()
+        if self._watch[slot] == _UNKNOWN:
+            self._open(slot)
+        self._episodes.setdefault(slot, {})[number] = _Episode(state["heard"], state["at"], UUID(state["alert"]))
+        self._patience[slot] = _ALWAYS
         return True
 
-    def judge(self, readings: Table, judged: Judged, heard: NDArray[np.int64], now: int, out: Outcome) -> None:
-        """Judge the rows that are news, then the silences that are too long by ``now``.
-
-        ``heard`` is the receive time of the last row of every slot, this batch included; NEVER where there was none.
-        """
-        index, watch = self._watches.expand(judged.slot)
-        if len(watch):
-            self._rows(readings, judged, index, watch, out)
-        if now > self._quiet_until and len(self._watches):
-            self._due(heard, now, out)
-
-    def _rows(
-        self,
-        readings: Table,
-        judged: Judged,
-        index: NDArray[np.int64],
-        watch: NDArray[np.int64],
-        out: Outcome,
-    ) -> None:
-        row, before = judged.row[index], judged.heard_before[index]
-        received = readings["received_at"][row]
-        gap = (before != NEVER) & (received - before > self._after[self._watches.rule[watch]])
-        for k in np.flatnonzero(gap | (self._watches.phase[watch] != 0)).tolist():
-            number, record = int(watch[k]), readings[int(row[k])]
-            if number not in self._episodes and gap[k]:
-                self._fire(number, int(before[k]), out)
-            if number in self._episodes:
-                ruled = self._ruled[int(self._watches.rule[number])]
-                order = Order(
-                    int(received[k]),
-                    timer=False,
-                    message=int(record["message"]),
-                    kind=READINGS,
-                    row=int(row[k]),
-                    rule=ruled.number,
-                    key=self._rules[int(self._watches.rule[number])].metric,
-                    step=0,
-                )
-                self._resolve(number, int(received[k]), order, out)
-
-    def _due(self, heard: NDArray[np.int64], now: int, out: Outcome) -> None:
-        last = heard[self._watches.slot]
-        after = self._after[self._watches.rule]
-        deadline = np.where((last == NEVER) | (self._watches.phase != 0), _FAR, last + after)
-        for number in np.flatnonzero(deadline < now).tolist():
-            self._fire(number, int(last[number]), out)
-        # Whatever is heard from now on has its deadline later than this.
-        waiting = deadline[deadline >= now]
-        self._quiet_until = int(min(waiting.min(initial=_FAR), now + int(self._after.min())))
-
-    def _fire(self, watch: int, heard: int, out: Outcome) -> None:
-        number = int(self._watches.rule[watch])
-        rule, ruled = self._rules[number], self._ruled[number]
-        at = heard + rule.after
-        if not ruled.in_force(at):
+    def judge(self, readings: Table, judged: Judged, now: int, out: Outcome) -> None:
+        """Judge the rows that are news, then the silences that are too long by ``now``."""
+        if not self._rules:
             return
-        subject = self._names.device(self._devices[int(self._watches.slot[watch])])
-        episode = self._episodes[watch] = _Episode(heard, at, alert_id(rule.id, subject, rule.metric, heard))
-        self._watches.phase[watch] = 1
+        if len(judged):
+            self._rows(readings, judged, out)
+        while self._waiting and self._waiting[0] >> 32 < now:
+            slot = heappop(self._waiting) & 0xFFFF_FFFF
+            self._queued[slot] = False
+            heard = int(self._series.heard[slot])
+            for number in self._sets[self._watch[slot]]:
+                self._expire(slot, number, heard, now, out)
+            self._wait(slot, now)
+
+    def keeps(self, slot: int) -> bool:
+        """Whether a subject has an episode under way."""
+        return slot in self._episodes
+
+    def forget(self, slots: NDArray[np.int64]) -> None:
+        """Subjects without episodes are no longer there; their slots will be given to others."""
+        self._grow()
+        self._patience[slots] = _ALWAYS
+        self._watch[slots] = _UNKNOWN
+        self._queued[slots] = False
+        self._waiting = [entry for entry in self._waiting if self._queued[entry & 0xFFFF_FFFF]]
+        heapify(self._waiting)
+
+    def _rows(self, readings: Table, judged: Judged, out: Outcome) -> None:
+        self._grow()
+        received = readings["received_at"][judged.row]
+        restless = np.flatnonzero(received - judged.heard_before > self._patience.take(judged.slot))
+        if not len(restless):
+            return
+        slots = judged.slot[restless].tolist()
+        rows = judged.row[restless].tolist()
+        befores = judged.heard_before[restless].tolist()
+        seen = set()
+        for slot, number, before in zip(slots, rows, befores, strict=True):
+            if self._watch[slot] == _UNKNOWN:
+                self._open(slot)
+            if self._sets[self._watch[slot]]:
+                self._row(slot, number, before, readings, out)
+                seen.add(slot)
+        for slot in seen:
+            self._wait(slot, NEVER)
+
+    def _row(self, slot: int, number: int, before: int, readings: Table, out: Outcome) -> None:
+        """A reading after a long silence, after an alert, or the first."""
+        record = readings[number]
+        received = int(record["received_at"])
+        for rule in self._sets[self._watch[slot]]:
+            if before != NEVER:
+                self._expire(slot, rule, before, received, out)
+            if rule in self._episodes.get(slot, ()):
+                ruled, key = self._ruled[rule], self._rules[rule].metric
+                order = Order(received, False, int(record["message"]), READINGS, number, ruled.number, key, 0)
+                self._resolve(slot, rule, received, order, out)
+
+    def _open(self, slot: int) -> None:
+        """Find the rules that watch a subject."""
+        metric = int(self._series.metric[slot])
+        rules: tuple[int, ...] = ()
+        if metric in self._watchers.metrics:
+            rules = self._watchers.of(metric, self._names.device_name(int(self._series.device[slot])))
+        self._watch[slot] = self._place(rules)
+        self._patience[slot] = min((self._rules[n].after for n in rules), default=_FAR)
+        self._wait(slot, NEVER)
+
+    def _place(self, rules: tuple[int, ...]) -> int:
+        place = self._places.setdefault(rules, len(self._sets))
+        if place == len(self._sets):
+            self._sets.append(rules)
+        return place
+
+    def _grow(self) -> None:
+        size = self._series.size
+        if size > len(self._patience):
+            self._patience = grown(self._patience, size, _ALWAYS)
+            self._watch = grown(self._watch, size, _UNKNOWN)
+            self._queued = grown(self._queued, size, fill=False)
+
+    def _wait(self, slot: int, now: int) -> None:
+        """Put a subject in the queue, for the first of its rules to run out at or after ``now``."""
+        heard = int(self._series.heard[slot])
+        if self._queued[slot] or heard == NEVER:
+            return
+        rules, silent = self._sets[self._watch[slot]], self._episodes.get(slot, ())
+        due = [self._hearing.deadline(heard, self._rules[n].after) for n in rules if n not in silent]
+        due = [instant for instant in due if instant >= now]
+        if not due:
+            return
+        instant = min(due)
+        if silent:  # news would end that silence, and have its rule run out before the one waited for
+            instant = min(instant, now + min(self._rules[n].after for n in rules))
+        self._queued[slot] = True
+        heappush(self._waiting, instant << 32 | slot)
+
+    def _expire(self, slot: int, number: int, heard: int, now: int, out: Outcome) -> None:
+        """Fire if the silence since ``heard`` is too long by ``now``."""
+        rule, ruled = self._rules[number], self._ruled[number]
+        at = self._hearing.deadline(heard, rule.after)
+        if at >= now or number in self._episodes.get(slot, ()) or not ruled.in_force(at):
+            return
+        subject = self._subject(slot)
+        episode = _Episode(heard, at, alert_id(rule.id, subject, rule.metric, heard))
+        self._episodes.setdefault(slot, {})[number] = episode
+        self._patience[slot] = _ALWAYS
         text = messages.no_data_fired(rule, subject.name, heard)
         order = Order(at, True, 0, READINGS, subject.id, ruled.number, rule.metric, 1)
-        out.add(order, self._transition(watch, AlertState.FIRING, at, text))
+        out.add(order, self._transition(slot, number, AlertState.FIRING, at, text))
         state = {"heard": heard, "at": at, "alert": str(episode.alert)} | ruled.left_behind(heard)
         out.remember(rule.id, subject, rule.metric, state)
 
-    def _resolve(self, watch: int, at: int, order: Order, out: Outcome) -> None:
-        rule = self._rules[int(self._watches.rule[watch])]
-        subject = self._names.device(self._devices[int(self._watches.slot[watch])])
+    def _resolve(self, slot: int, number: int, at: int, order: Order, out: Outcome) -> None:
+        rule, subject = self._rules[number], self._subject(slot)
         text = messages.no_data_resolved(rule, subject.name, at)
-        out.add(order, self._transition(watch, AlertState.RESOLVED, at, text))
-        del self._episodes[watch]
-        self._watches.phase[watch] = 0
+        out.add(order, self._transition(slot, number, AlertState.RESOLVED, at, text))
+        del self._episodes[slot][number]
+        if not self._episodes[slot]:
+            del self._episodes[slot]
+            self._patience[slot] = min(self._rules[n].after for n in self._sets[self._watch[slot]])
         out.remember(rule.id, subject, rule.metric, None)
 
-    def _transition(self, watch: int, state: AlertState, at: int, text: messages.Text) -> Transition:
-        number = int(self._watches.rule[watch])
-        rule, ruled, episode = self._rules[number], self._ruled[number], self._episodes[watch]
+    def _subject(self, slot: int) -> Subject:
+        return self._names.device(int(self._series.device[slot]))
+
+    def _transition(self, slot: int, number: int, state: AlertState, at: int, text: messages.Text) -> Transition:
+        rule, ruled, episode = self._rules[number], self._ruled[number], self._episodes[slot][number]
         details = ruled.told() | {
             "metric": rule.metric,
             "after_seconds": rule.after // 1_000_000,
@@ -167,7 +247,7 @@ class Silence:
             alert_id=episode.alert,
             rule_id=rule.id,
             rule_version=ruled.version,
-            subject=self._names.device(self._devices[int(self._watches.slot[watch])]),
+            subject=self._subject(slot),
             key=rule.metric,
             state=state,
             severity=rule.severity,

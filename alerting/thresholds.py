@@ -9,21 +9,27 @@ Of every rule on every device and metric it watches:
   old data is judged by its own times first. However it came about, the alert's time is the start plus ``for``.
 * While pending, one reading that is not at the level ends it. Once fired, only the clear level does.
 * A rule that is no longer in force at a reading's time is over with that reading.
+* Time in which nothing could be heard does not count as time without contradiction: ``alerting.hearing``.
+
+Rules are looked at one by one only for readings that leave their subject's calm (``alerting.levels``).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 import numpy as np
 
 from alerting import messages
+from alerting.levels import Level, Plans
 from alerting.model import AlertState, Transition, alert_id
 from alerting.outcome import READINGS, Order, Outcome, Ruled
 from alerting.rules import ThresholdRule
-from alerting.series import Watches
+from alerting.series import grown
+from alerting.watchers import Watchers
 from decoders.identity import metric_id
 
 if TYPE_CHECKING:
@@ -31,17 +37,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from alerting.hearing import Hearing
+    from alerting.model import Subject
     from alerting.names import Names
     from alerting.series import Judged, Series
 
     Table = NDArray[np.void]
 
-CLEAR: Final = 0
-PENDING: Final = 1
-FIRING: Final = 2
-
-_HOLDS: Final = 1
-_OVER: Final = -1
+_FAR: Final = 2**62
+_UNLOOKED: Final = -(2.0**62)  # as a calm: the next reading is to be looked at, whatever it is
 
 
 @dataclass(slots=True)
@@ -53,147 +57,263 @@ class _Episode:
     at: int = 0
 
 
+@dataclass(slots=True, frozen=True)
+class _Row:
+    """A reading that is looked at, and its place in the readings table."""
+
+    time: int
+    received: int
+    value: float
+    message: int
+    row: int
+
+    def order(self, ruled: Ruled, key: str) -> Order:
+        return Order(self.received, False, self.message, READINGS, self.row, ruled.number, key, 0)
+
+
+@dataclass(slots=True, frozen=True)
+class _Calm:
+    """What a reading may be without anything happening: a value between, taken before, and received by."""
+
+    low: float
+    high: float
+    until: int
+    soonest: int  # a pending episode has been held long enough after it
+
+    def keeps(self, row: _Row) -> bool:
+        return self.low < row.value < self.high and row.time < self.until and row.received <= self.soonest
+
+
 class Thresholds:
-    """All threshold rules. ``open`` is to be called for every slot of the series, before it is judged."""
+    """All threshold rules over the subjects of a series."""
 
-    def __init__(self, ruled: Sequence[Ruled], names: Names) -> None:
+    def __init__(self, ruled: Sequence[Ruled], names: Names, series: Series, hearing: Hearing) -> None:
         self._ruled = [r for r in ruled if isinstance(r.rule, ThresholdRule)]
-        rules = [r.rule for r in self._ruled if isinstance(r.rule, ThresholdRule)]
-        self._rules = rules
-        self._metric = [metric_id(rule.metric) for rule in rules]
-        self._sign = np.array([rule.sign for rule in rules], np.float64)
-        self._raise = np.array([rule.sign * rule.raise_ for rule in rules], np.float64)
-        self._clear = np.array([np.nan if rule.clear is None else rule.sign * rule.clear for rule in rules], np.float64)
-        self._inclusive = np.array([rule.inclusive for rule in rules], bool)
-        self._held = np.array([rule.for_ > 0 for rule in rules], bool)
-        self._start = np.array([r.start for r in self._ruled], np.int64)
-        self._end = np.array([r.end for r in self._ruled], np.int64)
-        self._names = names
-        self._watches = Watches()
-        self._subjects: dict[int, int] = {}  # slot -> device
-        self._episodes: dict[int, _Episode] = {}  # by watch
-        self._pending: set[int] = set()
+        self._rules = [r.rule for r in self._ruled if isinstance(r.rule, ThresholdRule)]
+        self._number = {rule.id: number for number, rule in enumerate(self._rules)}
+        self._levels = [Level.of(rule) for rule in self._rules]
+        self._watchers = Watchers(self._rules)
+        self._plans = Plans(self._ruled, self._levels)
+        self._names, self._series, self._hearing = names, series, hearing
+        # By slot of the series.
+        self._plan = np.full(64, -1, np.int32)  # -1: not looked up yet
+        # Low, high, until: in floats, which are exact up to the year 2255.
+        self._calm = np.full((64, 3), _UNLOOKED, np.float64)
+        self._episodes: dict[int, dict[int, _Episode]] = {}  # rule -> episode
+        # Pending episodes by when they have been held long enough, or earlier; each watch at most once.
+        self._timers: list[tuple[int, int, int]] = []  # (instant, slot, rule)
+        self._timed: set[tuple[int, int]] = set()
 
-    def open(self, slot: int, device: int, metric: int) -> None:
-        """Find the rules that watch a new slot."""
-        name = self._names.device(device).name
-        found = [
-            number
-            for number, rule in enumerate(self._rules)
-            if self._metric[number] == metric and rule.applies_to(name)
-        ]
-        self._watches.open(slot, found)
-        if found:
-            self._subjects[slot] = device
-
-    def restore(self, rule_id: str, device: int, key: str, state: Mapping[str, Any], series: Series) -> bool:
+    def restore(self, rule_id: str, device: int, key: str, state: Mapping[str, Any]) -> bool:
         """Take up an episode; False if no rule watches its subject any more."""
-        numbers = [n for n, rule in enumerate(self._rules) if rule.id == rule_id and rule.metric == key]
-        if not numbers or "since" not in state:
+        number = self._number.get(rule_id)
+        if number is None or self._rules[number].metric != key or "since" not in state:
             return False
-        watch = self._watches.find(series.slot(device, metric_id(key)), numbers[0])
-        if watch is None:
+        metric = metric_id(key)
+        if number not in self._watchers.of(metric, self._names.device_name(device)):
             return False
+        slot = self._series.slot(device, metric)
         alert = state.get("alert")
-        self._episodes[watch] = _Episode(
+        episode = _Episode(
             since=state["since"],
             received=state["received"],
             value=state["value"],
             alert=UUID(alert) if alert else None,
             at=state.get("at", 0),
         )
-        self._watches.phase[watch] = FIRING if alert else PENDING
+        self._episodes.setdefault(slot, {})[number] = episode
         if not alert:
-            self._pending.add(watch)
+            self._time(slot, number)
         return True
 
     def judge(self, readings: Table, judged: Judged, now: int, out: Outcome) -> None:
         """Judge the rows that are news, then what is due by ``now``."""
-        index, watch = self._watches.expand(judged.slot)
-        if len(watch):
-            self._rows(readings, judged.row[index], watch, out)
-        for number in sorted(self._pending):
-            self._expire(number, now, out)
+        overdue = self._overdue(now)
+        if len(judged):
+            self._rows(readings, judged, [slot for slot, _ in overdue], out)
+            overdue += self._overdue(now)
+        for slot, number in overdue:
+            if self._expire(slot, number, now, out):
+                if slot < len(self._calm):  # else no reading of it was judged since it was restored
+                    self._calm[slot] = _UNLOOKED
+                if not self._episodes[slot]:
+                    del self._episodes[slot]
 
-    def _rows(self, readings: Table, row: NDArray[np.int64], watch: NDArray[np.int64], out: Outcome) -> None:
-        rule = self._watches.rule[watch]
-        value = readings["value"][row] * self._sign[rule]
-        time = readings["time"][row]
-        level, clear = self._raise[rule], self._clear[rule]
-        in_force = (time >= self._start[rule]) & (time < self._end[rule])
-        holds = (value > level) | ((value == level) & self._inclusive[rule])
-        over = np.where(np.isnan(clear), ~holds, value <= clear)
-        code = np.where(in_force, _HOLDS * holds.astype(np.int8) + _OVER * over.astype(np.int8), _OVER)
+    def keeps(self, slot: int) -> bool:
+        """Whether a subject has an episode under way."""
+        return slot in self._episodes
 
-        # Only a watch that holds while it is clear, is over while it fires, or is pending, can change in this batch,
-        # and it can do so only where the side changes, or where a pending episode may have lasted long enough.
-        phase = self._watches.phase[watch]
-        moves = (phase == PENDING) | ((phase == CLEAR) & (code == _HOLDS)) | ((phase == FIRING) & (code == _OVER))
-        restless = np.zeros(len(self._watches), bool)
-        restless[watch[moves]] = True
-        turns = np.r_[True, (watch[1:] != watch[:-1]) | (code[1:] != code[:-1])]
-        for k in np.flatnonzero(restless[watch] & (turns | self._held[rule])).tolist():
-            self._row(int(watch[k]), int(code[k]), readings, int(row[k]), out)
+    def forget(self, slots: NDArray[np.int64]) -> None:
+        """Subjects without episodes are no longer there; their slots will be given to others."""
+        slots = slots[slots < len(self._plan)]
+        self._plan[slots] = -1
+        self._calm[slots] = _UNLOOKED
 
-    def _row(self, watch: int, code: int, readings: Table, row: int, out: Outcome) -> None:
-        record = readings[row]
-        time, received, value = int(record["time"]), int(record["received_at"]), float(record["value"])
-        self._expire(watch, received, out)
-        number = int(self._watches.rule[watch])
-        rule, phase = self._rules[number], int(self._watches.phase[watch])
-        place = self._ruled[number].number
-        order = Order(received, False, int(record["message"]), READINGS, row, place, rule.metric, 0)
-        if phase == CLEAR and code == _HOLDS:
-            self._episodes[watch] = _Episode(time, received, value)
-            if rule.for_:
-                self._set(watch, PENDING, out)
+    def _rows(self, readings: Table, judged: Judged, overdue: list[int], out: Outcome) -> None:
+        size = self._series.size
+        self._plan = grown(self._plan, size, -1)
+        self._calm = grown(self._calm, size, _UNLOOKED)
+
+        slot, row = judged.slot, judged.row
+        value, calm = readings["value"][row], self._calm.take(slot, axis=0)
+        restless = (value <= calm[:, 0]) | (value >= calm[:, 1]) | (readings["time"][row] >= calm[:, 2])
+        slots = slot[restless]
+        if overdue:
+            slots = np.concatenate([slots, overdue])
+        if not len(slots):
+            return
+        slots = np.unique(slots)
+        starts, stops = np.searchsorted(slot, slots), np.searchsorted(slot, slots, side="right")
+        for number, start, stop in zip(slots.tolist(), starts.tolist(), stops.tolist(), strict=True):
+            self._walk(number, readings, row[start:stop].tolist(), out)
+
+    def _walk(self, slot: int, readings: Table, rows: list[int], out: Outcome) -> None:
+        """All readings of one subject, in arrival order."""
+        calm: _Calm | None = None
+        for number in rows:
+            record = readings[number]
+            row = _Row(
+                int(record["time"]), int(record["received_at"]), float(record["value"]), int(record["message"]), number
+            )
+            if calm is None or not calm.keeps(row):
+                calm = self._look(slot, row, out)
+        if calm is not None:
+            self._calm[slot] = (calm.low, calm.high, calm.until)
+
+    def _look(self, slot: int, row: _Row, out: Outcome) -> _Calm:
+        """One reading by every rule it may matter to; what may come next without mattering."""
+        mine = self._episodes.setdefault(slot, {})
+        for number in list(mine):
+            self._expire(slot, number, row.received, out)
+            if number in mine:
+                self._go_on(slot, number, row, out)
+        span = self._plans[self._plan_of(slot)].span(row.time)
+        for number in span.holding(row.value):
+            if number not in mine:
+                mine[number] = _Episode(row.time, row.received, row.value)
+                if self._rules[number].for_:
+                    self._time(slot, number)
+                    self._remember(slot, number, out)
+                else:
+                    self._fire(slot, number, row.value, row.order(self._ruled[number], self._rules[number].metric), out)
+        low, high = span.calm(row.value, mine)
+        until, soonest = span.until, _FAR
+        for number, episode in mine.items():
+            level, for_ = self._levels[number], self._rules[number].for_
+            least = level.kept
+            if episode.alert is None:
+                least = level.held
+                until = min(until, episode.since + for_)
+                soonest = min(soonest, self._hearing.deadline(episode.received, for_))
+            if level.sign > 0:
+                low = max(low, least)
             else:
-                self._fire(watch, value, order, out)
-        elif phase == PENDING and code != _HOLDS:
-            self._set(watch, CLEAR, out)
-        elif phase == PENDING and time >= self._episodes[watch].since + rule.for_:
-            self._fire(watch, value, order, out)
-        elif phase == FIRING and code == _OVER:
-            self._resolve(watch, value, time, order, out)
+                high = min(high, -least)
+        if not mine:
+            del self._episodes[slot]
+        return _Calm(low, high, until, soonest)
 
-    def _expire(self, watch: int, tick: int, out: Outcome) -> None:
-        """Fire a pending episode that nothing has contradicted for long enough before ``tick``."""
-        if watch not in self._pending:
-            return
-        number = int(self._watches.rule[watch])
-        rule, ruled, episode = self._rules[number], self._ruled[number], self._episodes[watch]
-        due = episode.received + rule.for_
-        if due >= tick:
-            return
+    def _go_on(self, slot: int, number: int, row: _Row, out: Outcome) -> None:
+        """What a reading means to an episode under way."""
+        rule, ruled, level = self._rules[number], self._ruled[number], self._levels[number]
+        episode, in_force = self._episodes[slot][number], ruled.in_force(row.time)
+        if episode.alert is not None:
+            if not (in_force and level.keeps(row.value)):
+                self._resolve(slot, number, row, out)
+        elif not (in_force and level.holds(row.value)):
+            self._end(slot, number, out)
+        elif row.time >= episode.since + rule.for_:
+            self._fire(slot, number, row.value, row.order(ruled, rule.metric), out)
+
+    def _plan_of(self, slot: int) -> int:
+        plan = int(self._plan[slot])
+        if plan < 0:
+            device = self._names.device_name(int(self._series.device[slot]))
+            plan = self._plans.number(self._watchers.of(int(self._series.metric[slot]), device))
+            self._plan[slot] = plan
+        return plan
+
+    # --- timers
+
+    def _time(self, slot: int, number: int) -> None:
+        """See to it that a pending episode is looked at when it has been held long enough."""
+        if (slot, number) not in self._timed:
+            self._timed.add((slot, number))
+            heappush(self._timers, (self._due(slot, number), slot, number))
+
+    def _due(self, slot: int, number: int) -> int:
+        return self._hearing.deadline(self._episodes[slot][number].received, self._rules[number].for_)
+
+    def _overdue(self, now: int) -> list[tuple[int, int]]:
+        """Pending episodes that have been held long enough before ``now``. They are not timed any more."""
+        found: list[tuple[int, int]] = []
+        while self._timers and self._timers[0][0] < now:
+            _, slot, number = heappop(self._timers)
+            self._timed.discard((slot, number))
+            episode = self._episodes.get(slot, {}).get(number)
+            if episode is None or episode.alert is not None:
+                continue
+            if self._due(slot, number) < now:
+                found.append((slot, number))
+            else:
+                self._time(slot, number)  # of a later episode, or put off since
+        return found
+
+    def _expire(self, slot: int, number: int, tick: int, out: Outcome) -> bool:
+        """Fire a pending episode that nothing has contradicted for long enough before ``tick``; whether it was one."""
+        episode = self._episodes.get(slot, {}).get(number)
+        if episode is None or episode.alert is not None or (due := self._due(slot, number)) >= tick:
+            return False
+        rule, ruled = self._rules[number], self._ruled[number]
         if not ruled.in_force(episode.since + rule.for_):
-            self._set(watch, CLEAR, out)
-            return
-        device = self._subjects[int(self._watches.slot[watch])]
-        order = Order(due, True, 0, READINGS, device, ruled.number, rule.metric, 0)
-        self._fire(watch, episode.value, order, out)
+            self._end(slot, number, out)
+            return True
+        order = Order(due, True, 0, READINGS, int(self._series.device[slot]), ruled.number, rule.metric, 0)
+        self._fire(slot, number, episode.value, order, out)
+        return True
 
-    def _fire(self, watch: int, value: float, order: Order, out: Outcome) -> None:
-        number = int(self._watches.rule[watch])
-        rule, episode = self._rules[number], self._episodes[watch]
-        subject = self._names.device(self._subjects[int(self._watches.slot[watch])])
+    # --- episodes
+
+    def _subject(self, slot: int) -> Subject:
+        return self._names.device(int(self._series.device[slot]))
+
+    def _fire(self, slot: int, number: int, value: float, order: Order, out: Outcome) -> None:
+        rule, episode, subject = self._rules[number], self._episodes[slot][number], self._subject(slot)
         episode.alert = alert_id(rule.id, subject, rule.metric, episode.since)
         episode.at = episode.since + rule.for_
         episode.value = value
         text = messages.threshold_fired(rule, subject.name, value, episode.since)
-        out.add(order, self._transition(watch, AlertState.FIRING, episode.at, value, text))
-        self._set(watch, FIRING, out)
+        out.add(order, self._transition(slot, number, AlertState.FIRING, episode.at, value, text))
+        self._remember(slot, number, out)
 
-    def _resolve(self, watch: int, value: float, time: int, order: Order, out: Outcome) -> None:
-        rule = self._rules[int(self._watches.rule[watch])]
-        subject = self._names.device(self._subjects[int(self._watches.slot[watch])])
-        at = max(time, self._episodes[watch].at)
-        text = messages.threshold_resolved(rule, subject.name, value, at)
-        out.add(order, self._transition(watch, AlertState.RESOLVED, at, value, text))
-        self._set(watch, CLEAR, out)
+    def _resolve(self, slot: int, number: int, row: _Row, out: Outcome) -> None:
+        rule, subject = self._rules[number], self._subject(slot)
+        at = max(row.time, self._episodes[slot][number].at)
+        text = messages.threshold_resolved(rule, subject.name, row.value, at)
+        out.add(
+            row.order(self._ruled[number], rule.metric),
+            self._transition(slot, number, AlertState.RESOLVED, at, row.value, text),
+        )
+        self._end(slot, number, out)
 
-    def _transition(self, watch: int, state: AlertState, at: int, value: float, text: messages.Text) -> Transition:
-        number = int(self._watches.rule[watch])
-        rule, ruled, episode = self._rules[number], self._ruled[number], self._episodes[watch]
+    def _end(self, slot: int, number: int, out: Outcome) -> None:
+        del self._episodes[slot][number]
+        self._remember(slot, number, out)
+
+    def _remember(self, slot: int, number: int, out: Outcome) -> None:
+        rule, episode = self._rules[number], self._episodes[slot].get(number)
+        state: dict[str, Any] | None = None
+        if episode is not None:
+            state = {"since": episode.since, "received": episode.received, "value": episode.value}
+            if episode.alert is not None:
+                state |= {"alert": str(episode.alert), "at": episode.at}
+                state |= self._ruled[number].left_behind(episode.since)
+        out.remember(rule.id, self._subject(slot), rule.metric, state)
+
+    def _transition(
+        self, slot: int, number: int, state: AlertState, at: int, value: float, text: messages.Text
+    ) -> Transition:
+        rule, ruled, episode = self._rules[number], self._ruled[number], self._episodes[slot][number]
         assert episode.alert is not None
         details = ruled.told() | {
             "metric": rule.metric,
@@ -209,7 +329,7 @@ class Thresholds:
             alert_id=episode.alert,
             rule_id=rule.id,
             rule_version=ruled.version,
-            subject=self._names.device(self._subjects[int(self._watches.slot[watch])]),
+            subject=self._subject(slot),
             key=rule.metric,
             state=state,
             severity=rule.severity,
@@ -220,20 +340,3 @@ class Thresholds:
             value=value,
             details=details,
         )
-
-    def _set(self, watch: int, phase: int, out: Outcome) -> None:
-        """Enter a phase, and have it remembered."""
-        number = int(self._watches.rule[watch])
-        rule, ruled = self._rules[number], self._ruled[number]
-        self._watches.phase[watch] = phase
-        (self._pending.add if phase == PENDING else self._pending.discard)(watch)
-        state: dict[str, Any] | None = None
-        if phase == CLEAR:
-            del self._episodes[watch]
-        else:
-            episode = self._episodes[watch]
-            state = {"since": episode.since, "received": episode.received, "value": episode.value}
-            if episode.alert is not None:
-                state |= {"alert": str(episode.alert), "at": episode.at} | ruled.left_behind(episode.since)
-        subject = self._names.device(self._subjects[int(self._watches.slot[watch])])
-        out.remember(rule.id, subject, rule.metric, state)

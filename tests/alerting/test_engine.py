@@ -289,8 +289,8 @@ def test_a_batch_of_ten_thousand_quiet_rows_is_judged_without_touching_each() ->
     batch.readings["device"], batch.readings["metric"] = rng.integers(1, 200, 10_000), LEVEL
     assert engine.judge(batch, T0 + 10**8).transitions == []
     engine._fences._move = None  # type: ignore[method-assign,assignment]
-    engine._thresholds._row = None  # type: ignore[method-assign,assignment]
-    engine._silence._fire = None  # type: ignore[method-assign,assignment]
+    engine._thresholds._look = None  # type: ignore[method-assign,assignment]
+    engine._silence._row = None  # type: ignore[method-assign,assignment]
     for table in (batch.positions, batch.readings):
         table["time"] += 10**8
         table["received_at"] += 10**8

@@ -1,0 +1,74 @@
+"""When we could not hear: the clock of silence stands still meanwhile.
+
+Two timers conclude something from what did *not* come: a device that has been silent for too long (``no_data``), and a
+level that nothing has contradicted for long enough (``for``). Nothing can be concluded from a time at which nothing
+could have come: this process was down, the database was away and input was held, the broker could not be reached. What
+was sent meanwhile waits in the broker and is received afterwards. So:
+
+* Such a *deaf* span does not count: a deadline that had not passed when it began is put off by its length.
+* Nor does a deadline pass before what waited can have come: not within ``GRACE`` of the end of the span, or within
+  the rule's own duration if that is shorter.
+* A span of up to ``TOLERANCE`` is passed over. So a process that is killed and restarted at once comes to the same
+  alerts as one that was not, and one that crashes again and again does not put off its alarms for ever; time it spends
+  listening between longer spans counts.
+
+A span is data like everything else: it is given to the engine (``Engine.deaf``), kept with the rule states, and found
+again after a restart; the engine does not guess it from gaps between rows. A replay has none: what its log does not
+hold was not heard. Times are receive times, microseconds UTC.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from alerting.model import RuleState, SubjectKind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+TOLERANCE: Final = 60_000_000
+GRACE: Final = 600_000_000
+
+#: Spans kept. Only those after a subject was last heard matter to it.
+_KEPT: Final = 16
+#: The place of the spans among the rule states: no rule can have this id.
+_RULE_ID: Final = "(deaf)"
+
+
+class Hearing:
+    """The spans in which nothing could be heard, oldest first."""
+
+    def __init__(self) -> None:
+        self.spans: list[tuple[int, int]] = []
+        self._unsaid = False
+
+    def deaf(self, since: int, until: int) -> None:
+        """Nothing could be heard after ``since`` and before ``until``."""
+        if self.spans:
+            since = max(since, self.spans[-1][1])
+        if until - since > TOLERANCE:
+            self.spans = [*self.spans, (since, until)][-_KEPT:]
+            self._unsaid = True
+
+    def deadline(self, heard: int, after: int) -> int:
+        """When ``after`` has passed since ``heard``, with ears open. Never earlier than by the clock on the wall."""
+        due = heard + after
+        for since, until in self.spans:
+            if heard <= since <= due:
+                due = max(due + until - since, until + min(after, GRACE))
+        return due
+
+    def restore(self, state: RuleState) -> bool:
+        """Take up the spans; False if the state is another one."""
+        if state.rule_id != _RULE_ID or state.state is None:
+            return False
+        self.spans = [(since, until) for since, until in state.state["spans"]]
+        return True
+
+    def unsaid(self) -> RuleState | None:
+        """The state to keep, if it is not kept yet."""
+        if not self._unsaid:
+            return None
+        self._unsaid = False
+        said: Mapping[str, Any] = {"spans": [list(span) for span in self.spans]}
+        return RuleState(_RULE_ID, SubjectKind.DEVICE, 0, "", said)

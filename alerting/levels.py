@@ -1,0 +1,131 @@
+"""Where a value may go without anything happening: the levels of the rules that watch one subject, sorted.
+
+A subject may be watched by a thousand rules, and almost every reading crosses none of their levels. So each subject
+carries one *calm*: an open interval of values, and the event time until which it holds. Only a reading outside of its
+subject's calm is looked at rule by rule.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass
+from math import inf, nextafter
+from typing import TYPE_CHECKING, Final
+
+from alerting.rules import Direction
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterator, Sequence
+
+    from alerting.outcome import Ruled
+    from alerting.rules import ThresholdRule
+
+_LAST: Final = 2**63 - 1
+
+
+@dataclass(slots=True, frozen=True)
+class Level:
+    """A rule as bounds that are compared strictly, so that no bound needs to say whether it is part of the interval.
+
+    The sign is +1 where greater is worse; below, values are compared after multiplication by it.
+    """
+
+    sign: int
+    held: float  # signed values above it hold the level
+    reached: float  # signed values below it do not: the next float above ``held``
+    kept: float  # a fired alert goes on while the signed value is above it
+
+    @classmethod
+    def of(cls, rule: ThresholdRule) -> Level:
+        sign = 1 if rule.direction is Direction.ABOVE else -1
+        level = sign * float(rule.raise_)
+        held = nextafter(level, -inf) if rule.inclusive else level
+        reached = level if rule.inclusive else nextafter(level, inf)
+        return cls(sign, held, reached, held if rule.clear is None else sign * float(rule.clear))
+
+    def holds(self, value: float) -> bool:
+        """Whether the level is reached."""
+        return self.sign * value > self.held
+
+    def keeps(self, value: float) -> bool:
+        """Whether a fired alert goes on."""
+        return self.sign * value > self.kept
+
+
+@dataclass(slots=True, frozen=True)
+class _Side:
+    """The rules of one direction in force in one span of time, the level first reached first."""
+
+    rules: list[int]
+    reached: list[float]  # signed
+
+
+class _Span:
+    """Between two event times at which a rule begins or ends."""
+
+    def __init__(self, until: int, rules: Sequence[int], levels: Sequence[Level]) -> None:
+        self.until = until
+        self._sides: list[tuple[int, _Side]] = []
+        for sign in (1, -1):
+            mine = sorted((n for n in rules if levels[n].sign == sign), key=lambda n: (levels[n].reached, n))
+            if mine:
+                self._sides.append((sign, _Side(mine, [levels[n].reached for n in mine])))
+
+    def holding(self, value: float) -> Iterator[int]:
+        """The rules in force whose level a value reaches."""
+        for sign, side in self._sides:
+            yield from side.rules[: bisect_right(side.reached, sign * value)]
+
+    def calm(self, value: float, taken: Container[int]) -> tuple[float, float]:
+        """The values around ``value``, exclusive, that reach no level of a rule that is not in ``taken``.
+
+        Those that ``value`` reaches are taken.
+        """
+        low, high = -inf, inf
+        for sign, side in self._sides:
+            at = bisect_right(side.reached, sign * value)
+            while at < len(side.rules) and side.rules[at] in taken:
+                at += 1
+            if at < len(side.rules):
+                if sign > 0:
+                    high = side.reached[at]
+                else:
+                    low = -side.reached[at]
+        return low, high
+
+
+class Plan:
+    """The rules that watch a subject, by when they are in force."""
+
+    def __init__(self, rules: Sequence[int], ruled: Sequence[Ruled], levels: Sequence[Level]) -> None:
+        edges = {edge for n in rules for edge in (ruled[n].start, ruled[n].end)}
+        self._edges = sorted(edges)
+        starts = [-_LAST, *self._edges]
+        ends = [*self._edges, _LAST]
+        self._spans = [
+            _Span(end, [n for n in rules if ruled[n].start <= start and end <= ruled[n].end], levels)
+            for start, end in zip(starts, ends, strict=True)
+        ]
+
+    def span(self, time: int) -> _Span:
+        """The span an event time lies in."""
+        return self._spans[bisect_right(self._edges, time)]
+
+
+class Plans:
+    """One plan for all subjects that the same rules watch."""
+
+    def __init__(self, ruled: Sequence[Ruled], levels: Sequence[Level]) -> None:
+        self._ruled, self._levels = ruled, levels
+        self._known: dict[tuple[int, ...], int] = {}
+        self._plans: list[Plan] = []
+
+    def number(self, rules: tuple[int, ...]) -> int:
+        """The number of the plan of these rules."""
+        number = self._known.setdefault(rules, len(self._plans))
+        if number == len(self._plans):
+            self._plans.append(Plan(rules, self._ruled, self._levels))
+        return number
+
+    def __getitem__(self, number: int) -> Plan:
+        return self._plans[number]
