@@ -25,7 +25,8 @@ POSTGRES_EPOCH: Final = 946_684_800_000_000
 SIGNATURE: Final = b"PGCOPY\n\xff\r\n\0" + struct.pack("!ii", 0, 0)
 TRAILER: Final = struct.pack("!h", -1)
 
-_FIXED: Final[dict[str, np.dtype[Any]]] = {
+#: The types of fixed width, as they are sent.
+FIXED: Final[dict[str, np.dtype[Any]]] = {
     "bigint": np.dtype(">i8"),
     "timestamptz": np.dtype(">i8"),
     "integer": np.dtype(">i4"),
@@ -52,7 +53,7 @@ class Column:
 
     @property
     def fixed(self) -> bool:
-        return self.type in _FIXED
+        return self.type in FIXED
 
 
 def encode(columns: Sequence[Column], table: Mapping[str, NDArray[Any]] | NDArray[Any], rows: int) -> bytes:
@@ -70,12 +71,12 @@ def encode(columns: Sequence[Column], table: Mapping[str, NDArray[Any]] | NDArra
         ValueError: a text column comes before one of fixed width.
     """
     fixed = [column for column in columns if column.fixed]
-    texts = columns[len(fixed) :]
-    if any(column.fixed for column in texts):
+    rest = columns[len(fixed) :]
+    if any(column.fixed for column in rest):
         raise ValueError("columns of fixed width come first")
     packed, lengths = _pack(fixed, table, rows, len(columns))
-    if texts:
-        packed = _interleave(packed, lengths, [_texts(column, table[column.field]) for column in texts])
+    if rest:
+        packed = _interleave(packed, lengths, [texts(column, table[column.field]) for column in rest])
     return b"".join((SIGNATURE, packed, TRAILER))
 
 
@@ -88,18 +89,18 @@ def _pack(
     layout: list[tuple[str, np.dtype[Any]]] = [("fields", np.dtype(">i2"))]
     for number, column in enumerate(columns):
         data = table[column.field]
-        mask = _null(data) if column.nullable else None
+        mask = null(data) if column.nullable else None
         layout.append((f"length{number}", np.dtype(">i4")))
         if mask is not None and mask.any():
             nulls[number] = mask
             if mask.all():
                 continue  # nothing but the length is sent
         values[number] = data - POSTGRES_EPOCH if column.type == "timestamptz" else data
-        layout.append((f"value{number}", _FIXED[column.type]))
+        layout.append((f"value{number}", FIXED[column.type]))
     packed = np.empty(rows, dtype=np.dtype(layout))
     packed["fields"] = fields
     for number, column in enumerate(columns):
-        packed[f"length{number}"] = _FIXED[column.type].itemsize
+        packed[f"length{number}"] = FIXED[column.type].itemsize
         if number in values:
             packed[f"value{number}"] = values[number]
         if number in nulls:
@@ -118,12 +119,18 @@ def _pack(
     return matrix[kept].tobytes(), np.count_nonzero(kept, axis=1)
 
 
-def _null(data: NDArray[Any]) -> NDArray[np.bool_]:
-    null: NDArray[np.bool_] = np.isnan(data) if data.dtype.kind == "f" else data == np.iinfo(data.dtype).min
-    return null
+def null(data: NDArray[Any]) -> NDArray[np.bool_]:
+    """Where the values of a nullable column of fixed width stand for NULL."""
+    found: NDArray[np.bool_] = np.isnan(data) if data.dtype.kind == "f" else data == np.iinfo(data.dtype).min
+    return found
 
 
-def _texts(column: Column, data: Sequence[Any] | NDArray[Any]) -> list[bytes]:
+def texts(column: Column, data: Sequence[Any] | NDArray[Any]) -> list[bytes]:
+    """The values of a column of text, each with its length before it.
+
+    Raises:
+        UnicodeEncodeError: a text holds a lone surrogate.
+    """
     before = _TEXT[column.type]
     size = len(before)
     fields = []
@@ -154,7 +161,7 @@ def decode(columns: Sequence[Column], data: bytes, dtype: np.dtype[Any]) -> NDAr
     """
     layout: list[tuple[str, np.dtype[Any]]] = [("fields", np.dtype(">i2"))]
     for number, column in enumerate(columns):
-        layout += [(f"length{number}", np.dtype(">i4")), (f"value{number}", _FIXED[column.type])]
+        layout += [(f"length{number}", np.dtype(">i4")), (f"value{number}", FIXED[column.type])]
     packed_type = np.dtype(layout)
     body = len(data) - len(SIGNATURE) - len(TRAILER)
     if not data.startswith(SIGNATURE) or not data.endswith(TRAILER) or body % packed_type.itemsize:
@@ -162,7 +169,7 @@ def decode(columns: Sequence[Column], data: bytes, dtype: np.dtype[Any]) -> NDAr
     packed = np.frombuffer(data, dtype=packed_type, offset=len(SIGNATURE), count=body // packed_type.itemsize)
     table = np.zeros(len(packed), dtype=dtype)
     for number, column in enumerate(columns):
-        if (packed[f"length{number}"] != _FIXED[column.type].itemsize).any():
+        if (packed[f"length{number}"] != FIXED[column.type].itemsize).any():
             raise ValueError(f"column {column.name} is NULL or of another type")
         shift = POSTGRES_EPOCH if column.type == "timestamptz" else 0
         table[column.field] = packed[f"value{number}"] + shift if shift else packed[f"value{number}"]

@@ -28,16 +28,20 @@ ON CONFLICT (id) DO UPDATE SET first_seen = least(d.first_seen, excluded.first_s
 WHERE d.first_seen IS NULL OR excluded.first_seen < d.first_seen
 """
 
-#: Arrays rather than JSON: every transponder heard is in every batch.
+#: Of the later hour, or within one hour the earlier time, is the ``last_seen`` that stands: see migration 0007.
 UPSERT_TRANSPONDERS: Final = b"""
 INSERT INTO transponders AS t (id, kind, identifier, mmsi, mmsi_class, first_seen, last_seen)
 SELECT id, kind, identifier, CASE kind WHEN 'ais' THEN id::integer END, class, first_seen, last_seen
 FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::text[], %s::timestamptz[], %s::timestamptz[])
     AS u (id, kind, identifier, class, first_seen, last_seen)
 ON CONFLICT (id) DO UPDATE
-SET first_seen = least(t.first_seen, excluded.first_seen), last_seen = greatest(t.last_seen, excluded.last_seen)
-WHERE excluded.first_seen < t.first_seen OR excluded.last_seen > t.last_seen
-    OR t.first_seen IS NULL AND excluded.first_seen IS NOT NULL
+SET first_seen = least(t.first_seen, excluded.first_seen),
+    last_seen = CASE WHEN (date_bin('1 hour', excluded.last_seen, 'epoch'), t.last_seen)
+        > (date_bin('1 hour', t.last_seen, 'epoch'), excluded.last_seen) OR t.last_seen IS NULL
+        THEN excluded.last_seen ELSE t.last_seen END
+WHERE excluded.first_seen < t.first_seen OR t.first_seen IS NULL OR t.last_seen IS NULL
+    OR (date_bin('1 hour', excluded.last_seen, 'epoch'), t.last_seen)
+    > (date_bin('1 hour', t.last_seen, 'epoch'), excluded.last_seen)
 """
 
 FIRE_ALERTS: Final = b"""

@@ -12,42 +12,33 @@ import orjson
 from alerting.model import AlertState
 from decoders.identity import mmsi_class
 from storage import statements, tables
-from storage.arrays import BigintArray, TimestampArray
-from storage.columns import encode
+from storage.arrays import fixed_array
 from storage.errors import RowRefused
+from storage.part import Part
 from storage.payload import json_text, notification_rows
 from storage.quarantine import Refusal, refusal
 from storage.rows import fresh, leaders, newest, spans
 from storage.times import iso
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from decoders.records import AisRecord, Name
     from storage.batch import Batch
     from storage.known import Known
+    from storage.straight import Straight
     from storage.tables import Table
 
 #: AIS transponder ids are MMSIs; all others have bit 62 set (decoders.identity).
 _MMSI_END: Final = 1_000_000_000
-
-
-@dataclass(slots=True)
-class StagedRows:
-    """One table's part of a batch: the rows to stage, and how to tell about all of them afterwards."""
-
-    table: Table
-    insert: bytes
-    data: bytes
-    lead: NDArray[np.intp]  # for each row of the batch, the first row with its key
-
-    def fate(self, taken: Sequence[int]) -> NDArray[np.bool_]:
-        """True where a row is new, given the indexes of staged rows that were there already."""
-        new: NDArray[np.bool_] = self.lead == np.arange(len(self.lead))
-        new[list(taken)] = False
-        return new
+#: Copying rows straight costs two exchanges more than merging them: for fewer than these it does not pay.
+STRAIGHT_FROM: Final = 200
+#: ``transponders.last_seen`` is the first time within the last hour: it need not be written for each row heard.
+_HOUR: Final = 3_600_000_000
+#: No event time: later than any.
+_NEVER: Final = np.iinfo(np.int64).max
 
 
 @dataclass(slots=True)
@@ -55,27 +46,32 @@ class Work:
     """A batch made ready: nothing is computed while the transaction is open but what its answers decide."""
 
     batch: Batch
-    rows: dict[str, StagedRows] = field(default_factory=dict)
-    before: list[tuple[bytes, tuple[Any, ...]]] = field(default_factory=list)  # dimensions
-    after: list[tuple[bytes, tuple[Any, ...]]] = field(default_factory=list)  # state
+    epoch: int  # of what was known when it was made
+    parts: dict[str, Part] = field(default_factory=dict)
+    before: list[tuple[bytes, Sequence[Any]]] = field(default_factory=list)  # dimensions
+    after: list[tuple[bytes, Sequence[Any]]] = field(default_factory=list)  # state
     fires: str | None = None
     resolves: str | None = None
     refusals: list[Refusal] = field(default_factory=list)  # one per reject
-    learned: list[tuple[str, int, int | None]] = field(default_factory=list)
+    #: What the database knows once this is committed: (kind, ids, least and greatest event times).
+    learned: list[tuple[str, NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]] = field(default_factory=list)
     received: int | None = None  # the latest receive time in it
 
 
-def prepare(batch: Batch, known: Known, instance: str) -> Work:
-    """Encode everything.
+def prepare(batch: Batch, known: Known, straight: Mapping[str, Straight], instance: str) -> Work:
+    """Encode everything. May run in a thread of its own while another batch is being written.
 
     Raises:
         RowRefused: a value cannot be encoded (a lone surrogate, a time outside the years 1..9999, NaN in JSON).
     """
-    work = Work(batch)
+    work = Work(batch, known.epoch)
     try:
         _prepare_rows(work)
+        for name, part in work.parts.items():
+            part.straight = name in tables.COPY and len(part.chosen) >= STRAIGHT_FROM and bool(straight[name])
+            part.encode()
         _prepare_names(work, known)
-        _prepare_transponders(work)
+        _prepare_transponders(work, known)
         _prepare_decisions(work)
         _prepare_state(work, instance)
     except (UnicodeEncodeError, OverflowError, orjson.JSONEncodeError) as error:
@@ -85,44 +81,50 @@ def prepare(batch: Batch, known: Known, instance: str) -> Work:
 
 
 def _prepare_rows(work: Work) -> None:
+    """Rows in the order of their keys: neighbours in the index, and in every transaction the same."""
     observations = work.batch.observations
     positions, readings, statics = observations.positions, observations.readings, observations.statics
     if len(positions):
-        lead = leaders(positions["transponder"], positions["time"], positions["digest"])
-        _add(work, tables.POSITIONS, tables.INSERT_POSITIONS, positions, lead, _latest("transponder"))
-        work.after.append((tables.UPSERT_LATEST_POSITIONS, ()))
+        lead, chosen = leaders(positions["transponder"], positions["time"], positions["digest"])
+        _add(work, tables.POSITIONS, positions, lead, chosen, _latest("transponder"))
     if len(readings):
-        lead = leaders(readings["device"], readings["metric"], readings["time"])
-        _add(work, tables.READINGS, tables.INSERT_READINGS, readings, lead, _latest("device", "metric"))
-        work.after.append((tables.UPSERT_LATEST_READINGS, ()))
+        lead, chosen = leaders(readings["device"], readings["metric"], readings["time"])
+        _add(work, tables.READINGS, readings, lead, chosen, _latest("device", "metric"))
     if len(statics):
-        lead = leaders(statics["transponder"], statics["time"], statics["digest"])
-        _add(work, tables.STATICS, tables.INSERT_STATICS, statics, lead, _fresh)
-    if len(observations.receptions):
-        heard = observations.receptions
-        lead = leaders(heard["transponder"], heard["time"], heard["digest"], heard["source"])
-        _add(work, tables.RECEPTIONS, tables.INSERT_RECEPTIONS, heard, lead, None)
+        lead, chosen = leaders(statics["transponder"], statics["time"], statics["digest"])
+        chosen = np.sort(chosen)  # of one transponder in the order of arrival: that decides between equal times
+        chosen = chosen[np.argsort(statics["transponder"][chosen], kind="stable")]
+        _add(work, tables.STATICS, statics, lead, chosen, _fresh)
+    if len(heard := observations.receptions):
+        lead, chosen = leaders(heard["transponder"], heard["time"], heard["digest"], heard["source"])
+        _add(work, tables.RECEPTIONS, heard, lead, chosen)
     if observations.records:
         columns = _record_columns(observations.records)
-        lead = leaders(columns["transponder"], columns["time"], columns["digest"])
-        _add(work, tables.AIS_MESSAGES, tables.INSERT_AIS_MESSAGES, columns, lead, None)
+        lead, chosen = leaders(columns["transponder"], columns["time"], columns["digest"])
+        _add(work, tables.AIS_MESSAGES, columns, lead, chosen)
 
 
-def _latest(*subject: str) -> Any:
-    return lambda rows: newest(rows["time"], *(rows[name] for name in subject))
-
-
-def _fresh(rows: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
-    return fresh(rows["time"], rows["transponder"])
-
-
-def _add(work: Work, table: Table, insert: bytes, data: Any, lead: NDArray[np.intp], flag: Any) -> None:
-    chosen = np.flatnonzero(lead == np.arange(len(lead)))
-    staged = {column.field: data[column.field][chosen] for column in table.columns}
+def _add(
+    work: Work,
+    table: Table,
+    data: Any,
+    lead: NDArray[np.intp],
+    chosen: NDArray[np.intp],
+    flag: Callable[[Mapping[str, NDArray[Any]], NDArray[np.intp]], NDArray[np.bool_]] | None = None,
+) -> None:
+    columns = {column.field: data[column.field][chosen] for column in table.columns}
     if flag is not None and table.flag is not None:
-        staged[table.flag.field] = flag(staged)
-    staged["n"] = chosen
-    work.rows[table.name] = StagedRows(table, insert, encode(table.staged, staged, len(chosen)), lead)
+        columns[table.flag.field] = flag(columns, chosen)
+    work.parts[table.name] = Part(table, lead, chosen, columns)
+
+
+def _latest(*subject: str) -> Callable[[Mapping[str, NDArray[Any]], NDArray[np.intp]], NDArray[np.bool_]]:
+    return lambda rows, arrival: newest(rows["time"], arrival, *(rows[name] for name in subject))
+
+
+def _fresh(rows: Mapping[str, NDArray[Any]], arrival: NDArray[np.intp]) -> NDArray[np.bool_]:
+    del arrival  # the rows of one transponder are in it already
+    return fresh(rows["time"], rows["transponder"])
 
 
 def _record_columns(records: Sequence[AisRecord]) -> dict[str, NDArray[Any]]:
@@ -139,40 +141,57 @@ def _record_columns(records: Sequence[AisRecord]) -> dict[str, NDArray[Any]]:
 
 def _prepare_names(work: Work, known: Known) -> None:
     """Names behind ids, where new; and the least event time of each device."""
-    sources: dict[int, dict[str, Any]] = {}
-    metrics: dict[int, dict[str, Any]] = {}
-    devices: dict[int, Name] = {}
+    named: dict[str, dict[int, Name]] = {"source": {}, "metric": {}, "device": {}}
     for name in work.batch.observations.names:
-        match name.kind:
-            case "source" if not known.has("source", name.id):
-                sources[name.id] = {"id": name.id, "name": name.name, "kind": name.detail}
-            case "metric" if not known.has("metric", name.id):
-                metrics[name.id] = {"id": name.id, "name": name.name}
-            case "device":
-                devices[name.id] = name
-    work.learned += [("source", id_, None) for id_ in sources] + [("metric", id_, None) for id_ in metrics]
-    if sources:
-        work.before.append((statements.UPSERT_SOURCES, (json_text(list(sources.values())),)))
-    if metrics:
-        work.before.append((statements.UPSERT_METRICS, (json_text(list(metrics.values())),)))
+        if name.kind in named:
+            named[name.kind][name.id] = name
+    if sources := _unknown(work, known, named["source"]):
+        rows = [{"id": name.id, "name": name.name, "kind": name.detail} for name, _ in sources]
+        work.before.append((statements.UPSERT_SOURCES, (json_text(rows),)))
+    if metrics := _unknown(work, known, named["metric"]):
+        rows = [{"id": name.id, "name": name.name} for name, _ in metrics]
+        work.before.append((statements.UPSERT_METRICS, (json_text(rows),)))
     readings = work.batch.observations.readings
     ids, first, _ = spans(readings["device"], readings["time"])
-    seen = dict(zip(ids.tolist(), first.tolist(), strict=True))
-    new = []
-    for id_, name in devices.items():
-        since = seen.get(id_)
-        if known.has("device", id_, since):
-            continue
-        gateway, _, device = name.name.partition("/")
-        first_seen = None if since is None else iso(since)
-        new.append({"id": id_, "gateway": gateway, "name": device, "first_seen": first_seen})
-        work.learned.append(("device", id_, since))
-    if new:
-        work.before.append((statements.UPSERT_DEVICES, (json_text(new),)))
+    if devices := _unknown(work, known, named["device"], ids, first):
+        work.before.append((statements.UPSERT_DEVICES, (json_text([_device(*device) for device in devices]),)))
 
 
-def _prepare_transponders(work: Work) -> None:
-    """Every transponder heard, with the least and greatest event time."""
+def _device(name: Name, since: int) -> dict[str, Any]:
+    gateway, _, device = name.name.partition("/")
+    first_seen = None if since == _NEVER else iso(since)
+    return {"id": name.id, "gateway": gateway, "name": device, "first_seen": first_seen}
+
+
+def _unknown(
+    work: Work,
+    known: Known,
+    names: Mapping[int, Name],
+    ids: NDArray[np.int64] | None = None,
+    first: NDArray[np.int64] | None = None,
+) -> list[tuple[Name, int]]:
+    """Those names, all of one kind, that the database may lack; and since when each was heard, given ``first`` of
+    ``ids``, which ascend.
+    """
+    if not names:
+        return []
+    told = np.fromiter(names, dtype=np.int64, count=len(names))
+    since = np.full(len(told), _NEVER)
+    if ids is not None and first is not None and len(ids):
+        place = np.minimum(np.searchsorted(ids, told), len(ids) - 1)
+        heard = ids[place] == told
+        since[heard] = first[place[heard]]
+    last = np.zeros(len(told), dtype=np.int64)
+    lacking = known.lacking(kind := next(iter(names.values())).kind, told, since, last)
+    if not lacking.any():
+        return []
+    told, since = told[lacking], since[lacking]
+    work.learned.append((kind, told, since, last[lacking]))
+    return [(names[id_], when) for id_, when in zip(told.tolist(), since.tolist(), strict=True)]
+
+
+def _prepare_transponders(work: Work, known: Known) -> None:
+    """Transponders heard, where new, or heard earlier than was known, or in a later hour."""
     observations = work.batch.observations
     heard = [t for t in (observations.positions, observations.statics, observations.receptions) if len(t)]
     ids = [t["transponder"] for t in heard]
@@ -182,7 +201,13 @@ def _prepare_transponders(work: Work) -> None:
         times.append(np.array([record.time for record in observations.records], dtype=np.int64))
     if not ids:
         return
-    distinct, first, last = spans(np.concatenate(ids), np.concatenate(times))
+    distinct, first, last = spans(np.concatenate(ids), np.concatenate(times), _HOUR)
+    rank = last - last % _HOUR + (_HOUR - last % _HOUR)  # the later hour is greater; within one, the earlier time is
+    lacking = known.lacking("transponder", distinct, first, rank)
+    if not lacking.any():
+        return
+    distinct, first, last = distinct[lacking], first[lacking], last[lacking]
+    work.learned.append(("transponder", distinct, first, rank[lacking]))
     names = {name.id: name for name in observations.names if name.kind == "transponder"}
     kinds: list[str] = []
     identifiers: list[str] = []
@@ -197,7 +222,8 @@ def _prepare_transponders(work: Work) -> None:
             kinds.append(name.detail if name is not None else "unknown")
             identifiers.append(name.name if name is not None else str(id_))
             classes.append(None)
-    arrays = (BigintArray(distinct), kinds, identifiers, classes, TimestampArray(first), TimestampArray(last))
+    seen = fixed_array("timestamptz", first), fixed_array("timestamptz", last)
+    arrays = (fixed_array("bigint", distinct), kinds, identifiers, classes, *seen)
     work.before.append((statements.UPSERT_TRANSPONDERS, arrays))
 
 

@@ -1,12 +1,4 @@
-"""The writer: one batch, one transaction.
-
-A commit goes to the server in five exchanges, however large the batch: names and transponders (pipelined), the COPY of
-each table that has rows, everything else (pipelined), and COMMIT on its own, so that it is known exactly when a lost
-connection leaves its outcome open. A sixth and seventh look at readings whose key was taken.
-
-Nothing here depends on how messages fall into batches or how often they come: the first row of a key stands, the
-newest event time wins in the tables of latest rows, and every row of state is overwritten by what the engine says last.
-"""
+"""The writer: one batch, one transaction (``storage.transaction``), over one connection that heals."""
 
 from __future__ import annotations
 
@@ -14,35 +6,30 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from uuid import uuid4
 
 import numpy as np
-import orjson
 import psycopg
 
-from decoders.records import Reason, Reject
 from storage import memory, statements, tables
-from storage.arrays import BigintArray
-from storage.batch import Committed
+from storage.arrays import fixed_array
 from storage.errors import CommitUnknown, ConfigurationError, translated
 from storage.known import Known
-from storage.payload import json_text
-from storage.quarantine import Refusal, first_of, refusal, sliced
 from storage.session import Session
-from storage.times import iso, moment
+from storage.straight import Straight
+from storage.times import moment
+from storage.transaction import write
 from storage.work import Work, prepare
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
     from types import TracebackType
     from uuid import UUID
 
     from numpy.typing import NDArray
-    from psycopg import AsyncConnection, AsyncCursor
+    from psycopg import AsyncConnection
 
     from alerting.model import Memory
     from decoders.block import Block
-    from storage.batch import Batch
+    from storage.batch import Batch, Committed
 
     Connection = AsyncConnection[tuple[Any, ...]]
-    Cursor = AsyncCursor[tuple[Any, ...]]
 
 
 class Store:
@@ -65,9 +52,10 @@ class Store:
             application_name="haidang writer",
             connect_timeout=connect_timeout,
             timeout=statement_timeout,
-            prepare=_stage,
+            prepare=self._begin,
         )
         self._known = Known()
+        self._straight = {name: Straight() for name in tables.COPY}
         self._received: int | None = None  # the latest receive time this object has committed
 
     async def open(self) -> None:
@@ -97,7 +85,26 @@ class Store:
     ) -> None:
         await self.close()
 
-    async def commit(self, batch: Batch) -> Committed:
+    async def _begin(self, connection: Connection) -> None:
+        """A new connection: perhaps to another server, and after an outage in which messages were sent again."""
+        # The length of an array says nothing about the best plan (storage.tables): do not plan each time.
+        await connection.execute("SET plan_cache_mode = force_generic_plan")
+        self._known.forget()
+        for one in self._straight.values():
+            one.begin()
+
+    def prepare(self, batch: Batch) -> Work:
+        """Make a batch ready for ``commit``: all the computing there is to do. Does no I/O.
+
+        May be called from another thread while an earlier batch is being committed: at worst names are sent again that
+        the other batch wrote. What is made ready may be committed again after a failure.
+
+        Raises:
+            RowRefused: a value cannot be encoded.
+        """
+        return prepare(batch, self._known, self._straight, self.instance)
+
+    async def commit(self, batch: Batch | Work) -> Committed:
         """Write a batch in one transaction and say what was new.
 
         Raises:
@@ -106,11 +113,13 @@ class Store:
             RowRefused: nothing was written, for some row or value of the batch is refused.
             ConfigurationError: rights or tables are missing.
         """
-        work = prepare(batch, self._known, self.instance)
+        work = batch if isinstance(batch, Work) else self.prepare(batch)
         with translated():
             async with self._session.connection() as connection:
+                if work.epoch != self._known.epoch:  # it leaves out names that this connection's server may lack
+                    work = self.prepare(work.batch)
                 token = uuid4()
-                committed = await _write(connection, work, self.instance, token)
+                committed = await write(connection, work, self._straight, self.instance, token)
                 try:
                     await connection.commit()
                 except psycopg.OperationalError as error:
@@ -121,7 +130,8 @@ class Store:
         return committed
 
     def _learn(self, work: Work) -> None:
-        self._known.learn(work.learned)
+        for names in work.learned:
+            self._known.learn(*names)
         if work.received is not None:
             self._received = max(work.received, self._received or work.received)
 
@@ -162,8 +172,10 @@ class Store:
         with translated():
             async with self._session.connection() as connection:
                 bounds = (moment(since), moment(until))
+                await connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")  # it depends on the times
                 cursor = await connection.execute(
-                    _KNOWN, (BigintArray(transponders), BigintArray(digests), *bounds, *bounds, *bounds)
+                    _KNOWN,
+                    (fixed_array("bigint", transponders), fixed_array("bigint", digests), *bounds, *bounds, *bounds),
                 )
                 for index, time in await cursor.fetchall():
                     times[index - 1] = time
@@ -202,108 +214,3 @@ LEFT JOIN LATERAL (
     WHERE a.transponder_id = u.transponder_id AND a.digest = u.digest AND a.time BETWEEN %s AND %s) AS a ON true
 WHERE coalesce(p.time, s.time, a.time) IS NOT NULL
 """
-
-
-async def _stage(connection: Connection) -> None:
-    """Create the staging tables of a new connection."""
-    for table in tables.ALL:
-        await connection.execute(table.create_stage)
-
-
-async def _write(connection: Connection, work: Work, instance: str, token: UUID) -> Committed:
-    """Everything but COMMIT, and what it did."""
-    received = None if work.received is None else moment(work.received)
-    async with connection.pipeline():
-        await connection.execute(statements.UPSERT_PROGRESS, (instance, received, token))
-        for statement, parameters in work.before:
-            await connection.execute(statement, parameters)
-    for rows in work.rows.values():
-        async with connection.cursor() as cursor, cursor.copy(rows.table.copy) as copy:
-            await copy.write(rows.data)
-    inserts: dict[str, Cursor] = {}
-    fired = resolved = None
-    async with connection.pipeline():
-        for name, rows in work.rows.items():
-            inserts[name] = await connection.execute(rows.insert)
-        if work.fires is not None:
-            fired = await connection.execute(statements.FIRE_ALERTS, (work.fires,))
-        if work.resolves is not None:
-            resolved = await connection.execute(statements.RESOLVE_ALERTS, (work.resolves,))
-        for statement, parameters in work.after:
-            await connection.execute(statement, parameters)
-        quarantined = [await _quarantine(connection, part) for part in sliced(work.refusals)]
-    taken = {name: [n for (n,) in await cursor.fetchall()] for name, cursor in inserts.items()}
-    fates = {name: rows.fate(taken[name]) for name, rows in work.rows.items()}
-    new_refusals = {row[0] for cursor in quarantined for row in await cursor.fetchall()}
-    conflicts = await _conflicts(connection, work, taken.get("readings", []))
-    none = np.zeros(0, dtype=np.bool_)
-    return Committed(
-        positions=fates.get("positions", none),
-        readings=fates.get("readings", none),
-        statics=fates.get("statics", none),
-        receptions=fates.get("receptions", none),
-        records=fates.get("ais_messages", none),
-        rejects=first_of(work.refusals, new_refusals),
-        conflicts=conflicts,
-        alerts_fired=await _count(fired),
-        alerts_resolved=await _count(resolved),
-    )
-
-
-async def _conflicts(connection: Connection, work: Work, taken: list[int]) -> list[int]:
-    """Readings whose key is held by another value, stored or earlier in the batch: to quarantine.
-
-    The indexes of those that were not there already.
-    """
-    rows = work.rows.get("readings")
-    if rows is None:
-        return []
-    readings = work.batch.observations.readings
-    standing = readings["value"][rows.lead]
-    if taken:
-        indexes = np.array(taken)
-        times = readings["time"][indexes]
-        bounds = moment(int(times.min())), moment(int(times.max()))
-        cursor = await connection.execute(tables.STORED_VALUES, (*bounds, BigintArray(indexes)))
-        stored = readings["value"].copy()
-        for n, value in await cursor.fetchall():
-            stored[n] = value
-        standing = stored[rows.lead]
-    conflicts: list[int] = np.flatnonzero(standing != readings["value"]).tolist()
-    if not conflicts:
-        return []
-    names = {(name.kind, name.id): name.name for name in work.batch.observations.names}
-    refusals = [refusal(_conflict(readings[n], float(standing[n]), names)) for n in conflicts]
-    new: set[Any] = set()
-    for part in sliced(refusals):
-        new.update(id_ for (id_,) in await (await _quarantine(connection, part)).fetchall())
-    return [n for n, first in zip(conflicts, first_of(refusals, new), strict=True) if first]
-
-
-def _conflict(reading: np.void, stored: float, names: Mapping[tuple[str, int], str]) -> Reject:
-    """A reading that came too late to be believed, as a refused message in our own words: its bytes are not at hand."""
-    device, metric = int(reading["device"]), int(reading["metric"])
-    body = {
-        "device": names.get(("device", device), str(device)),
-        "metric": names.get(("metric", metric), str(metric)),
-        "time": iso(int(reading["time"])),
-        "value": float(reading["value"]),
-    }
-    return Reject(
-        message=int(reading["message"]),
-        reason=Reason.CONFLICTING_VALUE,
-        raw=orjson.dumps(body),
-        received_at=int(reading["received_at"]),
-        source=int(reading["source"]),
-        origin=f"{body['device']}/{body['metric']}",
-        detail=f"stored value {stored!r}",
-    )
-
-
-async def _quarantine(connection: Connection, refusals: Sequence[Refusal]) -> Cursor:
-    return await connection.execute(statements.INSERT_QUARANTINE, (json_text([r.values for r in refusals]),))
-
-
-async def _count(cursor: Cursor | None) -> int:
-    row = await cursor.fetchone() if cursor is not None else None
-    return 0 if row is None else int(row[0])

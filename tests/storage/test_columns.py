@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from storage.arrays import column_array, register
 from storage.columns import POSTGRES_EPOCH, SIGNATURE, TRAILER, Column, decode, encode
 from storage.tables import POSITIONS, STATICS
 from tests.storage.samples import positions, statics
@@ -127,6 +128,34 @@ def test_postgres_reads_back_what_went_in(any_database: str) -> None:
             assert found == expected
 
         check()
+
+
+def test_postgres_reads_arrays_as_what_went_in(any_database: str) -> None:
+    with psycopg.connect(any_database) as connection:
+        register(connection)
+        arrays = ", ".join(f"%s::{column.type}[]" for column in COLUMNS)
+        query = (
+            "SELECT (extract(epoch FROM a) * 1000000)::bigint, b, c, d::double precision, e, f, g, h, i, j IS NULL"
+            f" FROM unnest({arrays}) WITH ORDINALITY AS u (a, b, c, d, e, f, g, h, i, j, n) ORDER BY n"
+        ).encode()
+
+        @settings(deadline=None, max_examples=100)
+        @given(ROWS)
+        def check(rows: list[tuple[Any, ...]]) -> None:
+            table = np.array(rows, DTYPE)
+            found = connection.execute(query, [column_array(c, table[c.field]) for c in COLUMNS]).fetchall()
+            assert found == [(*map(read_back, row[:9], NULLS), row[9] is None) for row in rows]
+
+        check()
+
+
+@given(ROWS.filter(bool), st.sampled_from(range(len(COLUMNS))), st.integers(1, 20))
+def test_few_values_are_packed_like_many(rows: list[tuple[Any, ...]], number: int, times: int) -> None:
+    column, values = COLUMNS[number], np.array(rows, DTYPE)[COLUMNS[number].field]
+    one, many = column_array(column, values), column_array(column, np.tile(values, 10 * times))
+    header = 20
+    assert many.data[header:] == one.data[header:] * 10 * times
+    assert many.data[:12] == one.data[:12]
 
 
 @given(st.integers(0, 2**8 - 1), st.integers(1, 30))

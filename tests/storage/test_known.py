@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,31 +10,85 @@ from decoders.records import Reason
 from storage.known import Known
 from storage.quarantine import refusal_id
 
-LEARNED = st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 5), st.none() | st.integers(0, 9)), max_size=30)
+NAMES = st.lists(
+    st.lists(
+        st.tuples(st.integers(0, 40), st.integers(0, 9), st.integers(0, 9)), max_size=30, unique_by=lambda t: t[0]
+    ),
+    max_size=8,
+)
 
 
-@given(LEARNED, st.integers(1, 4))
-def test_no_more_than_the_limit_is_remembered_and_the_newest_always(
-    names: list[tuple[str, int, int | None]], limit: int
-) -> None:
-    known = Known(limit)
-    for name in names:
-        known.learn([name])
-        assert len(known) <= limit
-        assert known.has(name[0], name[1])
+def column(values: list[int]) -> np.ndarray:
+    return np.array(values, np.int64)
 
 
-@given(LEARNED)
-def test_a_device_is_known_only_back_to_the_least_time_told(names: list[tuple[str, int, int | None]]) -> None:
+def learn(known: Known, rows: list[tuple[int, int, int]], kind: str = "device") -> None:
+    known.learn(kind, *(column([row[n] for row in rows]) for n in range(3)))
+
+
+def lacks(known: Known, id_: int, first: int, last: int, kind: str = "device") -> bool:
+    return bool(known.lacking(kind, column([id_]), column([first]), column([last]))[0])
+
+
+@given(NAMES)
+def test_a_name_is_known_for_the_times_told_and_for_no_others(batches: list[list[tuple[int, int, int]]]) -> None:
     known = Known()
-    known.learn(names)
-    for kind in "ab":
-        for id_ in range(6):
-            told = [since for k, i, since in names if (k, i) == (kind, id_)]
-            times = [since for since in told if since is not None]
-            assert known.has(kind, id_) is bool(told)
-            for since in range(10):
-                assert known.has(kind, id_, since) is (bool(times) and min(times) <= since)
+    told: dict[int, tuple[int, int]] = {}
+    for rows in batches:
+        learn(known, rows)
+        for id_, first, last in rows:
+            before = told.get(id_, (first, last))
+            told[id_] = min(first, before[0]), max(last, before[1])
+    assert len(known) == len(told)
+    asked = [(id_, first, last) for id_ in range(42) for first in range(10) for last in range(10)]
+    there = [id_ in told and told[id_][0] <= first and last <= told[id_][1] for id_, first, last in asked]
+    columns = [column([row[n] for row in asked]) for n in range(3)]
+    assert known.lacking("device", *columns).tolist() == [not one for one in there]
+    assert known.lacking("metric", *columns).all()
+
+
+def test_many_more_names_than_there_is_room_for_stay_within_it_and_none_is_made_up() -> None:
+    rng = np.random.default_rng(5)
+    known = Known(limit=1 << 12)
+    told: set[int] = set()
+    for _ in range(40):
+        ids = np.unique(rng.integers(0, 1 << 40, 1000))
+        known.learn("transponder", ids, ids, ids)
+        told.update(ids.tolist())
+        assert len(known) <= 1 << 12
+        some = rng.integers(0, 1 << 40, 1000)
+        assert known.lacking("transponder", some, some, some).tolist() == [id_ not in told for id_ in some.tolist()]
+        kept = ~known.lacking("transponder", ids, ids, ids)
+        assert kept.sum() > 600  # what was told last has the best chance to stay
+    assert len(known) > 1 << 11
+
+
+def test_every_name_is_kept_while_there_is_room() -> None:
+    known = Known()
+    ids = np.random.default_rng(6).permutation(np.arange(200_000_000, 200_100_000))
+    for part in np.array_split(ids, 17):
+        known.learn("transponder", part, part, part)
+    lacking = known.lacking("transponder", ids, ids, ids)
+    assert lacking.mean() < 0.02  # a full bucket forgets
+
+
+def test_names_that_share_a_bucket_are_all_found() -> None:
+    same = [id_ for id_ in range(100_000) if (id_ * 0x9E3779B97F4A7C15 % 2**64) >> 50 == 7][:9]
+    known = Known()
+    learn(known, [(id_, 0, 0) for id_ in same[:4]])
+    assert not any(lacks(known, id_, 0, 0) for id_ in same[:4])
+    learn(known, [(id_, 0, 0) for id_ in same])
+    assert sum(not lacks(known, id_, 0, 0) for id_ in same) == 4
+
+
+def test_all_is_forgotten_at_once_and_that_is_counted() -> None:
+    known = Known()
+    learn(known, [(1, 0, 0)])
+    epoch = known.epoch
+    known.forget()
+    assert lacks(known, 1, 0, 0)
+    assert known.epoch == epoch + 1
+    assert len(known) == 0
 
 
 @given(st.binary(max_size=9), st.binary(max_size=9), st.text(max_size=4), st.text(max_size=4))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,14 +12,13 @@ import pytest
 
 from alerting.model import AlertState, Notification, RuleState, SubjectKind, Verdict, notification_id
 from decoders.block import Block
-from decoders.records import NULL_I2, RECEPTION, Name, Observations, Reason, table
+from decoders.records import RECEPTION, Name, Observations, Reason, table
 from storage.batch import Batch
 from storage.errors import DatabaseAway, RowRefused
 from storage.quarantine import RAW_LIMIT
 from storage.writer import Store
 from tests.storage.samples import (
     DEVICE_ID,
-    NAMES,
     OTHER_SOURCE,
     SECOND,
     SOURCE,
@@ -38,6 +36,7 @@ from tests.storage.samples import (
     statics,
     transition,
 )
+from tests.storage.streams import TRUNCATE, cut, stream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -186,7 +185,7 @@ async def test_transponders_say_who_they_are_and_when_they_were_heard(store: Sto
     )
     columns = "id, kind, identifier, mmsi, mmsi_class, (extract(epoch FROM last_seen - first_seen))::int"
     assert ask(store.dsn, f"SELECT {columns} FROM transponders ORDER BY id") == [
-        (574_000_001, "ais", "574000001", 574_000_001, "ship", 1),
+        (574_000_001, "ais", "574000001", 574_000_001, "ship", 0),
         (992_000_001, "ais", "992000001", 992_000_001, "aton", 0),
         (VMS_ID, "vms", "HUE-0012", None, None, 0),
     ]
@@ -239,55 +238,7 @@ async def test_a_name_of_a_batch_that_failed_is_told_again(store: Store) -> None
 # --- cuts: the same rows in any pieces leave the same tables
 
 
-def stream(rng: np.random.Generator, rows: int) -> Observations:
-    """Few subjects, few times, few values: many repeats, contradictions and late rows."""
-    heard = positions(
-        *(
-            {
-                "time": T0 + int(t) * SECOND,
-                "received_at": T0 + n,
-                "transponder": int(who),
-                "digest": int(d),
-                "sog": float(d),
-            }
-            for n, (t, who, d) in enumerate(rng.integers((0, 1, 0), (8, 4, 3), (rows, 3)))
-        )
-    )
-    said = statics(
-        *(
-            {
-                "time": T0 + int(t) * SECOND,
-                "received_at": T0 + n,
-                "transponder": int(who),
-                "digest": int(d),
-                "name": None if d % 2 else f"N{t}{d}",
-                "callsign": f"C{t}{d}" if d % 3 else None,
-                "ship_type": int(d) if d % 2 else NULL_I2,
-            }
-            for n, (t, who, d) in enumerate(rng.integers((0, 1, 0), (6, 3, 5), (rows, 3)))
-        )
-    )
-    measured = readings(*((int(s), float(v)) for s, v in rng.integers((0, 0), (10, 3), (rows, 2))))
-    return Observations(rows, heard, measured, said, names=list(NAMES))
-
-
-def cut(whole: Observations, edges: list[int]) -> list[Batch]:
-    parts = []
-    for start, end in zip([0, *edges], [*edges, whole.messages], strict=True):
-        part = replace(
-            whole,
-            positions=whole.positions[start:end],
-            readings=whole.readings[start:end],
-            statics=whole.statics[start:end],
-        )
-        parts.append(Batch(part, Verdict()))
-    return parts
-
-
-TRUNCATE = (
-    "TRUNCATE sources, devices, transponders, vessel_transponders, positions, readings, statics, latest_positions,"
-    " latest_readings, quarantine, progress"
-)
+KINDS = ("positions", "readings", "statics", "receptions", "records")
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -304,13 +255,11 @@ async def test_the_cut_into_batches_and_redelivery_do_not_show_in_the_tables(tab
         for number, part in enumerate(parts):
             async with Store(tables) as fresh_process:
                 committed = await fresh_process.commit(part)
-                new += int(committed.positions.sum() + committed.readings.sum() + committed.statics.sum()) + len(
-                    committed.conflicts
-                )
+                new += sum(int(getattr(committed, kind).sum()) for kind in KINDS) + len(committed.conflicts)
                 if attempt == 2 and number % 3 == 2:  # killed before the ack: the last two batches come again
                     for again in parts[number - 1 : number + 1]:
                         repeated = await fresh_process.commit(again)
-                        assert not any(f.any() for f in (repeated.positions, repeated.readings, repeated.statics))
+                        assert not any(getattr(repeated, kind).any() for kind in KINDS)
                         assert repeated.conflicts == []
         outcomes.append((new, contents(tables)))
     assert outcomes[0] == outcomes[1] == outcomes[2]
