@@ -98,7 +98,8 @@ async def serving(config: Settings, book: RuleBook | None = None) -> AsyncIterat
 async def _subscribed(service: Service) -> None:
     await service.running.wait()
     for source in service.sources.values():
-        await source.subscribed.wait()  # type: ignore[attr-defined]  # the sources of `settings` are MQTT
+        ready: asyncio.Event = source.subscribed if hasattr(source, "subscribed") else source.listening  # type: ignore[attr-defined]  # MQTT; others
+        await ready.wait()
 
 
 def reading(n: int, value: float | None = None) -> bytes:
