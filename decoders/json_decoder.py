@@ -1,6 +1,7 @@
 """The one loop over JSON payloads of our own topics; a format adds what it makes of an entry.
 
-What is good in a payload is taken; what is bad is refused with its own JSON, so that it can be sent again.
+What is good in a payload is taken; what is bad is refused with its own JSON, so that it can be sent again: the bytes as
+they came, or, of a payload of which another part was good, that part written anew.
 """
 
 from __future__ import annotations
@@ -98,6 +99,7 @@ class JsonDecoder(ABC, Generic[Rows]):
             assert isinstance(found, Refused)  # whichever came first was handed on
             yield reject(block, found, block.data)
             return
+        alone = block.data.lstrip().startswith(b"{")
         for entry in found:
             if isinstance(entry, BadEntry):
                 yield reject(block, entry.refused, entry.raw, entry.index)
@@ -108,4 +110,6 @@ class JsonDecoder(ABC, Generic[Rows]):
             )
             bad = [(time, fields)] if isinstance(time, Refused) else self._entry(block, device, time, fields, rows)
             for refused, part in bad:
-                yield reject(block, refused, fragment(part, block.data), entry.index)
+                # The bytes themselves where they hold nothing else: a number has many spellings, and some are lost.
+                exact = part is fields and alone
+                yield reject(block, refused, block.data if exact else fragment(part, block.data), entry.index)

@@ -42,7 +42,7 @@ class Entry:
 
 @dataclass(slots=True, frozen=True)
 class BadEntry:
-    """Something in an entry's place that is none; ``raw`` is its own JSON."""
+    """Something in an entry's place that is none; ``raw`` is its own JSON, an array of it alone."""
 
     index: int
     refused: Refused
@@ -125,7 +125,7 @@ def _entries(payload: list[Any], data: bytes) -> Iterator[Entry | BadEntry]:
         if isinstance(fields, dict):
             yield Entry(index, fields)
         else:
-            yield BadEntry(index, Refused(Reason.BAD_FIELD, "an entry that is no object"), fragment(fields, data))
+            yield BadEntry(index, Refused(Reason.BAD_FIELD, "an entry that is no object"), fragment([fields], data))
 
 
 def fragment(value: Any, data: bytes) -> bytes:

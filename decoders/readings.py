@@ -114,7 +114,7 @@ class ReadingsDecoder(JsonDecoder[_Rows]):
             code = value if isinstance(value, Refused) else self._register.metric(device, metric)
             if isinstance(value, Refused) or isinstance(code, Refused):
                 assert isinstance(code, Refused)
-                yield code, {"time": fields["time"], "readings": {metric: given}}
+                yield code, _part(fields, metric)
                 continue
             codes.append(code)
             rows.values.append(value)
@@ -236,5 +236,11 @@ class ReadingsDecoder(JsonDecoder[_Rows]):
             given = fields["readings"][metric]
             refused = self._value(metric, given)
             assert isinstance(refused, Refused)
-            raw = fragment({"time": fields["time"], "readings": {metric: given}}, block.data)
-            yield reject(block, refused, raw, 1)
+            part = _part(fields, metric)
+            yield reject(block, refused, block.data if part is fields else fragment(part, block.data), 1)
+
+
+def _part(fields: dict[str, Any], metric: str) -> dict[str, Any]:
+    """An entry with one of its readings alone: the entry itself where there is no other."""
+    readings = fields["readings"]
+    return fields if len(readings) == 1 else {"time": fields["time"], "readings": {metric: readings[metric]}}

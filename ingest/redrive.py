@@ -1,10 +1,15 @@
-"""Refused messages through the same pipeline again: what can be stored now is stored, the rest is refused again."""
+"""Refused messages through the same pipeline again: what can be stored now is stored, the rest is refused again.
+
+Each is a transaction of its own, and marked after it. A redrive that is cut off between the two is no harm: what it
+stored is found to be there when it is tried again.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
+from decoders.records import Reason
 from decoders.refused import Refused
 from decoders.times import microseconds
 from decoders.topics import route
@@ -15,73 +20,117 @@ from ingest.pipeline import Pipeline
 from ingest.service import Notifier, Recall
 from ingest.telemetry import Telemetry
 from ingest.watch import stored_rule_book
-from storage import readers
+from storage.redrive import Redrive
 from storage.writer import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from uuid import UUID
+    from collections.abc import AsyncIterator
 
     from alerting.pack import RuleBook
-    from decoders.records import Reason
+    from decoders.bounds import Bounds
+    from ingest.pipeline import Mind
+    from storage.batch import Committed
+    from storage.redrive import Choice
 
-_MANY: Final = 100_000
-_TRUNCATED: Final = "truncated: only the first bytes were kept"
+#: Outcomes of what is not tried at all.
+_TRUNCATED: Final = "refused: only the first bytes were kept"
+_CONFLICT: Final = "refused: another value is stored"
 
 
-async def redrive(dsn: str, ids: Sequence[UUID], reason: Reason | None) -> list[dict[str, Any]]:
-    """Try refused messages again, each in a transaction of its own.
+async def redrive(dsn: str, choice: Choice, bounds: Bounds | None = None) -> AsyncIterator[dict[str, Any]]:
+    """Try refused messages again, in the order they came.
 
     Args:
         dsn: the database.
-        ids: which.
-        reason: if no ids are given: all with this reason that were not tried again yet.
+        choice: which.
+        bounds: what the decoders take; None: as they come.
 
-    Returns:
-        ``id``, ``reason`` and ``outcome`` (the fate it got) of each.
+    Yields:
+        Of each, once it is marked: ``id``, ``reason``, and ``outcome``: "stored", "duplicate" (was there already),
+        "ignored", or what begins with "refused" or "stored in part".
 
     Raises:
-        StorageError: the database cannot be used, or there is no such message.
+        RequestRefused: there is no such message, or another redrive is under way.
+        StorageError: the database cannot be used.
     """
-    if not ids:
-        waiting = await readers.quarantined(dsn, reason=reason, redriven=False, limit=_MANY)
-        ids = [row["id"] for row in reversed(waiting)]
-    if not ids:
-        return []
-    store = Store(dsn, instance="redrive")
-    await store.open()
-    try:
-        book = await stored_rule_book(dsn)
-        outcomes = []
-        for id_ in ids:
-            row = await readers.refused(dsn, id_)
-            outcome = await _one(store, book, row)
-            await readers.mark_redriven(dsn, id_, outcome)
-            outcomes.append({"id": id_, "reason": row["reason"], "outcome": outcome})
-    finally:
-        await store.close()
-    return outcomes
+    async with Redrive(dsn) as work, Store(dsn, instance="redrive") as store:
+        memory = _Memory(store, await stored_rule_book(dsn), bounds)
+        async for row in work.messages(choice):
+            outcome = await _one(store, memory, row)
+            await work.mark(row["id"], outcome)
+            yield {"id": row["id"], "reason": row["reason"], "outcome": outcome}
 
 
-async def _one(store: Store, book: RuleBook, row: dict[str, Any]) -> str:
+class _Memory:
+    """The mind that one message after another finds: built once, and anew where a batch could not be committed."""
+
+    def __init__(self, store: Store, book: RuleBook, bounds: Bounds | None) -> None:
+        self._store = store
+        self._book = book
+        self._bounds = bounds
+        self._mind: Mind | None = None
+        self._taken = False
+
+    def next(self) -> None:
+        """The mind is as the database is; the next message may have it."""
+        self._taken = False
+
+    async def __call__(self) -> Mind:
+        if self._mind is None or self._taken:
+            self._mind = await Recall(self._store, self._book, {}, bounds=self._bounds)()
+        self._taken = True
+        return self._mind
+
+
+class _Account(Telemetry):
+    """Remembers what a message came to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reasons: list[str] = []
+        self.rows = 0  # that are in the tables now, new or not
+
+    def rejected(self, reason: str) -> None:
+        super().rejected(reason)
+        self.reasons.append(reason)
+
+    def written(self, committed: Committed) -> None:
+        tables = (committed.positions, committed.readings, committed.statics, committed.receptions, committed.records)
+        self.rows += sum(map(len, tables)) - len(committed.conflicts)
+        self.reasons += [Reason.CONFLICTING_VALUE] * len(committed.conflicts)
+
+    def outcome(self, source: str) -> str:
+        if self.reasons:
+            why = f"refused: {', '.join(dict.fromkeys(self.reasons))}"
+            return f"stored in part, {why}" if self.rows else why
+        account = self.ledger.account(source)
+        return next((fate for fate in FATES if getattr(account, fate)), "ignored")
+
+
+async def _one(store: Store, memory: _Memory, row: dict[str, Any]) -> str:
     raw = bytes(row["raw"])
     if len(raw) < row["size"]:
         return _TRUNCATED
-    telemetry, inbox = Telemetry(), Inbox()
-    name = row["source"]
-    topic = not isinstance(route(row["origin"]), Refused)
-    formats = {name: "mqtt" if topic else "nmea"}
+    if row["reason"] == Reason.CONFLICTING_VALUE:
+        return _CONFLICT
+    memory.next()
+    account, inbox = _Account(), Inbox()
+    name, kind = row["source"], row["source_kind"]
+    if not kind.startswith(("mqtt", "nmea")):
+        kind = "nmea" if isinstance(route(row["origin"]), Refused) else "mqtt"
+    topic = kind == "mqtt"
     pipeline = Pipeline(
         inbox,
         store,
-        telemetry,
-        Recall(store, book, formats),
-        formats=formats,
+        account,
+        memory,
+        formats={name: kind},
         notifier=Notifier(()),
         tick=None,
+        on_committed=account.written,
     )
     messages = 1 if topic else count_lines(raw)
-    telemetry.received(name, messages)
+    account.received(name, messages)
     inbox.force(
         Delivery(
             raw,
@@ -96,6 +145,4 @@ async def _one(store: Store, book: RuleBook, row: dict[str, Any]) -> str:
     inbox.close()
     await asyncio.create_task(pipeline.run(), name=f"redrive {row['id']}")
     await pipeline.finish()
-    account = telemetry.ledger.account(name)
-    # Of a message of several lines, the gravest fate; refused again, it is a duplicate of its own quarantine row.
-    return next((fate for fate in ("stored", "quarantined", *FATES) if getattr(account, fate)), "ignored")
+    return account.outcome(name)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from decoders.records import Reject
 
-#: Of a refused message, as many bytes are kept; its full size and SHA-256 are kept in any case.
+#: Of a refused message, as many bytes are kept, beside its full size and the SHA-256 of all that was held of it.
 RAW_LIMIT: Final = 64 * 1024
 
 #: Refused bytes sent in one statement, about: PostgreSQL takes no parameter over 1 GB, and no JSON string over 256 MB.
@@ -43,7 +43,8 @@ class Refusal:
 
 def refusal(reject: Reject) -> Refusal:
     """The row of a reject. Equal source, origin, reason and bytes give an equal id."""
-    identity = refusal_id(reject.source, reject.origin, reject.reason, reject.raw)
+    size = max(reject.size, len(reject.raw))
+    identity = refusal_id(reject.source, reject.origin, reject.reason, reject.raw, size)
     return Refusal(
         identity,
         {
@@ -55,16 +56,19 @@ def refusal(reject: Reject) -> Refusal:
             "detail": clean(reject.detail),
             "line": reject.line,
             "raw": reject.raw[:RAW_LIMIT].hex(),
-            "size": max(reject.size, len(reject.raw)),
+            "size": size,
             "sha256": sha256(reject.raw).hexdigest(),
         },
     )
 
 
-def refusal_id(source: int, origin: str, reason: str, raw: bytes) -> UUID:
+def refusal_id(source: int, origin: str, reason: str, raw: bytes, size: int) -> UUID:
     """A 128-bit keyed hash; every part is preceded by its length, so that no two inputs run into one."""
     state = blake2b(digest_size=16, person=b"quarantine")
-    for part in (str(source).encode(), origin.encode("utf-8", "surrogatepass"), reason.encode(), raw):
+    parts = [str(source).encode(), origin.encode("utf-8", "surrogatepass"), reason.encode(), raw]
+    if size > len(raw):  # two that begin alike are not one
+        parts.append(str(size).encode())
+    for part in parts:
         state.update(len(part).to_bytes(8))
         state.update(part)
     return UUID(bytes=state.digest())

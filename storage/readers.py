@@ -7,7 +7,6 @@ from here too.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from psycopg import sql
@@ -16,9 +15,9 @@ from storage import ask, roles
 from storage.alerts import acknowledge, alert, alerts, resolve
 from storage.errors import RequestRefused
 from storage.imports import Imported, RuleVersion, import_rules, import_zones, rules, zones
-from storage.quarantine import clean
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from uuid import UUID
 
     Row = dict[str, Any]
@@ -31,7 +30,7 @@ __all__ = [
     "alerts",
     "import_rules",
     "import_zones",
-    "mark_redriven",
+    "quarantine_summary",
     "quarantined",
     "queued",
     "refused",
@@ -43,7 +42,7 @@ __all__ = [
     "zones",
 ]
 
-_TABLES: Final = (*roles.HISTORY, *roles.KEPT, *roles.WORKING, "quarantine")
+_TABLES: Final = (*roles.HISTORY, *roles.KEPT, *roles.WORKING, "quarantine", "quarantine_evicted")
 
 
 async def quarantined(
@@ -52,25 +51,60 @@ async def quarantined(
     reason: str | None = None,
     source: str | None = None,
     since: datetime | None = None,
+    until: datetime | None = None,
     redriven: bool | None = None,
+    after: UUID | None = None,
     limit: int = 100,
 ) -> list[Row]:
-    """Refused messages, the latest received first, with the name of their source; ``raw`` is left out."""
+    """Refused messages, the latest received first, with the name of their source; ``raw`` is left out.
+
+    Args:
+        dsn: the database.
+        reason: only these.
+        source: only from this one, by name.
+        since: received at that time or later.
+        until: received before that time.
+        redriven: whether they were tried again.
+        after: only what follows this message in the listing, to go on from the last one seen.
+        limit: at most so many.
+    """
     condition, values = ask.where(
         {
             "q.reason = %s": reason,
             "s.name = %s": source,
             "q.received_at >= %s": since,
+            "q.received_at < %s": until,
             "(q.redriven_at IS NOT NULL) = %s": redriven,
+            "(q.received_at, q.id) < (SELECT received_at, id FROM quarantine WHERE id = %s)": after,
         }
     )
     query = sql.SQL(
         "SELECT q.id, q.received_at, coalesce(s.name, q.source_id::text) AS source, q.origin, q.reason, q.detail,"
-        " q.line, q.size, q.redriven_at, q.redrive_outcome"
+        " q.line, q.size, q.redriven_at, q.redrives, q.redrive_outcome"
         " FROM quarantine AS q LEFT JOIN sources AS s ON s.id = q.source_id{}"
-        " ORDER BY q.received_at DESC, q.id LIMIT %s"
+        " ORDER BY q.received_at DESC, q.id DESC LIMIT %s"
     ).format(condition)
     return await ask.rows(dsn, query, [*values, limit])
+
+
+async def quarantine_summary(dsn: str) -> list[Row]:
+    """By source and reason, the most first: ``messages`` kept and the ``bytes`` they had, the ``first`` and ``last``
+    receipt, ``redriven`` of them, and ``evicted`` before their time because quarantine had outgrown its bound.
+    """
+    return await ask.rows(
+        dsn,
+        b"""
+        SELECT coalesce(s.name, source_id::text) AS source, reason, coalesce(q.messages, 0) AS messages,
+            coalesce(q.bytes, 0) AS bytes, q.first, q.last, coalesce(q.redriven, 0) AS redriven,
+            coalesce(e.messages, 0) AS evicted
+        FROM (
+            SELECT source_id, reason, count(*) AS messages, sum(size)::bigint AS bytes,
+                min(received_at) AS first, max(received_at) AS last, count(redriven_at) AS redriven
+            FROM quarantine GROUP BY source_id, reason
+        ) AS q FULL JOIN quarantine_evicted AS e USING (source_id, reason) LEFT JOIN sources AS s ON s.id = source_id
+        ORDER BY messages DESC, source, reason
+        """,
+    )
 
 
 async def refused(dsn: str, id_: UUID) -> Row:
@@ -88,21 +122,6 @@ async def refused(dsn: str, id_: UUID) -> Row:
     if not rows:
         raise RequestRefused(f"there is no quarantined message {id_}")
     return rows[0]
-
-
-async def mark_redriven(dsn: str, id_: UUID, outcome: str, at: datetime | None = None) -> None:
-    """Note that a refused message was tried again, and what came of it.
-
-    Raises:
-        RequestRefused: there is no such message.
-    """
-    async with ask.connected(dsn) as connection:
-        cursor = await connection.execute(
-            "UPDATE quarantine SET redriven_at = %s, redrive_outcome = %s WHERE id = %s",
-            (at or datetime.now(UTC), clean(outcome), id_),
-        )
-        if cursor.rowcount == 0:
-            raise RequestRefused(f"there is no quarantined message {id_}")
 
 
 async def sources(dsn: str) -> list[Row]:

@@ -100,7 +100,7 @@ def grant(connection: Connection[Any]) -> list[str]:
         sql.SQL("GRANT INSERT ON {} TO {}").format(_tables(HISTORY), writer),
         sql.SQL("GRANT INSERT, UPDATE ON {} TO {}").format(_tables(KEPT), writer),
         sql.SQL("GRANT INSERT, UPDATE, DELETE ON {} TO {}").format(_tables(WORKING), writer),
-        sql.SQL("GRANT INSERT, UPDATE (redriven_at, redrive_outcome) ON quarantine TO {}").format(writer),
+        sql.SQL("GRANT INSERT, UPDATE (redriven_at, redrive_outcome, redrives) ON quarantine TO {}").format(writer),
     ]
     try:
         with connection.transaction():

@@ -209,12 +209,18 @@ def test_the_good_part_is_taken_and_the_bad_part_kept_to_be_sent_again() -> None
     found = decode(payload)
     assert found.readings["value"].tolist() == [12.3, 7.0]
     assert [(r.reason, r.line, orjson.loads(r.raw)) for r in found.rejects] == [
-        (Reason.BAD_FIELD, 2, 5),
+        (Reason.BAD_FIELD, 2, [5]),
         (Reason.BAD_VALUE, 3, {"time": TIME, "readings": {"pm2_5": "x"}}),
         (Reason.BAD_TIME, 4, {"time": "x", "readings": {"pm10": 8}}),
     ]
-    again = decode(found.rejects[1].raw)
-    assert [(r.reason, r.raw) for r in again.rejects] == [(found.rejects[1].reason, found.rejects[1].raw)]
+    for reject in found.rejects:
+        assert [(r.reason, r.raw) for r in decode(reject.raw).rejects] == [(reject.reason, reject.raw)]
+
+
+def test_what_is_refused_whole_is_kept_as_the_bytes_it_was() -> None:
+    for value in (b"1e300", b"18446744073709551616", b"9.00000000000000000001e99", b"[ 1 ]"):
+        data = b' {"time" : "%b", "readings": { "pm2_5" : %b } }\n' % (TIME.encode(), value)
+        assert [r.raw for r in decode(data).rejects] == [data]
 
 
 def test_what_nests_deeper_than_can_be_written_is_refused_with_the_whole_payload() -> None:

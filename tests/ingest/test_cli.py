@@ -414,16 +414,24 @@ def test_quarantine_is_listed_and_shown_with_its_bytes(alarmed: str) -> None:
     shown = done("quarantine", "show", one["id"], "--dsn", alarmed, "--json").only
     assert (shown["raw"], shown["size"]) == ("{no json", 8)
     assert "{no json" in done("quarantine", "show", one["id"], "--dsn", alarmed).out
+    assert done("quarantine", "show", one["id"], "--raw", "--dsn", alarmed).out == "{no json"
     assert "bad_checksum" in table("quarantine", "list", "--dsn", alarmed)
+    assert "bad_checksum" in table("quarantine", "summary", "--dsn", alarmed)
+    (first,) = done("quarantine", "list", "--limit", 1, "--dsn", alarmed, "--json").lines
+    assert [first, *done("quarantine", "list", "--after", first["id"], "--dsn", alarmed, "--json").lines] == listed
+    assert done("quarantine", "list", "--redriven", "--dsn", alarmed, "--json").lines == []
     refused(haidang("quarantine", "show", uuid4(), "--dsn", alarmed), "no quarantined message")
     refused(haidang("quarantine", "redrive", uuid4(), "--dsn", alarmed), "no quarantined message")
 
 
 def test_what_is_still_wrong_is_redriven_to_no_effect_however_often(alarmed: str) -> None:
     before = dump(alarmed)
-    ids = [row["id"] for row in done("quarantine", "list", "--dsn", alarmed, "--json").lines]
+    listed = done("quarantine", "list", "--dsn", alarmed, "--json").lines
+    ids = [row["id"] for row in listed]
     first = done("quarantine", "redrive", *ids, "--dsn", alarmed, "--json").lines
-    assert [(row["id"], row["outcome"]) for row in first] == [(id_, "duplicate") for id_ in ids]
+    assert {(row["id"], row["outcome"]) for row in first} == {
+        (row["id"], f"refused: {row['reason']}") for row in listed
+    }
     again = done("quarantine", "redrive", *ids, "--dsn", alarmed, "--json").lines
     assert again == first
     after = dump(alarmed)
@@ -432,6 +440,9 @@ def test_what_is_still_wrong_is_redriven_to_no_effect_however_often(alarmed: str
     }
     assert len(after["quarantine"]) == 2
     assert done("quarantine", "redrive", "--reason", "bad_json", "--dsn", alarmed, "--json").lines == []
+    third = done("quarantine", "redrive", "--source", "gateways", "--again", "--dsn", alarmed, "--json").lines
+    assert third == first
+    assert {row["redrives"] for row in done("quarantine", "list", "--dsn", alarmed, "--json").lines} == {3}
 
 
 def test_what_is_right_by_now_is_stored_once(alarmed: str) -> None:

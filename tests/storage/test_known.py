@@ -93,6 +93,10 @@ def test_all_is_forgotten_at_once_and_that_is_counted() -> None:
 
 @given(st.binary(max_size=9), st.binary(max_size=9), st.text(max_size=4), st.text(max_size=4))
 def test_refusals_share_an_id_only_if_all_of_them_is_equal(a: bytes, b: bytes, origin: str, other: str) -> None:
-    first = refusal_id(1, origin, Reason.BAD_JSON, a)
-    second = refusal_id(1, other, Reason.BAD_JSON, b)
+    first = refusal_id(1, origin, Reason.BAD_JSON, a, len(a))
+    second = refusal_id(1, other, Reason.BAD_JSON, b, len(b))
     assert (first == second) is ((origin, a) == (other, b))
+
+
+def test_two_that_begin_alike_and_differ_in_length_are_two() -> None:
+    assert len({refusal_id(1, "t", Reason.TOO_LARGE, b"x", size) for size in (1, 2, 3)}) == 3

@@ -15,6 +15,7 @@ from geofence.zones import Zone
 from storage import readers
 from storage.errors import ConfigurationError, RequestRefused
 from storage.readers import RuleVersion
+from storage.redrive import Redrive
 from storage.times import moment
 from storage.writer import Store
 from tests.storage.samples import SECOND, T0, ask, batch, positions, reject, transition
@@ -161,11 +162,19 @@ async def test_quarantine_is_listed_shown_and_marked(dsn: str) -> None:
     assert len(await readers.quarantined(dsn, source="receiver", since=moment(T0 + 1))) == 1
     shown = await readers.refused(dsn, listed[1]["id"])
     assert (shown["raw"], shown["source_kind"]) == (b"!AIVDM,rubbish", "nmea")
-    await readers.mark_redriven(dsn, shown["id"], "stored", NOW)
+    async with Redrive(dsn) as redrive:
+        await redrive.mark(shown["id"], "stored", NOW)
+        await redrive.mark(shown["id"], "duplicate", NOW)  # what was stored once remains so
     assert [row["id"] for row in await readers.quarantined(dsn, redriven=True)] == [shown["id"]]
     assert len(await readers.quarantined(dsn, redriven=False)) == 1
-    with pytest.raises(RequestRefused):
-        await readers.mark_redriven(dsn, UUID(int=1), "stored")
+    (row,) = await readers.quarantined(dsn, redriven=True)
+    assert (row["redrive_outcome"], row["redrives"], row["redriven_at"]) == ("stored", 2, NOW)
+    assert await readers.quarantined(dsn, after=listed[0]["id"]) == [row]
+    assert await readers.quarantined(dsn, until=listed[1]["received_at"]) == []
+    summary = await readers.quarantine_summary(dsn)
+    assert [(s["source"], s["reason"], s["messages"], s["bytes"], s["redriven"], s["evicted"]) for s in summary] == [
+        ("receiver", "bad_checksum", 2, 15, 1, 0)
+    ]
 
 
 async def test_counts_of_every_table(dsn: str) -> None:
