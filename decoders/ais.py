@@ -1,6 +1,8 @@
 """AIS messages (ITU-R M.1371-5, Annex 8): armoured payloads in, rows and records out.
 
-pyais reads positions and static data; records are read field by field from the tables of ``decoders.ais_fields``.
+Whole batches are read by ``decoders.ais_batch``, from bit-field tables, to the same rows. What is odd, wrong, rare or
+alone is read here, one message at a time: positions and static data by pyais, records from the tables of
+``decoders.ais_fields``.
 Where pyais loses what was sent, the bits are read here: it folds ship types it does not know into others, and keeps
 text after the ``@`` that ends it. "Not available" codes end here: they become nulls.
 """
@@ -10,11 +12,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from math import nan
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 from pyais.bit_vector import bit_vector
 from pyais.messages import MSG_CLASS
 
+from decoders import ais_batch
+from decoders.ais_batch import eta as shown_eta
 from decoders.ais_fields import (
     ADDRESSED_CHANNEL_FIELDS,
     KINDS,
@@ -23,13 +29,15 @@ from decoders.ais_fields import (
     Field,
     Form,
 )
-from decoders.identity import digest
+from decoders.identity import ais_digest
 from decoders.records import NULL_I1, NULL_I2, NULL_I4, POSITION, STATIC, AisRecord, Reason, table
 from decoders.refused import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from decoders.ais_batch import Payloads
+    from decoders.nmea_columns import Ints, Text
     from decoders.records import Table
 
 #: Characters that stand for six bits (IEC 61162-1, table of 6-bit binary field conversion): 0 to W and ` to w.
@@ -62,30 +70,96 @@ class Decoded:
 
     positions: Table
     statics: Table
-    records: list[AisRecord] = field(default_factory=list)
+    records: list[AisRecord]
     #: (index of the transmission, why it cannot be taken)
-    refused: list[tuple[int, Refused]] = field(default_factory=list)
+    refused: list[tuple[int, Refused]]
+    #: Index of the transmission that each row or record came from.
+    position_index: Ints
+    static_index: Ints
+    record_index: Ints
 
 
 def decode(transmissions: Sequence[Transmission]) -> Decoded:
-    """Decode every transmission, each for itself: into a row, two rows (type 19), a record, or a refusal."""
+    """Decode every transmission, one by one: into a row, two rows (type 19), a record, or a refusal."""
     rows = _Rows()
     refused: list[tuple[int, Refused]] = []
     for index, sent in enumerate(transmissions):
+        rows.index = index
         bits = _bits(sent.payload, sent.fill)
         problem = bits if isinstance(bits, Refused) else _decode(sent, bits, rows)
         if problem is not None:
             refused.append((index, problem))
-    return Decoded(table(POSITION, rows.positions), table(STATIC, rows.statics), rows.records, refused)
+    return Decoded(
+        table(POSITION, rows.positions),
+        table(STATIC, rows.statics),
+        rows.records,
+        refused,
+        *(np.array(index, np.int64) for index in (rows.position_index, rows.static_index, rows.record_index)),
+    )
+
+
+def decode_all(text: Text, sent: Payloads) -> Decoded:
+    """The same of whole columns: by table what can be, the rest one by one."""
+    read = ais_batch.read(text, sent)
+    rest = decode([_transmission(text, sent, index) for index in read.left.tolist()])
+    records = read.records
+    if rest.records:
+        of = read.left[rest.record_index].tolist()
+        records = sorted([*records, *zip(of, rest.records, strict=True)], key=itemgetter(0))
+    positions, position_index = _merged(
+        read.positions, read.position_index, rest.positions, read.left[rest.position_index]
+    )
+    statics, static_index = _merged(read.statics, read.static_index, rest.statics, read.left[rest.static_index])
+    return Decoded(
+        positions,
+        statics,
+        [record for _, record in records],
+        [(int(read.left[index]), why) for index, why in rest.refused],
+        position_index,
+        static_index,
+        np.array([index for index, _ in records], np.int64),
+    )
+
+
+def _transmission(text: Text, sent: Payloads, index: int) -> Transmission:
+    start, more, more_length = int(sent.start[index]), int(sent.more[index]), int(sent.more_length[index])
+    payload = text.data[start : start + int(sent.length[index]) - more_length] + text.data[more : more + more_length]
+    rest = (sent.fill, sent.time, sent.received_at, sent.source, sent.message)
+    return Transmission(payload, *(int(column[index]) for column in rest))
+
+
+def _merged(rows: Table, index: Ints, more: Table, more_index: Ints) -> tuple[Table, Ints]:
+    """Rows of two tables in the order of their indices."""
+    if not len(more):
+        return rows, index
+    both = np.concatenate([index, more_index])
+    order = np.argsort(both, kind="stable")
+    return np.concatenate([rows, more])[order], both[order]
 
 
 @dataclass(slots=True)
 class _Rows:
     """Rows as tuples in the order of their dtype's fields, until there are all of them."""
 
+    index: int = 0
     positions: list[tuple[Any, ...]] = field(default_factory=list)
     statics: list[tuple[Any, ...]] = field(default_factory=list)
     records: list[AisRecord] = field(default_factory=list)
+    position_index: list[int] = field(default_factory=list)
+    static_index: list[int] = field(default_factory=list)
+    record_index: list[int] = field(default_factory=list)
+
+    def position(self, row: tuple[Any, ...]) -> None:
+        self.positions.append(row)
+        self.position_index.append(self.index)
+
+    def static(self, row: tuple[Any, ...]) -> None:
+        self.statics.append(row)
+        self.static_index.append(self.index)
+
+    def record(self, record: AisRecord) -> None:
+        self.records.append(record)
+        self.record_index.append(self.index)
 
 
 @dataclass(slots=True, frozen=True)
@@ -99,10 +173,16 @@ class _Head:
     @property
     def columns(self) -> tuple[int, int, int, int, int]:
         sent = self.sent
-        return sent.time, sent.received_at, self.mmsi, digest(b"%b,%d" % (sent.payload, sent.fill)), sent.source
+        return sent.time, sent.received_at, self.mmsi, _digest(sent.payload, sent.fill), sent.source
 
     def record(self, fields: dict[str, Any]) -> AisRecord:
         return AisRecord(*self.columns, self.msg_type, KINDS[self.msg_type], fields, self.sent.message)
+
+
+def _digest(payload: bytes, fill: int) -> int:
+    words = -(-len(payload) // 8)
+    bits = bit_vector(payload.ljust(8 * words, b"0"))
+    return ais_digest([bits.get(48 * word, 48) for word in range(words)], len(payload), fill)
 
 
 def _bits(payload: bytes, fill: int) -> bit_vector | Refused:
@@ -135,15 +215,15 @@ def _decode(sent: Transmission, bits: bit_vector, rows: _Rows) -> Refused | None
         found = MSG_CLASS[head.msg_type].from_vector(bits)
         problem = _position(found, head, rows)
         if problem is None and head.msg_type == 19:
-            rows.statics.append(_static(found, bits, head))
+            rows.static(_static(found, bits, head))
         return problem
     if head.msg_type in _SHIP_TYPE_BIT:
-        rows.statics.append(_static(MSG_CLASS[head.msg_type].from_vector(bits), bits, head))
+        rows.static(_static(MSG_CLASS[head.msg_type].from_vector(bits), bits, head))
         return None
     fields = _fields(bits, head.msg_type)
     if isinstance(fields, Refused):
         return fields
-    rows.records.append(head.record(fields))
+    rows.record(head.record(fields))
     return None
 
 
@@ -174,7 +254,7 @@ def _position(found: Any, head: _Head, rows: _Rows) -> Refused | None:
     if not (no_lon or no_lat):
         accuracy = int(found.accuracy)
         row = (lon, lat, sog, cog, altitude, rot, heading, nav_status, accuracy, msg_type, head.sent.message)
-        rows.positions.append((*head.columns, *row))
+        rows.position((*head.columns, *row))
         return None
     fields: dict[str, Any] = {
         "lon": None if no_lon else lon,
@@ -188,7 +268,7 @@ def _position(found: Any, head: _Head, rows: _Rows) -> Refused | None:
     }
     if msg_type == 9:
         fields["altitude"] = _number(altitude)
-    rows.records.append(head.record(fields))
+    rows.record(head.record(fields))
     return None
 
 
@@ -225,7 +305,7 @@ def _static(found: Any, bits: bit_vector, head: _Head) -> tuple[Any, ...]:
         imo = found.imo or NULL_I4
         draught = found.draught or nan
         destination = _text(found.destination)
-        eta = _eta(found.month, found.day, found.hour, found.minute)
+        eta = shown_eta(found.month, found.day, found.hour, found.minute)
     if msg_type == 5 or (msg_type == 24 and not part_a):
         callsign = _text(found.callsign)
     row = (imo, ship_type, *sides, draught, name, callsign, destination, eta, msg_type, head.sent.message)
@@ -235,17 +315,6 @@ def _static(found: Any, bits: bit_vector, head: _Head) -> tuple[Any, ...]:
 def _text(text: str) -> str | None:
     """Text as pyais gives it, ended at the ``@`` that ends it (M.1371-5, Annex 8, 6-bit ASCII)."""
     return text.partition("@")[0].strip() or None
-
-
-def _eta(month: int, day: int, hour: int, minute: int) -> str | None:
-    """``MM-DDTHH:MMZ`` as sent; month 0, day 0, hour 24 and minute 60 are "not available"."""
-    if month == 0 and day == 0 and hour == 24 and minute == 60:
-        return None
-    parts = (
-        "--" if value == absent else f"{value:02d}"
-        for value, absent in ((month, 0), (day, 0), (hour, 24), (minute, 60))
-    )
-    return "{}-{}T{}:{}Z".format(*parts)
 
 
 def _fields(bits: bit_vector, msg_type: int) -> dict[str, Any] | Refused:

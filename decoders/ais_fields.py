@@ -83,6 +83,9 @@ class Form(Enum):
     MINUTES = auto()  # signed, 1/10 000 minute, in degrees
     TENTHS = auto()  # signed, 1/10 minute, in degrees
     DATA = auto()  # whatever is left, in hexadecimal digits
+    DECIMAL = auto()  # unsigned, tenths
+    TURN = auto()  # signed, 4.733 times the square root of degrees per minute
+    ETA = auto()  # month, day, hour and minute of UTC
 
 
 #: (name, first bit, bits, form, value that says "not available" or None)

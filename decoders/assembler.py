@@ -81,14 +81,15 @@ class Result:
     ended: list[Ended] = field(default_factory=list)
 
 
-_Key = tuple[str, str, int, str, str, str]
+#: Talker, formatter, total, message id, channel, and "total:id" of the TAG group, if any.
+Key = tuple[str, str, int, str, str, str]
 
 
 @dataclass(slots=True, eq=False)
 class _Message:
     """An unfinished message."""
 
-    key: _Key
+    key: Key
     station: str
     started: int
     fragments: list[Fragment]  # in arrival order
@@ -110,7 +111,7 @@ class _Source:
     """The unfinished messages of one source, oldest first, and by (origin, key)."""
 
     order: dict[_Message, str] = field(default_factory=dict)
-    by_key: dict[tuple[str, _Key], list[_Message]] = field(default_factory=dict)
+    by_key: dict[tuple[str, Key], list[_Message]] = field(default_factory=dict)
 
     def open(self, origin: str, message: _Message) -> None:
         self.order[message] = origin
@@ -135,8 +136,8 @@ class Assembler:
     def __init__(self, *, timeout_us: int = TIMEOUT_US, cap: int = CAP) -> None:
         if timeout_us <= 0 or cap <= 0:
             raise ValueError("the time-out and the cap must be positive")
-        self._timeout = timeout_us
-        self._cap = cap
+        self.timeout_us: Final = timeout_us
+        self.cap: Final = cap
         self._sources: dict[int, _Source] = {}
 
     def add(self, fragment: Fragment) -> Result:
@@ -192,24 +193,24 @@ class Assembler:
         number = fragment.sentence.number
         for other in message.fragments:
             apart = 0 if other.time is None or fragment.time is None else fragment.time - other.time
-            if abs(apart) > self._timeout:
+            if abs(apart) > self.timeout_us:
                 return False
         if fragment.sentence.tag.group:
             return not message.has(number)
         return number == len(message.fragments) + 1
 
     def _evict(self, source: _Source) -> Iterator[Ended]:
-        while len(source.order) > self._cap:
+        while len(source.order) > self.cap:
             oldest = next(iter(source.order))
             source.close(oldest)
             yield Ended(
-                oldest.fragments, Reason.FRAGMENT_OVERFLOW, f"more than {self._cap} unfinished messages of one source"
+                oldest.fragments, Reason.FRAGMENT_OVERFLOW, f"more than {self.cap} unfinished messages of one source"
             )
 
     def _expire(self, source: _Source, now: int) -> Iterator[Ended]:
         while source.order:
             oldest = next(iter(source.order))
-            if now - oldest.started <= self._timeout:
+            if now - oldest.started <= self.timeout_us:
                 return
             source.close(oldest)
             yield self._incomplete(oldest)
@@ -224,6 +225,22 @@ class Assembler:
         """End every message whose first fragment is older than the time-out at ``now``."""
         for source in self._sources.values():
             yield from self._expire(source, now)
+
+    def expire_source(self, source: int, now: int) -> Iterator[Ended]:
+        """The same for one source."""
+        if found := self._sources.get(source):
+            yield from self._expire(found, now)
+
+    def unfinished(self, source: int) -> int:
+        """How many messages of a source wait for more."""
+        found = self._sources.get(source)
+        return len(found.order) if found else 0
+
+    def waiting(self) -> Iterator[tuple[int, str, Key]]:
+        """Source, origin and key of every message that waits for more."""
+        for source, found in self._sources.items():
+            for message, origin in found.order.items():
+                yield source, origin, message.key
 
     def flush(self) -> Iterator[Ended]:
         """End every message: nothing more will come."""

@@ -22,7 +22,7 @@ MAX_LINE: Final = 1024
 _SECOND: Final = 1_000_000
 _MILLISECOND: Final = 1_000
 #: From this value on a TAG block time is in milliseconds: as seconds it would lie after the year 5000.
-_MILLISECONDS_FROM: Final = 100_000_000_000
+MILLISECONDS_FROM: Final = 100_000_000_000
 
 
 class Kind(StrEnum):
@@ -197,7 +197,7 @@ def _tag_time(text: str) -> int | None:
     if not _TAG_TIME.fullmatch(text):
         return None
     whole, _, fraction = text.partition(".")
-    unit = _MILLISECOND if int(whole) >= _MILLISECONDS_FROM else _SECOND
+    unit = _MILLISECOND if int(whole) >= MILLISECONDS_FROM else _SECOND
     part = int((fraction + "000000000")[:9]) * unit // 1_000_000_000
     return int(whole) * unit + part
 

@@ -3,24 +3,40 @@
 Where the time of an observation comes from, the best first: the TAG block's ``c``, the epoch after the checksum (U.S.
 Coast Guard), the ``$PGHP`` line before the sentence (Gatehouse), the time of reception. The first three are what the
 source says, and count only if it is trusted.
+
+The data's way, two of them with the same outcome:
+
+* Line by line: ``nmea.parse``, announcements, ``Assembler``, ``ais.decode``. For batches of a few lines.
+* In columns: ``nmea_columns`` reads the plain lines of the batch, ``fragments`` finds the plain pairs among them, and
+  single sentences and pairs go to ``ais.decode_all`` as they lie in the text. All other lines go line by line, in
+  their order. That they see nothing of the plain ones changes nothing: a single sentence meets no state but an
+  announced time (the sentence after one is not plain), and a plain pair leaves the assembler as it was.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from decoders import ais
+import numpy as np
+
+from decoders import ais, fragments, nmea_columns
+from decoders.ais_batch import Payloads
 from decoders.assembler import CAP, TIMEOUT_US, Assembler, Ended, Fragment, Part, Stream
 from decoders.nmea import Ignored, Kind, Line, ReceiveTime, Sentence, parse
+from decoders.nmea_columns import NOTHING, OTHER, SENTENCE, UNTOLD, UNUSUAL
 from decoders.records import Observations, Reason, Reject
 from decoders.refused import Refused
-from decoders.times import MAX_FUTURE_US, check_time
+from decoders.times import EARLIEST, LATEST, MAX_FUTURE_US, check_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from decoders.block import Block
+    from decoders.nmea_columns import Flags, Ints, Lines
+
+#: Batches of so many bytes are read in columns; what that costs at least pays from about here on.
+COLUMNS_FROM: Final = 4096
 
 #: The serial number of no batch: outside of ``decode`` every part is of an earlier one.
 _BETWEEN_BATCHES: Final = -1
@@ -44,6 +60,33 @@ class _Batch:
     sent: list[ais.Transmission] = field(default_factory=list)
     #: The lines of each of ``sent``.
     parts: list[tuple[Part, ...]] = field(default_factory=list)
+    #: The place among all lines of the batch of the line being looked at, of the last line of each of ``sent``, and of
+    #: what completed each of what follows.
+    at: int = 0
+    sent_at: list[int] = field(default_factory=list)
+    joined: list[tuple[int, tuple[int, int]]] = field(default_factory=list)
+    numbers: list[tuple[int, tuple[int, tuple[int, ...]]]] = field(default_factory=list)
+
+
+class _Places:
+    """What is known from outside of each line of a batch, and its message and number, by columns."""
+
+    def __init__(self, blocks: Sequence[Block], of: Ints, receiver: Callable[[Block], int] | None) -> None:
+        begins = np.searchsorted(of, np.arange(len(blocks)))
+        within = np.arange(len(of)) - begins[of]
+        first, step, line, source, received_at = np.array(
+            [(b.first, b.per_line, b.line, b.source, b.received_at) for b in blocks], np.int64
+        ).T
+        self.message = first[of] + within * step[of]
+        self.line = line[of] + within
+        self.source = source[of]
+        self.received_at = received_at[of]
+        heard = source if receiver is None else np.array([receiver(b) for b in blocks], np.int64)
+        self.receiver = heard[of]
+        #: The number of each (source, origin).
+        self.streams: dict[Stream, int] = {}
+        stream = [self.streams.setdefault((b.source, b.origin), len(self.streams)) for b in blocks]
+        self.stream = np.array(stream, np.int64)[of]
 
 
 class NmeaDecoder:
@@ -57,6 +100,7 @@ class NmeaDecoder:
         cap: unfinished messages of one source, and announced receive times in all.
         receiver: the id of who heard a block, for the ``source`` column; None: the block's source.
         keep_ignored: whether to tell in ``ignored`` what was passed over.
+        columns_from: bytes of a batch from which it is read in columns.
     """
 
     def __init__(
@@ -69,6 +113,7 @@ class NmeaDecoder:
         cap: int = CAP,
         receiver: Callable[[Block], int] | None = None,
         keep_ignored: bool = False,
+        columns_from: int = COLUMNS_FROM,
     ) -> None:
         self._trusted = trusted
         self._max_future = max_future_us
@@ -77,6 +122,7 @@ class NmeaDecoder:
         self._cap = cap
         self._receiver = receiver
         self._keep_ignored = keep_ignored
+        self._columns_from = columns_from
         self._assembler = Assembler(timeout_us=timeout_us, cap=cap)
         self._announced: dict[Stream, tuple[ReceiveTime, Part]] = {}
         self._serial = 0
@@ -93,19 +139,26 @@ class NmeaDecoder:
         self.ignored = []
         self.lines = {}
         batch = _Batch(Observations(messages=max((b.first + b.messages for b in blocks), default=0)))
-        for block in blocks:
-            self._block(block, batch)
-        decoded = ais.decode(batch.sent)
+        if sum(len(block.data) for block in blocks) >= self._columns_from:
+            self._columns(blocks, batch)
+        else:
+            for block in blocks:
+                self._block(block, batch)
+            self._decoded(ais.decode(batch.sent), batch.parts.__getitem__, batch)
+        out = batch.out
+        out.rejects.sort(key=_reject_order)
+        out.joined = [joined for _, joined in sorted(batch.joined, key=_first)]
+        self.lines = dict(numbers for _, numbers in sorted(batch.numbers, key=_first))
+        out.pending = [part.message for part in self._waiting() if part.batch == self._batch]
+        self._batch = _BETWEEN_BATCHES
+        return out
+
+    def _decoded(self, decoded: ais.Decoded, parts: Callable[[int], tuple[Part, ...]], batch: _Batch) -> None:
         out = batch.out
         out.positions = decoded.positions
         out.statics = decoded.statics
         out.records = decoded.records
-        for index, refused in decoded.refused:
-            out.rejects.append(self._reject(batch.parts[index], refused))
-        out.rejects.sort(key=lambda r: (r.message, r.line))
-        out.pending = [part.message for part in self._waiting() if part.batch == self._batch]
-        self._batch = _BETWEEN_BATCHES
-        return out
+        out.rejects.extend(self._reject(parts(index), refused) for index, refused in decoded.refused)
 
     def expire(self, now: int) -> Observations:
         """Rejects for what has waited longer than the time-out at ``now`` (microseconds since the epoch)."""
@@ -114,6 +167,7 @@ class NmeaDecoder:
         late = [s for s, (_, part) in self._announced.items() if now - part.received_at > self._timeout]
         for stream in late:
             self._end_announced(self._announced.pop(stream)[1], out)
+        out.rejects.sort(key=_reject_order)
         return out
 
     def flush(self) -> Observations:
@@ -123,7 +177,7 @@ class NmeaDecoder:
         for _, part in self._announced.values():
             self._end_announced(part, out)
         self._announced.clear()
-        out.rejects.sort(key=lambda r: r.line)
+        out.rejects.sort(key=_reject_order)
         return out
 
     def pending(self) -> Sequence[Block]:
@@ -143,23 +197,154 @@ class NmeaDecoder:
             lines.pop()
         message, step = block.first, int(block.per_line)
         for number, line in enumerate(lines, start=block.line):
+            batch.at += 1
             found = parse(line)
-            if isinstance(found, Ignored) and not self._announced and not self._keep_ignored:
-                message += step
-                continue
-            raw = line[:-1] if line.endswith(b"\r") else line
-            part = Part(
-                raw,
-                block.source,
-                block.origin,
-                block.received_at,
-                number,
-                message,
-                self._batch,
-                block.per_line,
-            )
-            self._line(found, part, receiver, batch)
+            if self._matters(found):
+                raw = line[:-1] if line.endswith(b"\r") else line
+                self._line(found, self._part(raw, block, number, message), receiver, batch)
             message += step
+
+    def _matters(self, found: Line) -> bool:
+        return not isinstance(found, Ignored) or bool(self._announced) or self._keep_ignored
+
+    def _part(self, raw: bytes, block: Block, number: int, message: int) -> Part:
+        return Part(raw, block.source, block.origin, block.received_at, number, message, self._batch, block.per_line)
+
+    def _columns(self, blocks: Sequence[Block], batch: _Batch) -> None:
+        lines = nmea_columns.read(blocks)
+        places = _Places(blocks, lines.block, self._receiver)
+
+        def part(at: int) -> Part:
+            return self._part(lines.raw(at), blocks[lines.block[at]], int(places.line[at]), int(places.message[at]))
+
+        found = lines.sentences
+        slow = lines.kind == UNUSUAL
+        if self._keep_ignored:
+            slow |= (lines.kind == OTHER) | (lines.kind == NOTHING)
+        slow[found.line[self._unbelieved(found.time, places.received_at[found.line])]] = True
+        parsed = {at: parse(lines.raw(at)) for at in np.flatnonzero(slow).tolist()}
+        slow[self._after_announcements(parsed, lines, places)] = True
+        one, two = self._pairs(lines, places, slow, parsed)
+        single = np.flatnonzero((found.total == 1) & ~slow[found.line])
+        fast = np.zeros(len(found.line), np.bool_)
+        fast[one] = fast[two] = fast[single] = True
+        slow[found.line[~fast]] = True
+
+        for at in np.flatnonzero(slow).tolist():
+            batch.at = at
+            line = parsed.get(at) or parse(lines.raw(at))
+            if self._matters(line):
+                self._line(line, part(at), int(places.receiver[at]), batch)
+        ends = found.line[two]
+        self._joined(found.line[one], ends, places, batch)
+        for source in np.unique(places.source[ends]).tolist():
+            of = ends[places.source[ends] == source]
+            self._end(self._assembler.expire_source(source, int(places.received_at[of[-1]])), batch.out)
+
+        text, sent, last, which = self._transmissions(lines, places, single, one, two, batch)
+        firsts = dict(zip(ends.tolist(), found.line[one].tolist(), strict=True))
+
+        def parts(index: int) -> tuple[Part, ...]:
+            if which[index] >= 0:
+                return batch.parts[int(which[index])]
+            at = int(last[index])
+            return (part(firsts[at]), part(at)) if at in firsts else (part(at),)
+
+        self._decoded(ais.decode_all(text, sent), parts, batch)
+
+    def _unbelieved(self, time: Ints, received_at: Ints) -> Flags:
+        """Which of the times that sentences say are to be refused: see ``check_time``."""
+        late = np.zeros(len(time), np.bool_)
+        if not self._trusted:
+            return late
+        if self._max_future is not None:
+            late = time > received_at + self._max_future
+        bad: Flags = (time != UNTOLD) & ((time < EARLIEST) | (time > LATEST) | late)
+        return bad
+
+    def _after_announcements(self, parsed: dict[int, Line], lines: Lines, places: _Places) -> list[int]:
+        """The plain lines that an announced receive time may be meant for: the first of the stream after it."""
+        stream = {at: int(places.stream[at]) for at, line in parsed.items() if isinstance(line, ReceiveTime)}
+        after = list(stream.items())
+        after += [(-1, places.streams[of]) for of in self._announced if of in places.streams]
+        out = []
+        takes = (lines.kind == SENTENCE) | (lines.kind == OTHER)
+        for of in {of for _, of in after}:
+            candidates = np.flatnonzero(takes & (places.stream == of))
+            next_ = np.searchsorted(candidates, [at for at, stream_of in after if stream_of == of], side="right")
+            out += candidates[np.unique(next_[next_ < len(candidates)])].tolist()
+        return out
+
+    def _pairs(self, lines: Lines, places: _Places, slow: Flags, parsed: dict[int, Line]) -> tuple[Ints, Ints]:
+        """The plain pairs, as indices of sentences."""
+        index = np.flatnonzero(lines.sentences.total > 1)
+        found = lines.sentences.take(index)
+        at = found.line
+        # Of these sources there are fragments that the columns do not show.
+        elsewhere = {
+            int(places.source[line])
+            for line, what in parsed.items()
+            if isinstance(what, Sentence) and what.total > 1 and lines.kind[line] == UNUSUAL
+        }
+        odd = slow[at]
+        for source in elsewhere:
+            odd |= places.source[at] == source
+        if not self._trusted:
+            found.time[:] = UNTOLD
+        heard = fragments.Reception(places.stream[at], places.source[at], places.received_at[at], odd)
+        one, two = fragments.pairs(lines.text, found, heard, places.streams, self._assembler)
+        return index[one], index[two]
+
+    def _joined(self, one: Ints, two: Ints, places: _Places, batch: _Batch) -> None:
+        """What ``_join`` says of plain pairs."""
+        rows = zip(
+            two.tolist(),
+            *(places.message[at].tolist() for at in (one, two)),
+            *(places.line[at].tolist() for at in (one, two)),
+            strict=True,
+        )
+        for at, first, message, first_line, line in rows:
+            if first != message:
+                batch.joined.append((at, (first, message)))
+            batch.numbers.append((at, (message, (first_line, line))))
+
+    def _transmissions(
+        self, lines: Lines, places: _Places, single: Ints, one: Ints, two: Ints, batch: _Batch
+    ) -> tuple[nmea_columns.Text, Payloads, Ints, Ints]:
+        """All whole messages: the text they lie in, themselves, the place of their last line, and the index among
+        ``batch.sent`` (-1 where they were not made line by line).
+        """
+        found, slow = lines.sentences, batch.sent
+        text, starts = lines.text.extended([sent.payload for sent in slow]) if slow else (lines.text, single[:0])
+        none = np.zeros(len(single) + len(slow), np.int64)
+
+        def column(name: str) -> Ints:
+            return np.array([getattr(sent, name) for sent in slow], np.int64)
+
+        time = np.concatenate(
+            [found.time[single], np.where(found.time[one] == UNTOLD, found.time[two], found.time[one])]
+        )
+        last = np.concatenate([found.line[single], found.line[two]])
+        received_at = places.received_at[last]
+        default = received_at if self._default_time is None else self._default_time
+        time = np.where(time == UNTOLD, default, time) if self._trusted else default + 0 * last
+        lengths = [len(sent.payload) for sent in slow]
+        columns: tuple[list[Any], ...] = (
+            [found.payload[single], found.payload[one], starts],
+            [found.length[single], found.length[one] + found.length[two], lengths],
+            [none[: len(single)], found.payload[two], none[len(single) :]],
+            [none[: len(single)], found.length[two], none[len(single) :]],
+            [found.fill[single], found.fill[two], column("fill")],
+            [time, column("time")],
+            [received_at, column("received_at")],
+            [places.receiver[last], column("source")],
+            [places.message[last], column("message")],
+        )
+        which = np.concatenate([np.full(len(last), -1), np.arange(len(slow))])
+        last = np.concatenate([last, batch.sent_at]).astype(np.int64)
+        order = np.argsort(last, kind="stable")
+        sent = Payloads(*(np.concatenate(parts).astype(np.int64)[order] for parts in columns))
+        return text, sent, last[order], which[order]
 
     def _line(self, found: Line, part: Part, receiver: int, batch: _Batch) -> None:
         if isinstance(found, Ignored):
@@ -178,7 +363,7 @@ class NmeaDecoder:
                 time = next((t for t in (found.tag.time, found.time, told) if t is not None), None)
             self._sentence(found, (*before, part), time, receiver, batch)
         else:
-            self._join(before, part, batch.out)
+            self._join(before, part, batch)
             if isinstance(found, Refused):
                 batch.out.rejects.append(self._reject((*before, part), found))
             else:
@@ -213,7 +398,7 @@ class NmeaDecoder:
             fill = result.whole[-1].sentence.fill
             time = next((f.time for f in result.whole if f.time is not None), None)
             parts = (*(part for f in result.whole for part in f.parts if part is not last), last)
-        self._join(parts[:-1], last, batch.out)
+        self._join(parts[:-1], last, batch)
         refused = None
         if time is None:
             time = last.received_at if self._default_time is None else self._default_time
@@ -224,8 +409,9 @@ class NmeaDecoder:
             return
         batch.sent.append(ais.Transmission(payload, fill, time, last.received_at, receiver, last.message))
         batch.parts.append(parts)
+        batch.sent_at.append(batch.at)
 
-    def _join(self, parts: Iterable[Part], whole: Part, out: Observations) -> None:
+    def _join(self, parts: Iterable[Part], whole: Part, batch: _Batch) -> None:
         """Let ``parts`` share the fate of the message that ``whole`` belongs to."""
         released = 0
         numbers = []
@@ -234,11 +420,11 @@ class NmeaDecoder:
             if part.batch != self._batch:
                 released += 1
             elif part.message != whole.message:
-                out.joined.append((part.message, whole.message))
+                batch.joined.append((batch.at, (part.message, whole.message)))
         if released:
-            out.released.append((whole.message, whole.source, released))
+            batch.out.released.append((whole.message, whole.source, released))
         if numbers:
-            self.lines[whole.message] = (*numbers, whole.line)
+            batch.numbers.append((batch.at, (whole.message, (*numbers, whole.line))))
 
     def _end(self, ended: Iterable[Ended], out: Observations) -> None:
         for end in ended:
@@ -265,3 +451,12 @@ class NmeaDecoder:
             refused.detail,
             last.line,
         )
+
+
+def _reject_order(reject: Reject) -> tuple[Any, ...]:
+    """By message, and within one by line; then by whatever tells rejects apart, so that the order is always one."""
+    return reject.message, reject.line, reject.received_at, reject.source, reject.origin, reject.raw
+
+
+def _first(item: tuple[int, Any]) -> int:
+    return item[0]

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
@@ -160,8 +160,7 @@ class Reject:
     size: int = 0  # bytes received, where `raw` is only their beginning; 0: it is all of them
 
 
-@dataclass(slots=True, frozen=True)
-class AisRecord:
+class AisRecord(NamedTuple):  # made in bulk, in a fifth of the time of a dataclass
     """A decoded AIS message that is neither position nor static data (4, 6-8, 10-17, 20-23, 25, 26), or an aid to
     navigation (21): kept whole, under the field names of ITU-R M.1371-5.
     """
