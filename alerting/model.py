@@ -132,3 +132,4 @@ class Memory:
     ship_types: Mapping[int, int] = field(default_factory=dict)  # transponder id -> ship type code
     static_times: Mapping[int, int] = field(default_factory=dict)  # transponder id -> time of its newest static report
     names: Mapping[tuple[str, int], str] = field(default_factory=dict)  # (kind, id) -> name
+    listened: int | None = None  # the latest receive time committed, microseconds; None: none yet

@@ -24,26 +24,20 @@ _EMPTY: Final = -1
 
 
 class Pairs:
-    """A slot number, from 0 upwards, for every pair of int64. Slots of pairs taken out are given again."""
+    """A slot number, from 0 upwards, for every pair of int64."""
 
     def __init__(self) -> None:
         self._keys = np.zeros((64, 2), np.int64)
-        self._count = 0  # slots ever given out
-        self._free: list[int] = []
+        self._count = 0
         self._table = np.full(256, _EMPTY, np.int32)
         self._shift = 64 - 8
 
     def __len__(self) -> int:
-        return self._count - len(self._free)
-
-    @property
-    def size(self) -> int:
-        """One more than the greatest slot number."""
         return self._count
 
     @property
     def keys(self) -> Ints:
-        """[size, 2]: the pair of every slot; meaningless in slots that are free."""
+        """[n, 2]: the pair of every slot."""
         return self._keys[: self._count]
 
     def find(self, first: Ints, second: Ints) -> Ints:
@@ -68,12 +62,9 @@ class Pairs:
 
     def add(self, first: int, second: int) -> int:
         """A slot for a pair that has none."""
-        if self._free:
-            slot = self._free.pop()
-        else:
-            slot = self._count
-            self._reserve(slot + 1)
-            self._count += 1
+        slot = self._count
+        self._reserve(slot + 1)
+        self._count += 1
         self._keys[slot] = (first, second)
         mask = len(self._table) - 1
         mixed = ((first * _FIRST) & _WORD) ^ (((second * _SECOND) & _WORD) >> 29) ^ ((second * _SECOND) & _WORD)
@@ -94,15 +85,6 @@ class Pairs:
         self._enter(slots)
         return slots
 
-    def remove(self, slots: Ints) -> None:
-        """Give back the slots of these pairs. Costs a pass over everything: to be done for many at a time."""
-        kept = np.ones(self._count, bool)
-        kept[self._free] = False
-        kept[slots] = False
-        self._free += slots.tolist()
-        self._table.fill(_EMPTY)
-        self._enter(np.flatnonzero(kept))
-
     def _reserve(self, size: int) -> None:
         if size > len(self._keys):
             grown = np.zeros((max(size, 2 * len(self._keys)), 2), np.int64)
@@ -112,9 +94,7 @@ class Pairs:
             bits = (2 * size - 1).bit_length()
             self._table = np.full(1 << bits, _EMPTY, np.int32)
             self._shift = 64 - bits
-            kept = np.ones(self._count, bool)
-            kept[self._free] = False
-            self._enter(np.flatnonzero(kept))
+            self._enter(np.arange(self._count))
 
     def _enter(self, slots: Ints) -> None:
         at = self._home(self._keys[slots, 0], self._keys[slots, 1])

@@ -38,6 +38,9 @@ class Series:
 
     *Heard* is receive time: a gateway that comes back with a burst of old data is back, and one that only repeats
     what it said is not, since rows that are late do not count.
+
+    Nothing is ever forgotten: a station that was, and its alert of silence with it, could be pushed out by made-up
+    ones. How many there can be is bounded where they are taken in, across restarts (``decoders.bounds``).
     """
 
     def __init__(self) -> None:
@@ -48,14 +51,9 @@ class Series:
         return len(self._pairs)
 
     @property
-    def size(self) -> int:
-        """One more than the greatest slot number."""
-        return self._pairs.size
-
-    @property
     def heard(self) -> Ints:
         """Receive time of the last judged reading by slot; NEVER where there was none."""
-        return self._state[: self.size, _HEARD]
+        return self._state[: len(self), _HEARD]
 
     @property
     def device(self) -> Ints:
@@ -70,7 +68,7 @@ class Series:
     def restore(self, readings: Table) -> None:
         """Start from the latest reading of each device and metric (READING rows)."""
         slots = self._pairs.extend(readings["device"], readings["metric"])
-        self._state = grown(self._state, self.size, NEVER)
+        self._state = grown(self._state, len(self), NEVER)
         self._state[slots, _TIME] = readings["time"]
         self._state[slots, _HEARD] = readings["received_at"]
 
@@ -79,7 +77,7 @@ class Series:
         slot = self._pairs.one(device, metric)
         if slot < 0:
             slot = self._pairs.add(device, metric)
-            self._state = grown(self._state, self.size, NEVER)
+            self._state = grown(self._state, len(self), NEVER)
             self._state[slot] = NEVER
         return slot
 
@@ -132,7 +130,7 @@ class Series:
                 if key not in made:
                     made[key] = self._pairs.add(*key)
                 slots[row] = made[key]
-            self._state = grown(self._state, self.size, NEVER)
+            self._state = grown(self._state, len(self), NEVER)
             self._state[list(made.values())] = NEVER
         return slots
 

@@ -124,19 +124,6 @@ class Silence:
                 self._expire(slot, number, heard, now, out)
             self._wait(slot, now)
 
-    def keeps(self, slot: int) -> bool:
-        """Whether a subject has an episode under way."""
-        return slot in self._episodes
-
-    def forget(self, slots: NDArray[np.int64]) -> None:
-        """Subjects without episodes are no longer there; their slots will be given to others."""
-        self._grow()
-        self._patience[slots] = _ALWAYS
-        self._watch[slots] = _UNKNOWN
-        self._queued[slots] = False
-        self._waiting = [entry for entry in self._waiting if self._queued[entry & 0xFFFF_FFFF]]
-        heapify(self._waiting)
-
     def _rows(self, readings: Table, judged: Judged, out: Outcome) -> None:
         self._grow()
         received = readings["received_at"][judged.row]
@@ -185,7 +172,7 @@ class Silence:
         return place
 
     def _grow(self) -> None:
-        size = self._series.size
+        size = len(self._series)
         if size > len(self._patience):
             self._patience = grown(self._patience, size, _ALWAYS)
             self._watch = grown(self._watch, size, _UNKNOWN)

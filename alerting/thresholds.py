@@ -139,18 +139,8 @@ class Thresholds:
                 if not self._episodes[slot]:
                     del self._episodes[slot]
 
-    def keeps(self, slot: int) -> bool:
-        """Whether a subject has an episode under way."""
-        return slot in self._episodes
-
-    def forget(self, slots: NDArray[np.int64]) -> None:
-        """Subjects without episodes are no longer there; their slots will be given to others."""
-        slots = slots[slots < len(self._plan)]
-        self._plan[slots] = -1
-        self._calm[slots] = _UNLOOKED
-
     def _rows(self, readings: Table, judged: Judged, overdue: list[int], out: Outcome) -> None:
-        size = self._series.size
+        size = len(self._series)
         self._plan = grown(self._plan, size, -1)
         self._calm = grown(self._calm, size, _UNLOOKED)
 

@@ -153,6 +153,11 @@ def _interleave(packed: bytes, lengths: NDArray[np.int64], texts: Sequence[Seque
     return b"".join(parts)
 
 
+def stride(columns: Sequence[Column]) -> int:
+    """Bytes of one row of columns of fixed width without NULL."""
+    return 2 + sum(4 + FIXED[column.type].itemsize for column in columns)
+
+
 def decode(columns: Sequence[Column], data: bytes, dtype: np.dtype[Any]) -> NDArray[np.void]:
     """A table of ``dtype`` from one binary COPY of columns of fixed width without NULL; other fields are zero.
 

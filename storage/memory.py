@@ -12,7 +12,7 @@ from decoders.block import Block
 from decoders.records import POSITION, READING, RECEPTION
 from decoders.window import SPAN_US
 from storage import tables
-from storage.columns import decode
+from storage.columns import SIGNATURE, TRAILER, decode, stride
 from storage.times import microseconds, moment
 
 if TYPE_CHECKING:
@@ -29,15 +29,33 @@ if TYPE_CHECKING:
 _NULL: Final = {"double precision": "'NaN'::double precision", "real": "'NaN'::real"}
 
 
-async def load(connection: Connection) -> Memory:
-    """What the engine needs: open rule states, the latest row of every subject, ship types and names."""
+#: Bytes of a COPY decoded at a time: a table of a million rows is never held twice.
+_CHUNK: Final = 1 << 20
+
+
+async def load(connection: Connection, instance: str, transponders: int) -> Memory:
+    """What the engine needs: open rule states, the latest row of every subject, ship types and names.
+
+    Of devices and metrics everything is loaded: how many there can be is bounded where they are taken in
+    (``decoders.bounds``), and what is known must go on being known.
+
+    Args:
+        connection: outside a transaction.
+        instance: the ingesting process.
+        transponders: how many to remember, the most recently heard: anyone can make up an MMSI.
+    """
+    newest = (transponders,)
+    static_times = await _numbers(connection, _STATIC_TIMES, newest)
     return Memory(
         states=await _states(connection),
-        positions=await _latest(connection, tables.POSITIONS.columns, POSITION, "latest_positions"),
+        positions=await _latest(
+            connection, tables.POSITIONS.columns, POSITION, "latest_positions", ("transponder_id", transponders)
+        ),
         readings=await _latest(connection, tables.READINGS.columns, READING, "latest_readings"),
-        ship_types=await _numbers(connection, _SHIP_TYPES),
-        static_times={id_: microseconds(time) for id_, time in (await _numbers(connection, _STATIC_TIMES)).items()},
+        ship_types=await _numbers(connection, _SHIP_TYPES, newest),
+        static_times={id_: microseconds(time) for id_, time in static_times.items()},
         names=await _names(connection),
+        listened=await _listened(connection, instance),
     )
 
 
@@ -50,11 +68,9 @@ async def recent(connection: Connection, until: int | None, instance: str) -> ND
         instance: the ingesting process.
     """
     if until is None:
-        cursor = await connection.execute("SELECT received_at FROM progress WHERE instance = %s", (instance,))
-        row = await cursor.fetchone()
-        if row is None or row[0] is None:
-            return np.zeros(0, dtype=RECEPTION)
-        until = microseconds(row[0])
+        until = await _listened(connection, instance)
+    if until is None:
+        return np.zeros(0, dtype=RECEPTION)
     columns = tables.RECEPTIONS.columns
     names = sql.SQL(", ").join(sql.Identifier(column.name) for column in columns)
     bounds = sql.SQL("received_at BETWEEN {} AND {}").format(moment(until - SPAN_US), moment(until))
@@ -64,7 +80,14 @@ async def recent(connection: Connection, until: int | None, instance: str) -> ND
         " UNION ALL SELECT {names} FROM ais_messages WHERE {bounds}"
         " ORDER BY received_at, time, transponder_id, digest"
     ).format(names=names, bounds=bounds)
-    return decode(columns, await _copied(connection, query), RECEPTION)
+    return await _table(connection, query, columns, RECEPTION)
+
+
+async def _listened(connection: Connection, instance: str) -> int | None:
+    """The latest receive time that a process has committed, microseconds."""
+    cursor = await connection.execute("SELECT received_at FROM progress WHERE instance = %s", (instance,))
+    row = await cursor.fetchone()
+    return None if row is None or row[0] is None else microseconds(row[0])
 
 
 async def fragments(connection: Connection, instance: str) -> list[Block]:
@@ -79,10 +102,18 @@ async def fragments(connection: Connection, instance: str) -> list[Block]:
     ]
 
 
-_SHIP_TYPES: Final = b"SELECT id, ship_type FROM transponders WHERE ship_type IS NOT NULL ORDER BY static_time, id"
-_STATIC_TIMES: Final = (
-    b"SELECT id, static_time FROM transponders WHERE static_time IS NOT NULL ORDER BY static_time, id"
-)
+_SHIP_TYPES: Final = b"""
+SELECT id, ship_type FROM (
+    SELECT id, ship_type, static_time FROM transponders WHERE ship_type IS NOT NULL
+    ORDER BY static_time DESC, id DESC LIMIT %s) AS newest
+ORDER BY static_time, id
+"""
+_STATIC_TIMES: Final = b"""
+SELECT id, static_time FROM (
+    SELECT id, static_time FROM transponders WHERE static_time IS NOT NULL
+    ORDER BY static_time DESC, id DESC LIMIT %s) AS newest
+ORDER BY static_time, id
+"""
 
 
 async def _states(connection: Connection) -> list[RuleState]:
@@ -97,12 +128,26 @@ async def _states(connection: Connection) -> list[RuleState]:
 
 
 async def _latest(
-    connection: Connection, columns: Sequence[Column], dtype: np.dtype[Any], table: str
+    connection: Connection,
+    columns: Sequence[Column],
+    dtype: np.dtype[Any],
+    table: str,
+    newest: tuple[str, int] | None = None,
 ) -> NDArray[np.void]:
-    """A table of latest rows, longest unheard first."""
+    """A table of latest rows, longest unheard first.
+
+    ``newest``: the subject's column, and how many rows: those most recently heard, the greatest subjects of one
+    instant (as ``geofence.tracks`` chooses).
+    """
     selected = sql.SQL(", ").join(_selected(column, dtype) for column in columns)
-    query = sql.SQL("SELECT {} FROM {} ORDER BY received_at, time").format(selected, sql.Identifier(table))
-    return decode(columns, await _copied(connection, query), dtype)
+    source: sql.Composable = sql.Identifier(table)
+    if newest is not None:
+        subject, limit = newest
+        source = sql.SQL("(SELECT * FROM {} ORDER BY received_at DESC, {} DESC LIMIT {}) AS newest").format(
+            source, sql.Identifier(subject), sql.Literal(limit)
+        )
+    query = sql.SQL("SELECT {} FROM {} ORDER BY received_at, time").format(selected, source)
+    return await _table(connection, query, columns, dtype)
 
 
 def _selected(column: Column, dtype: np.dtype[Any]) -> sql.Composable:
@@ -115,16 +160,28 @@ def _selected(column: Column, dtype: np.dtype[Any]) -> sql.Composable:
     return sql.SQL("coalesce({}, ({})::{})").format(name, sql.Literal(least), sql.SQL(column.type))
 
 
-async def _copied(connection: Connection, query: sql.Composed) -> bytes:
+async def _table(
+    connection: Connection, query: sql.Composed, columns: Sequence[Column], dtype: np.dtype[Any]
+) -> NDArray[np.void]:
+    """The rows of a query of fixed width without NULL, decoded as they come."""
+    parts: list[NDArray[np.void]] = []
+    pending, row = bytearray(), stride(columns)
     async with (
         connection.cursor() as cursor,
         cursor.copy(sql.SQL("COPY ({}) TO STDOUT (FORMAT BINARY)").format(query)) as copy,
     ):
-        return b"".join([bytes(block) async for block in copy])
+        async for block in copy:
+            pending += block
+            if len(pending) >= _CHUNK:
+                whole = len(SIGNATURE) + (len(pending) - len(SIGNATURE)) // row * row
+                parts.append(decode(columns, bytes(pending[:whole]) + TRAILER, dtype))
+                del pending[len(SIGNATURE) : whole]
+    parts.append(decode(columns, bytes(pending), dtype))
+    return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
 
-async def _numbers(connection: Connection, query: bytes) -> dict[int, Any]:
-    cursor = await connection.execute(query)
+async def _numbers(connection: Connection, query: bytes, parameters: tuple[int]) -> dict[int, Any]:
+    cursor = await connection.execute(query, parameters)
     return dict(await cursor.fetchall())
 
 

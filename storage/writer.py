@@ -181,11 +181,15 @@ class Store:
                     times[index - 1] = time
         return times
 
-    async def memory(self) -> Memory:
-        """What the engine would know had it never stopped."""
+    async def memory(self, *, transponders: int = 1_000_000) -> Memory:
+        """What the engine would know had it never stopped.
+
+        Args:
+            transponders: how many it remembers: the most recently heard.
+        """
         with translated():
             async with self._session.connection() as connection:
-                return await memory.load(connection)
+                return await memory.load(connection, self.instance, transponders)
 
     async def recent(self) -> NDArray[np.void]:
         """What the reception window would know: RECEPTION rows of first hearings, for ``ReceptionWindow.restore``."""

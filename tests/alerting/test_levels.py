@@ -1,0 +1,110 @@
+"""A calm never hides a change, and which rules watch a device is what the rules themselves say."""
+
+from __future__ import annotations
+
+from datetime import date
+from math import inf, nextafter
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alerting.levels import Level, Plans
+from alerting.outcome import Ruled
+from alerting.rules import RULE, ThresholdRule
+from alerting.watchers import Watchers
+from decoders.identity import metric_id
+
+DAY = 86_400_000_000
+VALUES = [-3.0, -1.0, -0.0, 0.0, 1.0, 2.5, nextafter(2.5, inf), nextafter(2.5, -inf), 1e308, -1e308, 5e-324]
+
+
+def rule(number: int, **fields: Any) -> ThresholdRule:
+    base = {"id": f"r{number}", "title": {"en": "T", "vi": "T"}, "severity": "info", "source": "s", "kind": "threshold"}
+    made = RULE.validate_python(base | {"metric": "ph", "unit": "1", "utc_offset": "+00:00"} | fields)
+    assert isinstance(made, ThresholdRule)
+    return made
+
+
+@st.composite
+def rules(draw: st.DrawFn) -> list[ThresholdRule]:
+    found = []
+    for number in range(draw(st.integers(0, 6))):
+        direction = draw(st.sampled_from(["above", "below"]))
+        fields: dict[str, Any] = {
+            "raise": draw(st.sampled_from(VALUES)),
+            "direction": direction,
+            "inclusive": draw(st.booleans()),
+        }
+        first, last = draw(st.sampled_from([(None, None), (1, None), (None, 1), (2, 2), (1, 3)]))
+        fields |= {"valid_from": date(1970, 1, first)} if first else {}
+        fields |= {"valid_to": date(1970, 1, last)} if last else {}
+        found.append(rule(number, **fields))
+    return found
+
+
+def holds(rule: ThresholdRule, value: float, time: int) -> bool:
+    start, end = rule.window
+    beyond = value > rule.raise_ if rule.direction == "above" else value < rule.raise_
+    return start <= time < end and (beyond or (rule.inclusive and value == rule.raise_))
+
+
+@given(rules(), st.sampled_from(VALUES), st.integers(-1, 4 * DAY), st.sampled_from(VALUES), st.integers(0, 4 * DAY))
+def test_within_its_calm_no_reading_reaches_a_level_that_was_not_reached(
+    watching: list[ThresholdRule], value: float, time: int, other: float, later: int
+) -> None:
+    ruled = [Ruled(r, n, "v", *r.window) for n, r in enumerate(watching)]
+    plans = Plans(ruled, [Level.of(r) for r in watching])
+    span = plans[plans.number(tuple(range(len(watching))))].span(time)
+    held = {n for n, r in enumerate(watching) if holds(r, value, time)}
+    assert set(span.holding(value)) == held
+    low, high = span.calm(value, held)
+    assert low < value < high
+    if low < other < high and time + later < span.until:
+        assert {n for n, r in enumerate(watching) if holds(r, other, time + later)} <= held
+    for edge in (low, high):  # and it is no smaller than it has to be
+        if abs(edge) < inf:
+            assert {n for n, r in enumerate(watching) if holds(r, edge, time)} - held
+
+
+@given(rules(), st.sampled_from(VALUES))
+def test_a_level_says_of_a_value_what_its_rule_says(watching: list[ThresholdRule], value: float) -> None:
+    for r in watching:
+        assert Level.of(r).holds(value) == holds(r, value, r.window[0])
+        assert Level.of(r).keeps(value) == holds(r, value, r.window[0])
+        above = r.direction == "above"
+        with_clear = r.model_copy(update={"clear": -5.0 if above else 5.0})
+        assert Level.of(with_clear).keeps(value) == (value > -5.0 if above else value < 5.0)
+
+
+PATTERNS = ["*", "kim-*", "kim-long", "gw/*", "gw/kim-?", "*/kim-long", "g[a-w]/*", "other", "k/*", "a/b"]
+DEVICES = ["gw/kim-long", "gw/kim-1", "gx/kim-long", "other", "k/a/kim-1", "/kim-long", "gw/", "GW/Kim-long", "1234"]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.lists(st.sampled_from(PATTERNS), min_size=1, max_size=3),
+            st.one_of(st.none(), st.lists(st.sampled_from(["gw", "g*", "k"]), max_size=2)),
+            st.lists(st.sampled_from(PATTERNS), max_size=2),
+            st.sampled_from(["ph", "tsp"]),
+        ),
+        max_size=6,
+    )
+)
+def test_watchers_are_the_rules_that_apply(given_: list[tuple[list[str], list[str] | None, list[str], str]]) -> None:
+    made = [
+        rule(n, metric=metric, devices=devices, exclude=exclude, **{"raise": 1.0}, **({"gateways": g} if g else {}))
+        for n, (devices, g, exclude, metric) in enumerate(given_)
+    ]
+    watchers = Watchers(made)
+    for metric in ("ph", "tsp", "no2"):
+        number = metric_id(metric)
+        all_of_it = tuple(n for n, r in enumerate(made) if r.metric == metric)
+        for device in DEVICES:
+            expected = tuple(n for n in all_of_it if made[n].applies_to(device))
+            assert watchers.of(number, device) == expected
+            assert watchers.always(number) in (None, expected)
+        assert (watchers.always(number) is not None) == all(
+            "*" in made[n].devices and made[n].gateways is None and not made[n].exclude for n in all_of_it
+        )
