@@ -143,6 +143,7 @@ class Reason(StrEnum):
     TOO_MANY_METRICS = "too_many_metrics"
     CONFLICTING_VALUE = "conflicting_value"  # another value is stored for the same device, metric and time
     DATABASE_REFUSED = "database_refused"  # the row the database would not take
+    SPOOL_DAMAGED = "spool_damaged"  # came back from the spool with a wrong checksum
 
 
 @dataclass(slots=True, frozen=True)

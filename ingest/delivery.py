@@ -28,6 +28,7 @@ class Delivery:
     line: int = 0  # number of the first line, where lines are numbered (files); 0 elsewhere
     size: int = 0  # bytes received; more than len(payload) where it was too large to be kept whole; 0: all is here
     redelivered: bool = False  # MQTT DUP flag: the broker may have sent it before
+    damaged: bool = False  # came back from the spool with a wrong checksum: to be quarantined as it is
     #: Tells the wire that the payload is safe. None where the wire has no acknowledgement.
     ack: Callable[[], None] | None = None
 

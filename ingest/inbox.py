@@ -105,7 +105,7 @@ class Inbox:
             wait: seconds to wait for the first delivery; None waits for ever.
 
         Returns:
-            Deliveries; an empty list when ``wait`` ran out, or when the inbox is closed and empty.
+            Deliveries; an empty list when ``wait`` ran out, after ``wake``, or when the inbox is closed and empty.
         """
         if not self._waiting and not self._closed:
             try:
@@ -126,6 +126,10 @@ class Inbox:
         if not self.full:
             self._room.set()
         return batch
+
+    def wake(self) -> None:
+        """Let ``take`` return, with nothing if nothing waits: something else needs its caller."""
+        self._arrived.set()
 
     def close(self) -> None:
         """Take no more in; what waits can still be taken out. Safe to repeat."""

@@ -21,6 +21,7 @@ from ingest.http import HttpUnavailable
 from ingest.settings import ConfigError
 from ingest.sources.base import SourceUnavailable
 from ingest.sources.file import BadRecording
+from ingest.spool import SpoolRefused
 from services.errors import ServicesError
 from storage.errors import ConfigurationError, DatabaseAway, RequestRefused
 
@@ -41,6 +42,7 @@ REFUSALS: tuple[type[Exception], ...] = (
     RequestRefused,
     ServicesError,
     SourceUnavailable,
+    SpoolRefused,
     ZoneError,
 )
 

@@ -3,71 +3,52 @@
 One batch, one transaction. What is observed, what the rules made of it, the alerts and the notifications to send
 commit together; only then is the wire told. Nothing here catches what it does not know: an unknown error ends the
 process, the supervisor restarts it, and the broker delivers again what was not acked.
+
+While one batch commits, the next is decoded and judged; never more than these two are out of the inbox. When the
+database stays away and there is a spool, both go there, and everything that comes after them (``ingest.backlog``).
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
 import time
-from collections import defaultdict
+from collections import deque
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import structlog
 
-from decoders.block import Block
-from decoders.identity import source_id
-from decoders.records import Name, Observations, Reason, Reject, concatenate
+from decoders.records import Reason
+from ingest.backlog import Backlog, Unsure
 from ingest.delivery import count_lines
+from ingest.hold import Hold, Outage
 from ingest.ledger import fates, settle
-from storage.batch import Batch, Committed
-from storage.errors import CommitUnknown, DatabaseAway, RowRefused
+from ingest.spool import Entries
+from ingest.thought import Thinker
+from storage.errors import RowRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from uuid import UUID
 
     from numpy.typing import NDArray
 
-    from alerting.engine import Engine
-    from alerting.model import Notification, Transition
-    from decoders.block import Decoder
-    from decoders.window import ReceptionWindow
     from ingest.delivery import Delivery
     from ingest.inbox import Inbox
+    from ingest.spool import Spool
     from ingest.telemetry import Telemetry
+    from ingest.thought import Mind, Notifier, Thought
+    from storage.batch import Committed
     from storage.writer import Store
 
 log = structlog.get_logger()
 
 T = TypeVar("T")
 
-#: Below this many messages a batch is decoded and judged on the event loop; above, in a thread, so that
-#: keep-alives and health checks go on being answered.
-_THREAD_FROM = 500
-_LONGEST_BACKOFF = 10.0
-_FORMER_SOURCE = "former"
 #: How long a broker may keep a message for us, and so how far back a redelivered one is looked for.
 _REDELIVERED_US = 14 * 86_400_000_000
-
-
-@dataclass(slots=True)
-class Mind:
-    """All that a batch's outcome depends on beside the batch: rebuilt from the database at start, and whenever a
-    batch was decoded and judged but could not be committed as it was.
-    """
-
-    decoders: Mapping[str, Decoder]  # by the format of the source
-    window: ReceptionWindow
-    engine: Engine
-    fragments: Sequence[Block] = ()  # as stored
-
-
-class Notifier(Protocol):
-    """Who is to be told of a transition: the outbox rows to write."""
-
-    def __call__(self, transitions: Sequence[Transition]) -> Sequence[Notification]: ...
+_NOT_STORED = np.iinfo(np.int64).min
 
 
 @dataclass(slots=True)
@@ -78,8 +59,39 @@ class Totals:
     alerts: int = 0  # fired
 
 
+@dataclass(slots=True, frozen=True)
+class _Flight:
+    """A batch on its way into the database."""
+
+    thought: Thought
+    landing: asyncio.Task[None]
+
+
+class _Interrupted(Exception):  # noqa: N818  # a state, not a fault
+    """The database stays away; ``unsure`` is the batch whose COMMIT was sent and not answered, if any."""
+
+    def __init__(self, unsure: Unsure | None = None) -> None:
+        super().__init__("the database stays away")
+        self.unsure = unsure
+
+
 class Pipeline:
-    """Takes batches out of the inbox until it is closed and empty."""
+    """Takes batches out of the inbox until it is closed and empty.
+
+    Args:
+        inbox: where deliveries come from.
+        store: where they go.
+        telemetry: what is told, the ledger above all.
+        remember: builds a mind from the database; raises DatabaseAway.
+        formats: source name to the key of its decoder.
+        notifier: who is told of alerts.
+        batch_messages: most messages in one transaction.
+        tick: seconds after which rules are looked at though nothing came; None: never.
+        clock: microseconds; None: time is that of the deliveries alone (a replay).
+        on_committed: called after each commit.
+        spool: opened; where deliveries go when the database stays away. None: they are held.
+        patience: seconds the database may be away before the spool is used.
+    """
 
     def __init__(
         self,
@@ -94,68 +106,109 @@ class Pipeline:
         tick: float | None = 1.0,
         clock: Callable[[], int] | None = None,
         on_committed: Callable[[Committed], None] | None = None,
+        spool: Spool | None = None,
+        patience: float = 5.0,
     ) -> None:
         self._inbox = inbox
         self._store = store
         self._telemetry = telemetry
         self._remember = remember
-        self._formats = dict(formats)
-        self._notifier = notifier
+        self._thinker = Thinker(formats, notifier, self._known)
         self._batch_messages = batch_messages
         self._tick = tick
         self._clock = clock
         self._on_committed = on_committed
+        self._backlog = Backlog(spool, inbox, telemetry.ledger, batch_messages) if spool is not None else None
+        self._hold = Hold(store, telemetry, patience if spool is not None else None)
         self._mind: Mind | None = None
-        # Fragments may be waiting of a source that is configured no more.
-        self._names = defaultdict(lambda: _FORMER_SOURCE, {source_id(name): name for name in formats})
-        self._busy_since: int | None = None
-        self._now = 0  # the latest received_at
+        self._remembered = False
+        self._unfinished = 0  # parts of messages, as last committed
+        self._flight: _Flight | None = None
+        #: Out of the inbox, and neither committed nor in the backlog; in order.
+        self._aloft: deque[Delivery] = deque()
+        self._now = 0  # the latest received_at, or tick
         self.totals = Totals()
         self.started = asyncio.Event()
         telemetry.oldest = self.oldest
 
     def oldest(self) -> int | None:
-        """``received_at`` of the oldest message that is not yet committed, microseconds, or None."""
-        return self._busy_since if self._busy_since is not None else self._inbox.oldest()
+        """``received_at`` of the oldest message that is neither committed nor in the spool, microseconds, or None."""
+        return self._aloft[0].received_at if self._aloft else self._inbox.oldest()
 
     def waiting(self) -> int:
-        """Messages that wait for the other parts of a multi-sentence message, counted where they wait."""
-        return sum(block.messages for block in self._mind.fragments) if self._mind is not None else 0
+        """Messages that wait for the other parts of a multi-sentence message, or in the backlog."""
+        return self._unfinished + (self._backlog.messages if self._backlog is not None else 0)
 
     async def run(self) -> None:
-        """Until the inbox is closed and empty."""
-        self._mind = await self._hold(self._remember)
-        for block in self._mind.fragments:
-            self._telemetry.ledger.inherit(self._names[block.source], block.messages)
-        self.started.set()
-        while True:
-            deliveries = await self._inbox.take(self._batch_messages, self._tick)
-            if not deliveries and self._inbox.closed:
-                return
-            self._busy_since = deliveries[0].received_at if deliveries else None
-            await self._process(deliveries)
-            self._busy_since = None
+        """Until the inbox is closed and empty; what is in the spool then stays there."""
+        if self._backlog is not None:
+            await self._backlog.inherit()
+        try:
+            going = True
+            while going:
+                try:
+                    going = await self._step()
+                except _Interrupted as interrupted:
+                    going = await self._sit_out(interrupted.unsure)
+        finally:
+            if self._flight is not None:
+                self._flight.landing.cancel()
 
     async def finish(self) -> None:
         """The input has ended for good (a replay): what still waits for its other parts will wait in vain."""
         assert self._mind is not None
-        await self._settle_expired(2**62, self._now)
+        self._launch(self._thinker.give_up(self._mind, self._now))
+        await self._landed()
 
-    # --- one batch
+    # --- one batch after the other
+
+    async def _step(self) -> bool:
+        """One batch; False when there will be no more."""
+        if self._mind is None:
+            self._mind = await self._until(self._recall)
+        if not self.started.is_set():
+            self.started.set()
+        if self._backlog:
+            batch = await self._backlog.next()
+            if isinstance(batch, Entries):
+                await self._drain(self._backlog, batch)
+                return not self._inbox.closed or bool(self._inbox.messages or self._backlog.held)
+        else:
+            batch = await self._inbox.take(self._batch_messages, self._tick)
+        self._aloft.extend(batch)
+        await self._process(batch)
+        if batch or not self._inbox.closed:
+            return True
+        await self._landed()
+        return False
 
     async def _process(self, deliveries: Sequence[Delivery]) -> None:
+        """Think about a batch while the one before commits, then commit it in its turn."""
         now = self._time(deliveries)
+        if any(d.redelivered for d in deliveries):
+            await self._landed()  # the database is to be asked about them
+        thought = await self._think(deliveries, now)
+        if await self._landed():
+            thought = await self._think(deliveries, now)
+        if not thought.empty:
+            self._launch(thought)
+
+    async def _drain(self, backlog: Backlog, entries: Entries) -> None:
+        """Commit a batch of the spool."""
+        await self._landed()
+        thought = await self._think(entries.deliveries, self._time(entries.deliveries))
+        token = await backlog.committing(entries)
+        parts: list[Delivery] = []
         try:
-            observations, duplicates, batch = await self._think(deliveries, now)
-            committed = await self._commit(batch)
+            await self._land(thought, token)
         except RowRefused as exc:
-            await self._divide(deliveries, exc)
-            return
-        self._enter(deliveries, observations, duplicates, committed, batch)
-        for delivery in deliveries:
-            if delivery.ack is not None:
-                delivery.ack()
-        await self._settle_expired(now, now)
+            try:
+                await self._divide(entries.deliveries, exc, parts)
+            except _Interrupted:
+                for part in parts:  # stored, and about to come out of the spool again
+                    self._telemetry.received(part.source, part.messages)
+                raise _Interrupted from None
+        await backlog.committed(entries)
 
     def _time(self, deliveries: Sequence[Delivery]) -> int:
         """The tick that ends this batch: never ahead of what still waits, or alerts would depend on batches.
@@ -168,110 +221,76 @@ class Pipeline:
             self._now = max(self._now, self._clock())
         return self._now
 
-    async def _think(self, deliveries: Sequence[Delivery], now: int) -> tuple[Observations, set[int], Batch]:
-        """Decode and judge."""
+    async def _think(self, deliveries: Sequence[Delivery], now: int) -> Thought:
         assert self._mind is not None
-        mind = self._mind
-        messages = sum(d.messages for d in deliveries)
-        if messages < _THREAD_FROM:
-            observations = self._decode(mind, deliveries)
-        else:
-            observations = await asyncio.to_thread(self._decode, mind, deliveries)
-        redelivered = _redelivered(deliveries)
-        known = await self._known(observations, redelivered) if redelivered else None
-        if messages < _THREAD_FROM:
-            return self._judge(mind, observations, redelivered, known, now)
-        return await asyncio.to_thread(self._judge, mind, observations, redelivered, known, now)
+        return await self._thinker.think(self._mind, deliveries, now)
 
-    async def _known(self, observations: Observations, redelivered: set[int]) -> NDArray[np.void] | None:
-        """What the database has already of AIS messages that the broker says it may have sent before.
-
-        Such a message carries no time of its own but its reception, which is another one the second time.
-        """
-        rows = [
-            (int(row["transponder"]), int(row["digest"]), int(row["source"]), int(row["received_at"]))
-            for table in (observations.positions, observations.statics)
-            for row in table[(table["msg_type"] > 0) & np.isin(table["message"], list(redelivered))]
-        ]
-        rows += [
-            (r.transponder, r.digest, r.source, r.received_at) for r in observations.records if r.message in redelivered
-        ]
-        if not rows:
-            return None
-        found = np.array(rows, [("transponder", "i8"), ("digest", "i8"), ("source", "i8"), ("received_at", "i8")])
-        since, until = int(found["received_at"].min()) - _REDELIVERED_US, int(found["received_at"].max())
-        times = await self._hold(
-            lambda: self._store.known(found["transponder"].copy(), found["digest"].copy(), since, until)
+    async def _known(self, sent: NDArray[np.void]) -> NDArray[np.bool_]:
+        since, until = int(sent["received_at"].min()) - _REDELIVERED_US, int(sent["received_at"].max())
+        times = await self._until(
+            lambda: self._store.known(sent["transponder"].copy(), sent["digest"].copy(), since, until)
         )
-        known: NDArray[np.void] = found[times != np.iinfo(np.int64).min]
-        return known
-
-    def _decode(self, mind: Mind, deliveries: Sequence[Delivery]) -> Observations:
-        blocks: dict[str, list[Block]] = {}
-        first = 0
-        for d in deliveries:
-            block = Block(d.payload, source_id(d.source), d.origin, d.received_at, first, d.per_line, d.line, d.size)
-            blocks.setdefault(self._formats[d.source], []).append(block)
-            first += d.messages
-        observations = concatenate(mind.decoders[name].decode(of) for name, of in blocks.items())
-        observations.messages = first
-        sources = {d.source for d in deliveries}
-        observations.names.extend(Name("source", source_id(s), s, self._formats[s]) for s in sorted(sources))
-        return observations
-
-    def _judge(
-        self,
-        mind: Mind,
-        observations: Observations,
-        redelivered: set[int],
-        known: NDArray[np.void] | None,
-        now: int,
-    ) -> tuple[Observations, set[int], Batch]:
-        duplicates = mind.window.apply(observations, redelivered, known)
-        duplicates |= _finished_before(observations, redelivered)
-        verdict = mind.engine.judge(observations, now)
-        fragments = [block for decoder in mind.decoders.values() for block in decoder.pending()]
-        batch = Batch(
-            observations,
-            verdict,
-            self._notifier(verdict.transitions),
-            fragments=fragments if fragments != list(mind.fragments) else None,
-        )
-        mind.fragments = fragments
-        return observations, duplicates, batch
-
-    async def _settle_expired(self, before: int, now: int) -> None:
-        """Quarantine fragments that have waited too long for the rest of their message."""
-        assert self._mind is not None
-        if not self._mind.fragments:
-            return
-        expired = concatenate(decoder.expire(before) for decoder in self._mind.decoders.values())
-        if not expired.rejects:
-            return
-        verdict = self._mind.engine.judge(Observations(), now)
-        fragments = [block for decoder in self._mind.decoders.values() for block in decoder.pending()]
-        self._mind.fragments = fragments
-        batch = Batch(expired, verdict, self._notifier(verdict.transitions), fragments=fragments)
-        committed = await self._commit(batch)
-        self._enter((), expired, set(), committed, batch)
+        stored: NDArray[np.bool_] = times != _NOT_STORED
+        return stored
 
     # --- commit
 
-    async def _commit(self, batch: Batch) -> Committed:
-        """Commit, holding the batch for as long as the database is away."""
-        observations = batch.observations
-        nothing = (
-            not observations.messages
-            and not observations.rejects
-            and not batch.verdict.transitions
-            and not batch.verdict.states
-            and batch.fragments is None
-        )
-        if nothing:
-            return Committed.nothing()
+    def _launch(self, thought: Thought) -> None:
+        landing = asyncio.create_task(self._land(thought), name="commit")
+        landing.add_done_callback(self._look)
+        self._flight = _Flight(thought, landing)
+
+    def _look(self, landing: asyncio.Task[None]) -> None:
+        """A commit that failed is to be seen to at once, not when the next message comes."""
+        if landing.cancelled() or landing.exception() is not None:
+            self._inbox.wake()
+
+    async def _landed(self) -> bool:
+        """Wait for the commit under way. True: it was refused and divided, and the mind is a new one.
+
+        Raises:
+            _Interrupted: the database stays away.
+        """
+        flight, self._flight = self._flight, None
+        if flight is None:
+            return False
+        try:
+            await flight.landing
+        except RowRefused as exc:
+            await self._divide(flight.thought.deliveries, exc, [])
+            return True
+        return False
+
+    async def _land(self, thought: Thought, token: UUID | None = None) -> None:
+        """Commit, enter it into the ledger, ack.
+
+        Raises:
+            RowRefused: the database will not take a row of it.
+            _Interrupted: the database stays away.
+        """
         began = time.monotonic()
-        committed = await self._hold(lambda: self._store.commit(batch))
-        wait = time.time() - self._busy_since / 1e6 if self._busy_since is not None and self._clock else None
+        try:
+            committed = await self._hold.commit(lambda: self._store.commit(thought.batch, token))
+        except Outage as outage:
+            lost = outage.unknown
+            unsure = None if lost is None else Unsure(lost.token, thought, lost.committed, aside=token is None)
+            raise _Interrupted(unsure) from None
+        self._enter(thought, committed, time.monotonic() - began)
+        for delivery in thought.deliveries:
+            if self._aloft and self._aloft[0] is delivery:
+                self._aloft.popleft()
+            if delivery.ack is not None:
+                delivery.ack()
+
+    def _enter(self, thought: Thought, committed: Committed, seconds: float | None = None) -> None:
+        """Into the ledger and the counters."""
+        deliveries, observations, verdict = thought.deliveries, thought.observations, thought.batch.verdict
+        found = fates(observations, committed, thought.duplicates)
+        spans, first = [], 0
+        for delivery in deliveries:
+            spans.append((delivery.source, first, delivery.messages))
+            first += delivery.messages
+        settle(self._telemetry.ledger, observations, found, spans, self._thinker.names, committed.rejects.tolist())
         rows = {
             "positions": int(committed.positions.sum()),
             "readings": int(committed.readings.sum()),
@@ -283,122 +302,95 @@ class Pipeline:
         for table in self.totals.rows:
             self.totals.rows[table] += rows[table]
         self.totals.alerts += committed.alerts_fired
-        self._telemetry.committed(seconds=time.monotonic() - began, wait=wait, rows=rows, batch_rows=sum(rows.values()))
-        if self._on_committed is not None:
-            self._on_committed(committed)
-        return committed
-
-    async def _hold(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Try until the database answers, with full-jitter back-off: nothing is dropped, nothing is acked meanwhile.
-
-        Raises:
-            RowRefused: the database will not take a row of the batch.
-        """
-        ceiling = 0.1
-        unknown: CommitUnknown | None = None
-        while True:
-            try:
-                if unknown is not None:
-                    # The answer to a COMMIT was lost on the wire: it is either all there or not at all.
-                    if await self._store.resolve(unknown.token):
-                        self._telemetry.database(up=True)
-                        return cast("T", unknown.committed)
-                    unknown = None
-                result = await attempt()
-            except CommitUnknown as exc:
-                unknown = exc
-                reason = str(exc)
-            except DatabaseAway as exc:
-                reason = str(exc)
-            else:
-                self._telemetry.database(up=True)
-                return result
-            self._telemetry.database(up=False, reason=reason)
-            await asyncio.sleep(random.uniform(0, ceiling))  # noqa: S311  # jitter, not a secret
-            ceiling = min(ceiling * 2, _LONGEST_BACKOFF)
-
-    def _enter(
-        self,
-        deliveries: Sequence[Delivery],
-        observations: Observations,
-        duplicates: Iterable[int],
-        committed: Committed,
-        batch: Batch,
-    ) -> None:
-        """Into the ledger and the counters."""
-        found = fates(observations, committed, duplicates)
-        spans, first = [], 0
-        for delivery in deliveries:
-            spans.append((delivery.source, first, delivery.messages))
-            first += delivery.messages
-        settle(self._telemetry.ledger, observations, found, spans, self._names, committed.rejects.tolist())
+        live = deliveries and self._clock is not None
+        wait = time.time() - deliveries[0].received_at / 1e6 if live else None
+        self._telemetry.committed(seconds=seconds, wait=wait, rows=rows, batch_rows=sum(rows.values()))
         for reject in observations.rejects:
             self._telemetry.rejected(reject.reason)
-        for transition in batch.verdict.transitions:
+        for transition in verdict.transitions:
             self._telemetry.alert(transition.rule_id, transition.state)
-        self._telemetry.late("positions", batch.verdict.late_positions)
-        self._telemetry.late("readings", batch.verdict.late_readings)
+        self._telemetry.late("positions", verdict.late_positions)
+        self._telemetry.late("readings", verdict.late_readings)
+        if thought.batch.fragments is not None:
+            self._unfinished = sum(block.messages for block in thought.batch.fragments)
+        if self._on_committed is not None:
+            self._on_committed(committed)
 
     # --- what could not be committed as it was
 
-    async def _divide(self, deliveries: Sequence[Delivery], refusal: RowRefused) -> None:
+    async def _divide(self, deliveries: Sequence[Delivery], refusal: RowRefused, landed: list[Delivery]) -> None:
         """Halve the batch until the culprit is alone, quarantine it, and store the rest.
 
         The decoders and the engine have already seen the whole batch, so they are rebuilt from the database, as
-        after a restart, before the halves are tried.
+        after a restart, before the halves are tried. What has been stored is added to ``landed``.
         """
-        self._mind = await self._hold(self._remember)
+        if not deliveries:  # it is not what was received that is refused, but what we made of the time
+            raise refusal
+        self._mind = await self._until(self._remember)
         if len(deliveries) > 1:
             middle = len(deliveries) // 2
-            await self._process(deliveries[:middle])
-            await self._process(deliveries[middle:])
+            parts: Sequence[Sequence[Delivery]] = (deliveries[:middle], deliveries[middle:])
+        elif deliveries[0].messages > 1:
+            halves = _halves(deliveries[0])
+            if self._aloft and self._aloft[0] is deliveries[0]:
+                self._aloft.popleft()
+                self._aloft.extendleft(reversed(halves))
+            parts = [[half] for half in halves]
+        else:
+            (delivery,) = deliveries
+            log.warning("row_refused", source=delivery.source, origin=delivery.origin, error=str(refusal))
+            why = str(refusal).splitlines()[0]
+            await self._land(self._thinker.refuse(self._mind, delivery, Reason.DATABASE_REFUSED, why, self._now))
+            landed.append(delivery)
             return
-        (delivery,) = deliveries
-        if delivery.messages > 1:
-            for part in _halves(delivery):
-                await self._process([part])
-            return
-        log.warning("row_refused", source=delivery.source, origin=delivery.origin, error=str(refusal))
-        reject = Reject(
-            0,
-            Reason.DATABASE_REFUSED,
-            delivery.payload,
-            delivery.received_at,
-            source_id(delivery.source),
-            delivery.origin,
-            str(refusal).splitlines()[0],
-            delivery.line,
-        )
-        observations = Observations(messages=1, rejects=[reject])
-        assert self._mind is not None
-        verdict = self._mind.engine.judge(Observations(), self._now)
-        batch = Batch(observations, verdict, self._notifier(verdict.transitions))
-        committed = await self._commit(batch)
-        self._enter(deliveries, observations, set(), committed, batch)
-        if delivery.ack is not None:
-            delivery.ack()
+        for part in parts:
+            try:
+                await self._land(await self._think(part, self._time(part)))
+            except RowRefused as exc:
+                await self._divide(part, exc, landed)
+            else:
+                landed.extend(part)
 
+    # --- while the database is away
 
-def _finished_before(observations: Observations, redelivered: set[int]) -> set[int]:
-    """Take out last parts of messages that were finished before the broker sent them again; the messages they were.
+    async def _until(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        try:
+            return await self._hold.until(attempt)
+        except Outage:
+            raise _Interrupted from None
 
-    The broker delivers again in order: had the first part not been committed and acked, it would be here too.
-    """
-    late = [r for r in observations.rejects if r.reason is Reason.INCOMPLETE_MESSAGE and r.message in redelivered]
-    if late:
-        observations.rejects = [r for r in observations.rejects if r not in late]
-    return {r.message for r in late}
+    async def _recall(self) -> Mind:
+        """A new mind, after what the last commit left open is known."""
+        if self._backlog is not None:
+            await self._backlog.settle(self._store, self._enter)
+        mind = await self._remember()
+        self._unfinished = sum(block.messages for block in mind.fragments)
+        if not self._remembered:
+            self._remembered = True
+            for block in mind.fragments:
+                self._telemetry.ledger.inherit(self._thinker.names[block.source], block.messages)
+        return mind
 
+    async def _sit_out(self, unsure: Unsure | None) -> bool:
+        """Move what is aloft, and what arrives, into the spool until the database is back.
 
-def _redelivered(deliveries: Iterable[Delivery]) -> set[int]:
-    """Messages of the batch that the broker says it may have sent before."""
-    out: set[int] = set()
-    first = 0
-    for delivery in deliveries:
-        if delivery.redelivered:
-            out.add(first)
-        first += delivery.messages
-    return out
+        Returns:
+            False: the inbox was closed, and all of it is in the spool.
+        """
+        assert self._backlog is not None
+        self._mind = self._flight = None
+        aloft = list(self._aloft)
+        self._aloft.clear()
+        await self._backlog.take_in(aloft, unsure)
+        self.started.set()
+        back = asyncio.create_task(self._hold.until(self._recall, patient=True), name="database away")
+        try:
+            if not await self._backlog.while_waiting(back):
+                return False
+            self._mind = await back
+        finally:
+            back.cancel()
+        return True
 
 
 def _halves(delivery: Delivery) -> tuple[Delivery, Delivery]:

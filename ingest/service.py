@@ -15,6 +15,7 @@ from alerting.channels import open_channels
 from alerting.dispatch import Dispatcher
 from alerting.engine import Engine
 from alerting.notify import notifications
+from alerting.pack import RuleBook
 from decoders.assembler import TIMEOUT_US
 from decoders.bounds import Bounds
 from decoders.identity import source_id
@@ -26,23 +27,25 @@ from decoders.window import ReceptionWindow
 from ingest.daemon import in_daemon
 from ingest.http import HttpServer
 from ingest.inbox import Inbox
-from ingest.pipeline import Mind, Pipeline
+from ingest.pipeline import Pipeline
 from ingest.settings import ConfigError, MqttSettings, NmeaTcpSettings, NmeaUdpSettings, Settings
 from ingest.sources.mqtt import MqttOptions, MqttSource, Tls
 from ingest.sources.nmea_tcp import NmeaTcpClient, NmeaTcpServer
 from ingest.sources.nmea_udp import NmeaUdp
+from ingest.spool import Spool
 from ingest.telemetry import Telemetry
+from ingest.thought import Mind
+from ingest.watch import rule_book
 from storage.errors import DatabaseAway
 from storage.outbox import DatabaseOutbox
 from storage.retention import Retention, retain
 from storage.writer import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from alerting.model import Notification, Transition
     from alerting.notify import ChannelSpec
-    from alerting.pack import RuleBook
     from decoders.block import Block
     from ingest.settings import SourceSettings
     from ingest.sources.base import Source
@@ -51,7 +54,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 #: What "--wait" pauses between two looks at parts that do not answer yet.
-LOOK_AGAIN_SECONDS = 0.5
+_LOOK_AGAIN_SECONDS = 0.5
 
 
 def wall_clock() -> int:
@@ -114,7 +117,7 @@ class Recall:
     def __init__(
         self,
         store: Store,
-        book: RuleBook,
+        book: RuleBook | Callable[[], Awaitable[RuleBook]],
         formats: Mapping[str, str],
         *,
         bounds: Bounds | None = None,
@@ -125,7 +128,7 @@ class Recall:
 
         Args:
             store: the database.
-            book: rules and zones.
+            book: rules and zones, or what reads them from the database.
             formats: source name to the key of its decoder.
             bounds: what is taken of MQTT publishes, and how many distinct names.
             future_us: how far ahead of its receipt an event time may be.
@@ -139,6 +142,7 @@ class Recall:
         self._future_us = future_us
 
     async def __call__(self) -> Mind:
+        book = self._book if isinstance(self._book, RuleBook) else await self._book()
         memory = await self._store.memory()
         series = () if memory.readings is None else memory.readings[["device", "metric"]].tolist()
         register = Register(self._bounds, memory.names, series)
@@ -151,7 +155,7 @@ class Recall:
         }
         window = ReceptionWindow()
         window.restore(await self._store.recent())
-        engine = Engine(self._book.rules, self._book.zones)
+        engine = Engine(book.rules, book.zones)
         engine.restore(memory)
         # Unfinished messages are kept as the lines they are, and finished by decoding them again.
         waiting: dict[str, list[Block]] = {}
@@ -180,11 +184,16 @@ class Service:
     def __init__(
         self,
         settings: Settings,
-        book: RuleBook,
+        book: RuleBook | None = None,
         *,
         on_committed: Callable[[Committed], None] | None = None,
     ) -> None:
         """Put the parts together; nothing is connected yet.
+
+        Args:
+            settings: all of them.
+            book: the rules and zones in force; None: those that the settings name, once the database answers.
+            on_committed: called after each commit.
 
         Raises:
             ConfigError: TLS files that cannot be used.
@@ -203,6 +212,8 @@ class Service:
             connect_timeout=settings.database.connect_timeout,
             statement_timeout=settings.database.statement_timeout,
         )
+        self.spool = Spool(settings.spool.path, settings.spool.max_bytes) if settings.spool.path is not None else None
+        self.telemetry.spool = self.spool
         self.http = HttpServer(self.telemetry, self.readiness, host=settings.http.host, port=settings.http.port)
         formats = {name: decoder_key(self.sources[name], settings.sources[name]) for name in self.sources}
         self.pipeline = Pipeline(
@@ -211,7 +222,7 @@ class Service:
             self.telemetry,
             Recall(
                 self.store,
-                book,
+                self._rules,
                 formats,
                 bounds=settings.limits.bounds(),
                 future_us=round(settings.limits.future_seconds * 1_000_000),
@@ -221,6 +232,8 @@ class Service:
             batch_messages=settings.limits.batch_messages,
             clock=wall_clock,
             on_committed=self._committed,
+            spool=self.spool,
+            patience=settings.spool.after_seconds,
         )
         self._on_committed = on_committed
         self._dispatcher: Dispatcher | None = None
@@ -231,26 +244,51 @@ class Service:
 
         Raises:
             StorageError, SourceUnavailable: one does not.
+            PackError: a rule or zone file is wrong.
+            SpoolRefused: the spool cannot serve.
         """
         deadline = time.monotonic() + wait
+        if self.spool is not None:
+            await self.spool.open()
         while True:
             try:
-                await self.store.open()
+                await self._open_store()
+                if self.telemetry.database_up:
+                    await self._rules()
                 async with asyncio.TaskGroup() as group:
                     for source in self.sources.values():
                         group.create_task(source.check())
             except Exception as exc:
                 if time.monotonic() >= deadline or not isinstance(exc, (DatabaseAway, ExceptionGroup)):
                     raise
-                await asyncio.sleep(LOOK_AGAIN_SECONDS)
+                await asyncio.sleep(_LOOK_AGAIN_SECONDS)
             else:
                 return
+
+    async def _rules(self) -> RuleBook:
+        if self.book is None:
+            self.book = await rule_book(self.settings)
+        return self.book
+
+    async def _open_store(self) -> None:
+        """Connect; where there is a spool, an absent database is no reason not to start."""
+        try:
+            await self.store.open()
+        except DatabaseAway as exc:
+            if self.spool is None:
+                raise
+            self.telemetry.database(up=False, reason=str(exc))
+        else:
+            self.telemetry.database(up=True)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until ``stop`` is set; then what was received is committed and acked, within the grace period."""
         async with AsyncExitStack() as stack:
-            await self.store.open()
             stack.push_async_callback(self.store.close)
+            if self.spool is not None:
+                await self.spool.open()
+                stack.push_async_callback(self.spool.close)
+            await self._open_store()
             channels = await stack.enter_async_context(open_channels(self.settings.channels.values()))
             outbox = DatabaseOutbox(self.store.dsn)
             await outbox.open()
@@ -340,6 +378,7 @@ class Service:
             "sources": {name: sources.get(name, False) for name in self.sources},
             "channels_failing": sorted(self._dispatcher.failing) if self._dispatcher else [],
             "inbox": {"messages": self.inbox.messages, "bytes": self.inbox.bytes},
+            "spool": {"messages": self.spool.messages, "bytes": self.spool.bytes} if self.spool else None,
             "oldest_unacked_seconds": max(0.0, time.time() - oldest / 1e6) if oldest is not None else 0.0,
             "ledger": self.telemetry.ledger.as_dict(),
         }

@@ -170,6 +170,15 @@ class Limits(_Section):
         return Bounds(**{name: getattr(self, name) for name in Bounds.__slots__})
 
 
+class Spool(_Section):
+    path: Path | None = None
+    """A file on a local disk for what arrives while the database is away. None: it is held, not acked."""
+    max_bytes: Annotated[int, Field(ge=2**20)] = 2**30
+    """Bytes it may hold; beyond that, sources are held back."""
+    after_seconds: Seconds = 5.0
+    """How long the database may be away before the spool is used."""
+
+
 class Retention(_Section):
     positions_days: Annotated[int, Field(ge=1)] | None = 1128
     """Three years and a month: VMS data are to be kept for at least 36 months. None keeps all."""
@@ -207,6 +216,7 @@ class Settings(BaseSettings):
     rules: Rules = Rules()
     http: Http = Http()
     limits: Limits = Limits()
+    spool: Spool = Spool()
     retention: Retention = Retention()
     service: Service = Service()
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from prometheus_client.metrics_core import Metric
 
+    from ingest.spool import Spool
+
 log = structlog.get_logger()
 
 
@@ -59,26 +61,30 @@ def configure_logging(log_format: str = "console", level: str = "info") -> None:
 class _LedgerCollector:
     """Reads the ledger when scraped: the counters on the page always balance with each other."""
 
-    def __init__(self, ledger: Ledger, oldest: Callable[[], int | None]) -> None:
-        self._ledger = ledger
-        self._oldest = oldest
+    def __init__(self, telemetry: Telemetry) -> None:
+        self._telemetry = telemetry
 
     def collect(self) -> Iterable[Metric]:
         received = CounterMetricFamily("haidang_received", "Messages received.", labels=["source"])
         messages = CounterMetricFamily("haidang_messages", "Messages by their fate.", labels=["source", "fate"])
         flight = GaugeMetricFamily("haidang_in_flight", "Messages received that have no fate yet.", labels=["source"])
-        for source, account in self._ledger.accounts.items():
+        for source, account in self._telemetry.ledger.accounts.items():
             received.add_metric([source], account.received)
             flight.add_metric([source], account.in_flight)
             for fate in FATES:
                 messages.add_metric([source, fate], getattr(account, fate))
-        oldest = self._oldest()
+        oldest = self._telemetry.oldest()
         age = GaugeMetricFamily(
             "haidang_oldest_unacked_seconds",
             "Age of the oldest message that is received and not yet committed.",
             value=max(0.0, time.time() - oldest / 1e6) if oldest is not None else 0.0,
         )
-        return (received, messages, flight, age)
+        spool = self._telemetry.spool
+        spooled = GaugeMetricFamily(
+            "haidang_spool_messages", "Messages that wait in the spool.", value=spool.messages if spool else 0
+        )
+        size = GaugeMetricFamily("haidang_spool_bytes", "Bytes used of the spool.", value=spool.bytes if spool else 0)
+        return (received, messages, flight, age, spooled, size)
 
 
 class Telemetry:
@@ -91,7 +97,8 @@ class Telemetry:
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
-        self.registry.register(_LedgerCollector(self.ledger, lambda: self.oldest()))  # noqa: PLW0108  # the attribute is set later
+        self.spool: Spool | None = None
+        self.registry.register(_LedgerCollector(self))
         r = self.registry
         self._dropped = Counter("haidang_dropped", "Messages shed, by reason.", ["source", "reason"], registry=r)
         self._connected = Gauge("haidang_source_connected", "1 while the source is connected.", ["source"], registry=r)
@@ -168,8 +175,9 @@ class Telemetry:
         """Source name to whether it is connected."""
         return dict(self._up)
 
-    def committed(self, *, seconds: float, wait: float | None, rows: dict[str, int], batch_rows: int) -> None:
-        self.commit_seconds.observe(seconds)
+    def committed(self, *, seconds: float | None, wait: float | None, rows: dict[str, int], batch_rows: int) -> None:
+        if seconds is not None:
+            self.commit_seconds.observe(seconds)
         self.batch_rows.observe(batch_rows)
         if wait is not None:
             self.event_to_commit.observe(max(0.0, wait))

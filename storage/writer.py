@@ -104,8 +104,12 @@ class Store:
         """
         return prepare(batch, self._known, self._straight, self.instance)
 
-    async def commit(self, batch: Batch | Work) -> Committed:
+    async def commit(self, batch: Batch | Work, token: UUID | None = None) -> Committed:
         """Write a batch in one transaction and say what was new.
+
+        Args:
+            batch: what to write, made ready or not.
+            token: what the transaction is to be known by (``resolve``); None: one of our own.
 
         Raises:
             DatabaseAway: nothing was written; hold the batch and try again.
@@ -118,7 +122,7 @@ class Store:
             async with self._session.connection() as connection:
                 if work.epoch != self._known.epoch:  # it leaves out names that this connection's server may lack
                     work = self.prepare(work.batch)
-                token = uuid4()
+                token = token or uuid4()
                 committed = await write(connection, work, self._straight, self.instance, token)
                 try:
                     await connection.commit()

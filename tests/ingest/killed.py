@@ -19,7 +19,7 @@ import psycopg
 from alerting.channels.webhook import Webhook
 from ingest import cli
 from ingest.inbox import Inbox
-from ingest.pipeline import Pipeline
+from ingest.thought import Thinker
 from storage.outbox import DatabaseOutbox
 from storage.writer import Store
 
@@ -80,15 +80,15 @@ def after_receive(burn: Fuse) -> None:
 
 def after_decode(burn: Fuse) -> None:
     """A batch is decoded, and not judged yet."""
-    decode = Pipeline._decode
+    decode = Thinker._decode
 
-    def wrapped(self: Pipeline, mind: Any, deliveries: Any) -> Any:
-        observations = decode(self, mind, deliveries)
+    def wrapped(self: Thinker, mind: Any, deliveries: Any, now: int) -> Any:
+        observations = decode(self, mind, deliveries, now)
         if deliveries:
             burn()
         return observations
 
-    Pipeline._decode = wrapped  # type: ignore[method-assign]  # the boundary
+    Thinker._decode = wrapped  # type: ignore[method-assign]  # the boundary
 
 
 def before_insert(burn: Fuse) -> None:
@@ -101,10 +101,10 @@ def after_insert(burn: Fuse) -> None:
     committing = contextvars.ContextVar("committing", default=False)
     write, commit = Store.commit, psycopg.AsyncConnection.commit
 
-    async def wrapped(self: Store, batch: Any) -> Any:
+    async def wrapped(self: Store, *args: Any) -> Any:
         committing.set(True)
         try:
-            return await write(self, batch)
+            return await write(self, *args)
         finally:
             committing.set(False)
 
@@ -113,7 +113,7 @@ def after_insert(burn: Fuse) -> None:
             burn()
         await commit(self)
 
-    Store.commit = wrapped  # type: ignore[method-assign]  # the boundary
+    Store.commit = wrapped  # type: ignore[method-assign, assignment]  # the boundary
     psycopg.AsyncConnection.commit = committed  # type: ignore[method-assign]  # the boundary
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import aiomqtt
 import psycopg
@@ -36,12 +35,6 @@ if TYPE_CHECKING:
     from tests.servers.tcp_proxy import TcpProxy
 
 MANY = 2_000
-
-
-@pytest.fixture
-def gateway() -> str:
-    """A gateway of the test's own, so that tests can share a broker."""
-    return f"gw-{uuid4().hex[:8]}"
 
 
 def proxied(dsn: str, port: int) -> str:

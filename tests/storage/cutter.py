@@ -18,12 +18,20 @@ _COMMIT = b"COMMIT\0"
 class Cutter:
     """``async with Cutter(dsn) as cutter`` and connect to ``cutter.dsn``; the ``when`` armed holds for one COMMIT."""
 
-    def __init__(self, dsn: str) -> None:
+    def __init__(self, dsn: str, application: str = "") -> None:
+        """Stand before a database.
+
+        Args:
+            dsn: of the database.
+            application: cut only connections whose application name begins like this.
+        """
+        self._application = b"application_name\0" + application.encode()
         where = conninfo_to_dict(dsn)
         self._host, self._port = str(where["host"]), int(str(where["port"]))
         self._original = dsn
         self.when: Literal["never", "before", "after"] = "never"
         self.cuts = 0
+        self.refusing = False  # new connections
         self.dsn = dsn
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -40,20 +48,25 @@ class Cutter:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.refusing:
+            writer.close()
+            return
         task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         upstream, down = await asyncio.open_connection(self._host, self._port)
-        answering = asyncio.create_task(self._pass(upstream, writer, lambda _: "pass"))
+        answering = asyncio.create_task(self._pass(upstream, writer, self._pass_on))
         try:
-            if await self._pass(reader, down, self._look) == "last":
+            hello = await reader.read(65536)
+            down.write(hello)
+            look = self._look if self._application in hello else self._pass_on
+            if await self._pass(reader, down, look) == "last":
                 # The server has the COMMIT; its answer is swallowed with the connection.
                 answering.cancel()
                 await asyncio.gather(answering, return_exceptions=True)
                 await upstream.read(1)
-                self.when = "never"
         finally:
             answering.cancel()
             for one in (writer, down):
@@ -65,10 +78,12 @@ class Cutter:
         if self.when == "never" or _COMMIT not in data:
             return "pass"
         self.cuts += 1
-        if self.when == "before":
-            self.when = "never"
-            return "swallow"
-        return "last"
+        when, self.when = self.when, "never"
+        return "swallow" if when == "before" else "last"
+
+    @staticmethod
+    def _pass_on(_: bytes) -> Literal["pass", "swallow", "last"]:
+        return "pass"
 
     @staticmethod
     async def _pass(
@@ -76,7 +91,7 @@ class Cutter:
         writer: asyncio.StreamWriter,
         look: Callable[[bytes], Literal["pass", "swallow", "last"]],
     ) -> Literal["pass", "swallow", "last"]:
-        """Until the one side ends, or ``look`` says so; what it said last."""
+        """Until there is nothing more to pass, or ``look`` says otherwise: its last word."""
         with contextlib.suppress(ConnectionError):
             while data := await reader.read(65536):
                 verdict = look(data)

@@ -1,0 +1,339 @@
+"""A durable log on this machine for what the database cannot take now.
+
+Where a spool is configured, an outage of the database longer than a few seconds sends deliveries here instead of
+holding them: each batch is one fsynced SQLite transaction, and is acked once that returned. When the database is back
+the entries go through the pipeline in the order they arrived, before anything newer.
+
+Exactly once, whatever is killed when: before a batch of entries is committed, the token of that transaction is noted
+here (``mark``); once it is known to be committed the entries are removed (``forget``). Whoever finds a mark at start
+asks the database whether that token was committed (``storage.writer.Store.resolve``).
+
+SQLite in WAL mode with ``synchronous=FULL`` rather than a format of our own: an entry is there entirely or not at all.
+Its pages carry no checksum, so every entry has one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import struct
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from uuid import UUID
+
+from decoders.times import EARLIEST, LATEST
+from ingest.delivery import Delivery
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+T = TypeVar("T")
+
+_VERSION: Final = 1
+#: What an entry takes on disk beside its payload, about: columns, checksum, and its share of page and index.
+_OVERHEAD: Final = 128
+#: A file that has grown beyond this is made small again when it is empty.
+_SHRINK_FROM: Final = 64 * 2**20
+
+_SCHEMA: Final = """
+CREATE TABLE entries (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, -- never given twice, so that a mark names its entries for ever
+    source TEXT NOT NULL,
+    origin TEXT NOT NULL,
+    received_at INTEGER NOT NULL,
+    messages INTEGER NOT NULL,
+    per_line INTEGER NOT NULL,
+    line INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    redelivered INTEGER NOT NULL,
+    payload BLOB NOT NULL,
+    checksum BLOB NOT NULL
+);
+CREATE TABLE mark (only INTEGER PRIMARY KEY CHECK (only = 1), token BLOB NOT NULL, seq INTEGER NOT NULL);
+"""
+
+
+class SpoolRefused(Exception):  # noqa: N818  # named for what is known
+    """The file cannot serve as a spool: ``str()`` says why in one line."""
+
+
+class SpoolFull(Exception):  # noqa: N818  # a state, not a fault
+    """The bound is reached, or the disk: nothing was written."""
+
+
+@dataclass(slots=True, frozen=True)
+class Entries:
+    """The oldest entries: the deliveries, and the number of the last one."""
+
+    deliveries: list[Delivery]
+    seq: int
+
+
+class Spool:
+    """One file, one process. Every method may be awaited from one event loop only.
+
+    Args:
+        path: of the file; made if absent. ``-wal`` and ``-shm`` files stand beside it while it is open.
+        max_bytes: of payloads, with an allowance for each entry.
+    """
+
+    def __init__(self, path: Path, max_bytes: int = 2**30) -> None:
+        self.path = path
+        self.max_bytes = max_bytes
+        self.entries = 0
+        self.messages = 0
+        self.bytes = 0
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool")
+        self._database: sqlite3.Connection | None = None
+
+    async def open(self) -> None:
+        """Open or make the file, and count what is in it. Open already, it does nothing.
+
+        Raises:
+            SpoolRefused: it cannot be read or written, is in use by another process, damaged, or not a spool.
+        """
+        if self._database is not None:
+            return
+        try:
+            await self._call(self._open)
+        except sqlite3.Error as exc:
+            await self.close()
+            raise SpoolRefused(f"spool {self.path}: {_why(exc)}") from exc
+        except OSError as exc:
+            await self.close()
+            raise SpoolRefused(f"spool {self.path}: {exc.strerror}") from exc
+        except SpoolRefused:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Release the file. Safe to repeat."""
+        database, self._database = self._database, None
+        if database is not None:
+            await asyncio.get_running_loop().run_in_executor(self._thread, database.close)
+        self._thread.shutdown(wait=False)
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    @property
+    def full(self) -> bool:
+        return self.bytes >= self.max_bytes
+
+    async def append(self, deliveries: Sequence[Delivery]) -> int:
+        """Write deliveries durably, all or none. After it returns they may be acked.
+
+        Returns:
+            The number of the last entry.
+
+        Raises:
+            SpoolFull: nothing was written.
+        """
+        size = _size(deliveries)
+        if self.bytes + size > self.max_bytes:
+            raise SpoolFull(f"spool {self.path}: {self.max_bytes} bytes are used")
+        try:
+            seq = await self._call(lambda: self._append(deliveries))
+        except sqlite3.Error as exc:  # the disk is full, or fails: the caller holds what it has, as without a spool
+            raise SpoolFull(f"spool {self.path}: {_why(exc)}") from exc
+        self.entries += len(deliveries)
+        self.messages += sum(d.messages for d in deliveries)
+        self.bytes += size
+        return seq
+
+    async def first(self, max_messages: int) -> Entries:
+        """The oldest entries, up to ``max_messages`` (but at least one entry); they stay until ``forget``.
+
+        An entry whose checksum is wrong comes as ``Delivery.damaged``.
+        """
+        return await self._call(lambda: self._first(max_messages))
+
+    async def mark(self, token: UUID, seq: int) -> None:
+        """Note, durably, that the transaction with this token holds everything up to entry ``seq``."""
+        await self._call(lambda: self._mark(token, seq))
+
+    async def marked(self) -> tuple[UUID, int] | None:
+        """The mark, if there is one whose entries are still here."""
+        return await self._call(self._marked)
+
+    async def forget(self, seq: int) -> None:
+        """Remove every entry up to ``seq``, and the mark."""
+        entries, messages, size = await self._call(lambda: self._forget(seq))
+        self.entries -= entries
+        self.messages -= messages
+        self.bytes -= size
+
+    async def by_source(self, after: int = 0, until: int = 2**62) -> dict[str, int]:
+        """Messages that wait, by source, of the entries numbered above ``after`` and up to ``until``."""
+        query = "SELECT source, sum(messages) FROM entries WHERE seq > ? AND seq <= ? GROUP BY source"
+        return dict(await self._call(lambda: self._db.execute(query, (after, until)).fetchall()))
+
+    # --- in the thread
+
+    async def _call(self, function: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function)
+
+    @property
+    def _db(self) -> sqlite3.Connection:
+        assert self._database is not None, "the spool is not open"
+        return self._database
+
+    def _open(self) -> None:
+        # Messages may hold what only we may read: no rights for others.
+        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+        database = self._database = sqlite3.connect(
+            self.path, timeout=1.0, isolation_level=None, check_same_thread=False
+        )
+        database.execute("PRAGMA locking_mode=EXCLUSIVE")
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("PRAGMA synchronous=FULL")
+        database.execute("BEGIN EXCLUSIVE")
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+        (tables,) = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        database.execute("COMMIT")
+        if version == 0 and tables == 0:
+            database.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={_VERSION}; COMMIT;")
+        elif version != _VERSION:
+            raise SpoolRefused(f"spool {self.path}: not a spool of this program (user_version {version})")
+        (fault,) = database.execute("PRAGMA quick_check(1)").fetchone()
+        if fault != "ok":
+            raise SpoolRefused(f"spool {self.path}: damaged ({' '.join(str(fault).split())})")
+        self.entries, self.messages, self.bytes = self._counts()
+
+    def _counts(self, until: int = 2**62) -> tuple[int, int, int]:
+        """Entries, messages and bytes up to an entry."""
+        entries, messages, size = self._db.execute(
+            "SELECT count(*), coalesce(sum(messages), 0), coalesce(sum(length(payload)), 0) FROM entries"
+            " WHERE seq <= ?",
+            (until,),
+        ).fetchone()
+        return entries, messages, size + entries * _OVERHEAD
+
+    def _append(self, deliveries: Sequence[Delivery]) -> int:
+        with self._transaction() as database:
+            cursor = database.executemany(
+                "INSERT INTO entries (source, origin, received_at, messages, per_line, line, size, redelivered,"
+                " payload, checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                map(_row, deliveries),
+            )
+            cursor.execute("SELECT max(seq) FROM entries")
+            return int(cursor.fetchone()[0])
+
+    def _first(self, max_messages: int) -> Entries:
+        deliveries: list[Delivery] = []
+        last, messages = 0, 0
+        cursor = self._db.execute(
+            "SELECT seq, source, origin, received_at, messages, per_line, line, size, redelivered, payload, checksum"
+            " FROM entries ORDER BY seq"
+        )
+        for seq, *row, checksum in cursor:
+            delivery = _delivery(row) if _checksum(row) == checksum else _damaged(row)
+            if deliveries and messages + delivery.messages > max_messages:
+                break
+            deliveries.append(delivery)
+            messages += delivery.messages
+            last = seq
+        cursor.close()
+        return Entries(deliveries, last)
+
+    def _mark(self, token: UUID, seq: int) -> None:
+        with self._transaction() as database:
+            database.execute("INSERT OR REPLACE INTO mark VALUES (1, ?, ?)", (token.bytes, seq))
+
+    def _marked(self) -> tuple[UUID, int] | None:
+        row = self._db.execute(
+            "SELECT token, seq FROM mark WHERE EXISTS (SELECT 1 FROM entries WHERE entries.seq <= mark.seq)"
+        ).fetchone()
+        return (UUID(bytes=row[0]), row[1]) if row is not None else None
+
+    def _forget(self, seq: int) -> tuple[int, int, int]:
+        with self._transaction() as database:
+            removed = self._counts(seq)
+            database.execute("DELETE FROM entries WHERE seq <= ?", (seq,))
+            database.execute("DELETE FROM mark")
+        if self.path.stat().st_size > _SHRINK_FROM and not self._counts()[0]:
+            self._db.execute("VACUUM")
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return removed
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """All or nothing, and on the disk when it ends."""
+        database = self._db
+        database.execute("BEGIN IMMEDIATE")
+        try:
+            yield database
+            database.execute("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):  # a failed COMMIT may have rolled back already
+                database.execute("ROLLBACK")
+            raise
+
+
+def _size(deliveries: Sequence[Delivery]) -> int:
+    return sum(len(d.payload) + _OVERHEAD for d in deliveries)
+
+
+def _row(delivery: Delivery) -> tuple[Any, ...]:
+    row = (
+        delivery.source,
+        delivery.origin,
+        delivery.received_at,
+        delivery.messages,
+        int(delivery.per_line),
+        delivery.line,
+        delivery.size,
+        int(delivery.redelivered),
+        delivery.payload,
+    )
+    return (*row, _checksum(row))
+
+
+def _delivery(row: Sequence[Any]) -> Delivery:
+    source, origin, received_at, messages, per_line, line, size, redelivered, payload = row
+    return Delivery(
+        payload,
+        source,
+        origin,
+        received_at,
+        messages=messages,
+        per_line=bool(per_line),
+        line=line,
+        size=size,
+        redelivered=bool(redelivered),
+    )
+
+
+def _damaged(row: Sequence[Any]) -> Delivery:
+    """What is left of an entry, whatever its columns have become."""
+    source, origin, received_at, messages, *_, payload = row
+    raw = payload if isinstance(payload, bytes) else str(payload).encode("utf-8", "backslashreplace")
+    at = received_at if isinstance(received_at, int) and EARLIEST <= received_at <= LATEST else EARLIEST
+    count = messages if isinstance(messages, int) and 0 < messages <= len(raw) + 1 else 1
+    return Delivery(raw, str(source), str(origin), at, messages=count, damaged=True)
+
+
+def _checksum(row: Sequence[Any]) -> bytes:
+    """Of every column; what is no longer of its type has another one."""
+    source, origin, *numbers, payload = row
+    try:
+        head = struct.pack("<6q", *numbers)
+        text = f"{len(source)} {source} {len(origin)} {origin}".encode()
+        return blake2b(head + text + b"\0" + payload, digest_size=8).digest()
+    except (struct.error, TypeError, UnicodeEncodeError):
+        return b""
+
+
+def _why(exc: sqlite3.Error) -> str:
+    if "locked" in str(exc):
+        return "in use by another process"
+    return " ".join(str(exc).split())
