@@ -43,6 +43,7 @@ TABLES: Final[dict[str, type[BaseModel]]] = {
     'channels.NAME, type = "log"': channels.LogSettings,
     "http": settings.Http,
     "limits": settings.Limits,
+    "spool": settings.Spool,
     "retention": settings.Retention,
     "service": settings.Service,
 }
