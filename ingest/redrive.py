@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from alerting.pack import RuleBook
     from decoders.bounds import Bounds
-    from ingest.pipeline import Mind
+    from ingest.thought import Mind
     from storage.batch import Committed
     from storage.redrive import Choice
 
