@@ -1,4 +1,4 @@
-# make setup services services-down demo test check lock     ARGS="..." is passed on; PYTHON=python3.12 picks another
+# make setup services services-down demo test check bench lock     ARGS="..." is passed on; PYTHON=python3.12 picks another
 PYTHON ?= python3
 ARGS ?=
 VENV := .venv
@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input -qq
 
 SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
-.PHONY: setup services services-down demo test check lock
+.PHONY: setup services services-down demo test check bench lock
 .DEFAULT_GOAL := setup
 
 ## The environment in .venv: what requirements.lock pins, by hash, and this checkout.
@@ -55,9 +55,13 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+## Ours and the peers' on the same input. ARGS="--only mqtt --rounds 1 --json"; docs/bench.md says how to read it.
+bench: setup
+	@$(BIN)/python -m bench $(ARGS)
+
 ## requirements.lock anew, from pyproject.toml. Run it with the oldest Python supported.
 lock: setup
-	@$(BIN)/python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb")); print(*p["build-system"]["requires"], *p["dependency-groups"]["dev"], sep="\n")' > $(VENV)/dev.in
+	@$(BIN)/python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb")); print(*p["build-system"]["requires"], *p["dependency-groups"]["dev"], *p["dependency-groups"]["bench"], sep="\n")' > $(VENV)/dev.in
 	@echo "lock: resolving (about a minute)"
 	@CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras \
 	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options \
