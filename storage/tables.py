@@ -227,11 +227,10 @@ COPY: Final = {table.name: table.copy for table in (POSITIONS, READINGS, RECEPTI
 UPSERT_LATEST: Final = {table.name: table.upsert_latest for table in (POSITIONS, READINGS)}
 
 #: The values stored for keys of readings, as one array in their order. The bounds on time are said once more, as
-#: parameters, so that only the chunks in question are opened; the sub-select keeps it to index look-ups.
+#: parameters, so that only the chunks in question are opened.
 STORED_VALUES: Final = b"""
-SELECT array_agg((
-    SELECT r.value FROM readings AS r
-    WHERE r.device_id = u.device_id AND r.metric_id = u.metric_id AND r.time = u.time AND r.time BETWEEN %s AND %s
-) ORDER BY u.n)
+SELECT array_agg(r.value ORDER BY u.n)
 FROM unnest(%s::bigint[], %s::bigint[], %s::timestamptz[]) WITH ORDINALITY AS u (device_id, metric_id, time, n)
+LEFT JOIN readings AS r ON r.device_id = u.device_id AND r.metric_id = u.metric_id AND r.time = u.time
+    AND r.time BETWEEN %s AND %s
 """

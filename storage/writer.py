@@ -177,10 +177,9 @@ class Store:
             async with self._session.connection() as connection:
                 bounds = (moment(since), moment(until))
                 await connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")  # it depends on the times
-                cursor = await connection.execute(
-                    _KNOWN,
-                    (fixed_array("bigint", transponders), fixed_array("bigint", digests), *bounds, *bounds, *bounds),
-                )
+                distinct = fixed_array("bigint", np.unique(transponders))
+                keys = fixed_array("bigint", transponders), fixed_array("bigint", digests)
+                cursor = await connection.execute(_KNOWN, (distinct, *bounds, *bounds, *bounds, *keys))
                 for index, time in await cursor.fetchall():
                     times[index - 1] = time
         return times
@@ -208,17 +207,17 @@ class Store:
                 return await memory.fragments(connection, self.instance)
 
 
+#: A transponder's rows of the time in question are read once, however many of its messages are asked after; OFFSET
+#: keeps the planner from reading them again for each.
 _KNOWN: Final = b"""
-SELECT u.n, (extract(epoch FROM least(p.time, s.time, a.time)) * 1000000)::bigint
-FROM unnest(%s::bigint[], %s::bigint[]) WITH ORDINALITY AS u (transponder_id, digest, n)
-LEFT JOIN LATERAL (
-    SELECT min(time) AS time FROM positions AS p
-    WHERE p.transponder_id = u.transponder_id AND p.digest = u.digest AND p.time BETWEEN %s AND %s) AS p ON true
-LEFT JOIN LATERAL (
-    SELECT min(time) AS time FROM statics AS s
-    WHERE s.transponder_id = u.transponder_id AND s.digest = u.digest AND s.time BETWEEN %s AND %s) AS s ON true
-LEFT JOIN LATERAL (
-    SELECT min(time) AS time FROM ais_messages AS a
-    WHERE a.transponder_id = u.transponder_id AND a.digest = u.digest AND a.time BETWEEN %s AND %s) AS a ON true
-WHERE coalesce(p.time, s.time, a.time) IS NOT NULL
+SELECT u.n, (extract(epoch FROM min(f.time)) * 1000000)::bigint
+FROM unnest(%s::bigint[]) AS v (id)
+CROSS JOIN LATERAL (
+    SELECT time, digest FROM positions WHERE transponder_id = v.id AND time BETWEEN %s AND %s
+    UNION ALL SELECT time, digest FROM statics WHERE transponder_id = v.id AND time BETWEEN %s AND %s
+    UNION ALL SELECT time, digest FROM ais_messages WHERE transponder_id = v.id AND time BETWEEN %s AND %s
+    OFFSET 0) AS f
+JOIN unnest(%s::bigint[], %s::bigint[]) WITH ORDINALITY AS u (transponder_id, digest, n)
+    ON u.transponder_id = v.id AND u.digest = f.digest
+GROUP BY u.n
 """
