@@ -1,9 +1,8 @@
 """Where is it? Points and moves against many zones at once, exactly.
 
-A point on an edge or a vertex counts as inside; a move that merely touches a zone counts as through it. GEOS decides
-both with robust predicates, so there is no tolerance to choose. Candidates come from a tree of bounding boxes of the
-zones' parts; a finer structure (a grid of cells known to be inside or outside) can stand before it without any change
-outside this module.
+A point on an edge or a vertex counts as inside; a move that merely touches a zone counts as through it. Both are
+decided exactly, so there is no tolerance to choose: for points by ``geofence.cells``, for the few moves that may have
+met an edge by GEOS.
 
 A move is taken to be straight in longitude and latitude, the shorter way round: over the distance between two fixes
 the difference from a great circle or a rhumb line is far below what the fixes themselves are worth.
@@ -16,6 +15,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import shapely
+
+from geofence.cells import Cells
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,8 +49,8 @@ class ZoneIndex:
     def __init__(self, zones: Sequence[Zone]) -> None:
         self.zones = tuple(zones)
         self.ids = tuple(zone.id for zone in self.zones)
-        self._geometry = np.array([zone.geometry for zone in self.zones], dtype=object)
-        self._parts, self._part_zone = shapely.get_parts(self._geometry, return_index=True)
+        geometry = np.array([zone.geometry for zone in self.zones], dtype=object)
+        self._parts, self._part_zone = shapely.get_parts(geometry, return_index=True)
         shapely.prepare(self._parts)
         self._tree = shapely.STRtree(self._parts)
         bounds = shapely.bounds(self._parts)
@@ -57,30 +58,46 @@ class ZoneIndex:
         self._west, self._south = float(low[0]), float(low[1])
         self._east, self._north = float(high[0]), float(high[1])
         self._sets: list[tuple[int, ...]] = [()]
+        self._numbers: dict[tuple[int, ...], int] = {(): NOWHERE}
         self._names: list[tuple[str, ...]] = [()]
-        self._grown: dict[tuple[int, int], int] = {}  # (set, zone greater than all of its) -> set
+        self._grown: dict[tuple[int, int], int] = {}  # (set, zone) -> set
+        self._cells = Cells(self._parts, self._part_zone, self._join)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the index's own arrays; GEOS's copies of the zones are not in it."""
+        return self._cells.nbytes
 
     def zone_set(self, number: int) -> tuple[str, ...]:
         """The zone ids of an interned set, in the order of ``zones``."""
         return self._names[number]
 
     def locate(self, lon: Floats, lat: Floats) -> NDArray[np.int32]:
-        """The zone set of every point. [n] degrees, longitude in [-180, 180] -> [n]."""
+        """The zone set of every point. [n] degrees -> [n]. What is no place on the globe, NaN too, is in no zone."""
         out = np.full(len(lon), NOWHERE, np.int32)
-        near = np.flatnonzero(
-            (lon >= self._west) & (lon <= self._east) & (lat >= self._south) & (lat <= self._north)
-            | (np.abs(lon) == 180.0)
-        )
-        if not len(near) or not len(self._parts):
+        at_edge = np.abs(lon) == 180.0
+        level = (lat >= self._south) & (lat <= self._north)
+        near = np.flatnonzero(((lon >= self._west) & (lon <= self._east) | at_edge) & level)
+        if not len(near):
             return out
-        point, zone = self._containing(lon[near], lat[near])
-        edge = np.flatnonzero(np.abs(lon[near]) == 180.0)
+        out[near] = self._within(lon[near], lat[near])
+        edge = np.flatnonzero(at_edge & level)
         if len(edge):  # one meridian, two longitudes
-            other, also = self._containing(-lon[near][edge], lat[near][edge])
-            point, zone = np.concatenate([point, edge[other]]), np.concatenate([zone, also])
-        pairs = np.unique(point * len(self.zones) + zone)
-        point, zone = np.divmod(pairs, len(self.zones))
-        out[near] = self._intern(point, zone, len(near))
+            others = self._within(-lon[edge], lat[edge])
+            out[edge] = [self._join(a, self._sets[b]) for a, b in zip(out[edge].tolist(), others.tolist(), strict=True)]
+        return out
+
+    def clear(self, lon0: Floats, lat0: Floats, lon1: Floats, lat1: Floats) -> NDArray[np.bool_]:
+        """True for moves that certainly meet no edge of any zone: nothing on the way but what is around both ends.
+
+        Most moves are called so, at a fraction of the cost of ``crossed``; a False says nothing.
+        """
+        out = np.zeros(len(lon0), bool)
+        far = np.maximum(np.abs(lon0), np.abs(lon1))
+        inner = np.flatnonzero(
+            (far < 180.0) & (np.maximum(np.abs(lat0), np.abs(lat1)) <= 90.0) & (np.abs(lon1 - lon0) < 180.0)
+        )
+        out[inner] = self._cells.clear(lon0[inner], lat0[inner], lon1[inner], lat1[inner])
         return out
 
     def crossed(self, lon0: Floats, lat0: Floats, lon1: Floats, lat1: Floats) -> Crossings:
@@ -112,11 +129,14 @@ class ZoneIndex:
             lat0[move] + fraction * (lat1[move] - lat0[move]),
         )
 
-    def _containing(self, lon: Floats, lat: Floats) -> tuple[Ints, Ints]:
-        """(point, zone) pairs; a pair comes twice where two parts of a zone share the point."""
-        point, part = self._tree.query(shapely.points(lon, lat))
-        hit = shapely.intersects_xy(self._parts[part], lon[point], lat[point])
-        return point[hit], self._part_zone[part[hit]]
+    def _within(self, lon: Floats, lat: Floats) -> NDArray[np.int32]:
+        found = self._cells.find(lon, lat)
+        sets = self._cells.sets(found)
+        edged = np.flatnonzero(self._cells.edged(found))
+        if len(edged):
+            point, part = self._cells.inside(found.leaf[edged], lon[edged], lat[edged])
+            self._add(sets, edged[point], self._part_zone[part])
+        return sets
 
     def _meeting(self, lon0: Floats, lat0: Floats, lon1: Floats, lat1: Floats) -> tuple[Ints, Ints, Floats]:
         """(line, zone, fraction of the line at first meeting); a pair may come twice, once per part."""
@@ -140,9 +160,8 @@ class ZoneIndex:
         )
         return near[line], self._part_zone[part], fraction
 
-    def _intern(self, point: Ints, zone: Ints, points: int) -> NDArray[np.int32]:
-        """Zone sets from (point, zone) pairs sorted by point, then zone: the k-th zone of every point in round k."""
-        sets = np.full(points, NOWHERE, np.int32)
+    def _add(self, sets: NDArray[np.int32], point: Ints, zone: Ints) -> None:
+        """Add zones to the sets of points, from pairs ordered by point: the k-th of every point in round k."""
         starts = np.flatnonzero(np.r_[True, point[1:] != point[:-1]]) if len(point) else np.zeros(0, np.int64)
         counts = np.diff(np.r_[starts, len(point)])
         taken = 0
@@ -154,14 +173,20 @@ class ZoneIndex:
             taken += 1
             more = counts > taken
             starts, counts = starts[more], counts[more]
-        return sets
 
     def _grow(self, number: int, zone: int) -> int:
         found = self._grown.get((number, zone))
         if found is None:
-            found = self._grown[number, zone] = len(self._sets)
-            self._sets.append((*self._sets[number], zone))
-            self._names.append((*self._names[number], self.ids[zone]))
+            found = self._grown[number, zone] = self._join(number, (zone,))
+        return found
+
+    def _join(self, number: int, zones: tuple[int, ...]) -> int:
+        """The set with these zones added."""
+        united = tuple(sorted({*self._sets[number], *zones}))
+        found = self._numbers.setdefault(united, len(self._sets))
+        if found == len(self._sets):
+            self._sets.append(united)
+            self._names.append(tuple(self.ids[zone] for zone in united))
         return found
 
 

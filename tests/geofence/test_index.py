@@ -11,77 +11,19 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from geofence import cells
 from geofence.index import ZoneIndex
 from geofence.zones import Zone
-
-Point = tuple[Fraction, Fraction]
+from tests.geofence.exact import contains, exact, meets, segments_meet
 
 
 def zone(name: str, geometry: shapely.Polygon | shapely.MultiPolygon) -> Zone:
     return Zone(name, name, name, "test", geometry)
 
 
-# --- the oracle: point in polygon and segment meets polygon, in fractions ------------------------------------------
-
-
-def exact(points: object) -> list[Point]:
-    return [(Fraction(x), Fraction(y)) for x, y in np.asarray(points).tolist()]
-
-
-def side(a: Point, b: Point, c: Point) -> int:
-    """On which side of the line a-b point c lies."""
-    cross = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
-    return (cross > 0) - (cross < 0)
-
-
-def on_segment(a: Point, b: Point, p: Point) -> bool:
-    return (
-        side(a, b, p) == 0 and min(a[0], b[0]) <= p[0] <= max(a[0], b[0]) and min(a[1], b[1]) <= p[1] <= max(a[1], b[1])
-    )
-
-
-def ring_place(ring: list[Point], p: Point) -> int:
-    """1 inside, 0 on the edge, -1 outside."""
-    inside = False
-    for a, b in itertools.pairwise(ring):
-        if on_segment(a, b, p):
-            return 0
-        if (a[1] > p[1]) != (b[1] > p[1]):
-            x = a[0] + (p[1] - a[1]) * (b[0] - a[0]) / (b[1] - a[1])
-            inside ^= x > p[0]
-    return 1 if inside else -1
-
-
-def rings(polygon: shapely.Polygon) -> tuple[list[Point], list[list[Point]]]:
-    return exact(polygon.exterior.coords), [exact(hole.coords) for hole in polygon.interiors]
-
-
-def contains(geometry: shapely.Polygon | shapely.MultiPolygon, p: Point) -> bool:
-    for polygon in shapely.get_parts(geometry).tolist():
-        shell, holes = rings(polygon)
-        if ring_place(shell, p) >= 0 and all(ring_place(hole, p) <= 0 for hole in holes):
-            return True
-    return False
-
-
-def segments_meet(a: Point, b: Point, c: Point, d: Point) -> bool:
-    if side(a, b, c) != side(a, b, d) and side(c, d, a) != side(c, d, b):
-        return True
-    return on_segment(a, b, c) or on_segment(a, b, d) or on_segment(c, d, a) or on_segment(c, d, b)
-
-
-def meets(geometry: shapely.Polygon | shapely.MultiPolygon, a: Point, b: Point) -> bool:
-    if contains(geometry, a) or contains(geometry, b):
-        return True
-    for polygon in shapely.get_parts(geometry).tolist():
-        shell, holes = rings(polygon)
-        for ring in (shell, *holes):
-            if any(segments_meet(a, b, c, d) for c, d in itertools.pairwise(ring)):
-                return True
-    return False
-
-
 # --- strategies: small grids make points fall on edges and vertices, odd fractions make rounding matter ------------
+
+ORIGIN = np.array([107.0, 16.0])
 
 cell = st.integers(0, 12)
 scales = st.sampled_from([1.0, 0.1, 1 / 3, 0.001])
@@ -100,15 +42,15 @@ def polygons(draw: st.DrawFn) -> shapely.Polygon:
         holed = shell.difference(shapely.box(x, y, x + 2, y + 1))
         if isinstance(holed, shapely.Polygon) and not holed.is_empty:
             shell = holed
-    scaled = shapely.transform(shell, lambda xy: xy * scale + 107)
-    return scaled if scaled.is_valid else shapely.box(107, 107, 107 + scale, 107 + scale)
+    scaled = shapely.transform(shell, lambda xy: xy * scale + ORIGIN)
+    return scaled if scaled.is_valid else shapely.box(107, 16, 107 + scale, 16 + scale)
 
 
 @st.composite
 def places(draw: st.DrawFn) -> tuple[float, float]:
     scale = draw(scales)
     half = draw(st.sampled_from([0.0, 0.5, 0.25]))
-    return (draw(cell) + half) * scale + 107, (draw(cell) + draw(st.sampled_from([0.0, 0.5]))) * scale + 107
+    return (draw(cell) + half) * scale + 107, (draw(cell) + draw(st.sampled_from([0.0, 0.5]))) * scale + 16
 
 
 @settings(max_examples=150, deadline=None)
@@ -199,3 +141,152 @@ def test_ten_thousand_points_in_a_zone_of_ten_thousand_vertices_are_found_fast()
     lon, lat = 107 + rng.uniform(-1, 1, 10_000), 16 + rng.uniform(-1, 1, 10_000)
     inside = index.locate(lon, lat) != 0
     assert (inside == shapely.contains_xy(blob, lon, lat)).all()
+
+
+# --- anywhere on the globe: points on cell borders, at the poles and at 180 degrees, zones of any size
+
+
+def near(value: float, steps: int) -> float:
+    """Some doubles further on."""
+    for _ in range(abs(steps)):
+        value = float(np.nextafter(value, np.inf if steps > 0 else -np.inf))
+    return value
+
+
+def coordinates(limit: int) -> st.SearchStrategy[float]:
+    """On borders of cells of every size, a double beside them, at the limits, near zero, and anywhere."""
+    borders = st.builds(
+        lambda k, bits, step: near(k / 2**bits % (2 * limit) - limit, step),
+        st.integers(0, 2**25),
+        st.sampled_from([0, 4, 8, 14]),
+        st.sampled_from([0, 0, -1, 1]),
+    )
+    edges = st.sampled_from([-limit, limit, near(limit, -1), near(-limit, 1), 0.0, -0.0, 5e-324, 1e-160])
+    return st.one_of(borders, edges, st.floats(-limit, limit)).map(lambda v: min(max(v, -limit), limit))
+
+
+@st.composite
+def anywhere(draw: st.DrawFn) -> tuple[float, float]:
+    return draw(coordinates(180)), draw(coordinates(90))
+
+
+@st.composite
+def zones_anywhere(draw: st.DrawFn) -> shapely.Polygon | shapely.MultiPolygon:
+    """From a metre to the whole globe, some with a hole, some in parts, some with many vertices."""
+    west, south = draw(anywhere())
+    size = draw(st.sampled_from([1e-5, 0.001, 0.02, 1.0, 20.0, 360.0]))
+    kind = draw(st.sampled_from(["box", "ring", "star", "parts", "world"]))
+    box = shapely.box(west, south, min(180, west + size), min(90, south + size / 2))
+    if kind == "world":
+        box = shapely.box(-180, -90, 180, 90)
+    x, y = (west + box.bounds[2]) / 2, (south + box.bounds[3]) / 2
+    if kind == "ring":
+        hole = shapely.box(x, y, (x + box.bounds[2]) / 2, (y + box.bounds[3]) / 2)
+        shape = box.difference(hole)
+    elif kind == "star":
+        turn = np.linspace(0, 2 * np.pi, draw(st.integers(3, 30)), endpoint=False)
+        radius = size / 4 * (1 + 0.9 * np.cos(5 * turn))
+        around = np.column_stack([x + radius * np.cos(turn), y + radius * np.sin(turn)]).clip((-180, -90), (180, 90))
+        shape = shapely.Polygon(around)
+    elif kind == "parts":
+        shape = shapely.union_all([shapely.box(west, south, x, y), shapely.box(x, y, box.bounds[2], box.bounds[3])])
+    else:
+        shape = box
+    if isinstance(shape, shapely.Polygon | shapely.MultiPolygon) and shape.is_valid and not shape.is_empty:
+        return shape
+    return shapely.box(106, 15, 108, 17)
+
+
+def points_about(shapes: list[shapely.Polygon | shapely.MultiPolygon]) -> list[tuple[float, float]]:
+    """Vertices and the middles of edges."""
+    out: list[tuple[float, float]] = []
+    for shape in shapes:
+        xy = shapely.get_coordinates(shape)[:6]
+        out += [(x, y) for x, y in [*xy.tolist(), *((xy[1:] + xy[:-1]) / 2).tolist()] if abs(x) <= 180 and abs(y) <= 90]
+    return out
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(zones_anywhere(), min_size=1, max_size=5),
+    st.lists(anywhere(), max_size=12),
+    st.sampled_from([0, 1, 12]),
+    st.sampled_from([300, cells.MAX_CELLS]),
+)
+def test_anywhere_on_the_globe_a_point_is_in_the_zones_that_exact_arithmetic_says(
+    shapes: list[shapely.Polygon | shapely.MultiPolygon],
+    points: list[tuple[float, float]],
+    leaf_edges: int,
+    most: int,
+) -> None:
+    zones = [zone(f"z{i}", shape) for i, shape in enumerate(shapes)]
+    points = [*points, *points_about(shapes)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cells, "LEAF_EDGES", leaf_edges)
+        patch.setattr(cells, "MAX_CELLS", most)  # so that the tree is forgotten every now and then
+        index = ZoneIndex(zones)
+        lon, lat = np.array(points).T
+        at_once = index.locate(lon, lat)
+        one_by_one = [int(index.locate(lon[i : i + 1], lat[i : i + 1])[0]) for i in range(len(points))]
+    assert at_once.tolist() == one_by_one
+    for (x, y), number in zip(points, one_by_one, strict=True):
+        same = [(Fraction(x), Fraction(y))] + ([(Fraction(-x), Fraction(y))] if abs(x) == 180 else [])
+        expected = tuple(z.id for z in zones if any(contains(z.geometry, p) for p in same))
+        assert index.zone_set(number) == expected, (x, y)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(zones_anywhere(), min_size=1, max_size=4), st.data(), st.sampled_from([0, 1, 12]))
+def test_a_move_called_clear_meets_no_edge(
+    shapes: list[shapely.Polygon | shapely.MultiPolygon], data: st.DataObject, leaf_edges: int
+) -> None:
+    known = points_about(shapes)
+    place = st.one_of(anywhere(), st.sampled_from(known)) if known else anywhere()
+    step = st.floats(-0.01, 0.01)
+    moves = []
+    for _ in range(12):
+        x, y = data.draw(place)
+        there = data.draw(place)
+        if data.draw(st.booleans()):
+            there = x + data.draw(step), y + data.draw(step)
+        moves.append((x, y, *there))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cells, "LEAF_EDGES", leaf_edges)
+        index = ZoneIndex([zone(f"z{i}", shape) for i, shape in enumerate(shapes)])
+        clear = index.clear(*np.array(moves).T)
+    for move, said in zip(moves, clear.tolist(), strict=True):
+        if said:
+            a, b = exact([move[:2], move[2:]])
+            for shape in shapes:
+                assert contains(shape, a) == contains(shape, b), move
+                for ring in shapely.get_rings(shapely.get_parts(shape)):
+                    corners = exact(ring.coords)
+                    assert not any(
+                        segments_meet(a, b, c, d) for c, d in itertools.pairwise(corners) if c != d and a != b
+                    ), move
+
+
+def test_an_ordinary_move_is_called_clear() -> None:
+    index = ZoneIndex([zone("square", shapely.box(107.0, 16.0, 107.2, 16.2))])
+    ways = np.array(
+        [(107.1, 16.1, 107.101, 16.1), (106.0, 15.0, 106.9, 17.0), (106.9, 16.1, 107.1, 16.1), (1, 2, 1, 2)]
+    )
+    assert index.clear(*ways.T).tolist() == [True, True, False, True]
+
+
+def test_what_is_no_place_on_the_globe_is_in_no_zone() -> None:
+    index = ZoneIndex([zone("world", shapely.box(-180, -90, 180, 90))])
+    bad = np.array([np.nan, np.inf, -np.inf, 180.1, -1e300, 181.0])
+    assert index.locate(bad, np.zeros(6)).tolist() == [0] * 6
+    assert index.locate(np.zeros(6), bad).tolist() == [0] * 6
+    assert not index.clear(bad, np.zeros(6), np.zeros(6), np.zeros(6)).any()
+
+
+def test_memory_is_bounded_by_what_is_kept_of_the_tree(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cells, "MAX_CELLS", 5_000)
+    rng = np.random.default_rng(3)
+    corners = np.column_stack([rng.uniform(100, 110, 400), rng.uniform(10, 20, 400)]).tolist()
+    index = ZoneIndex([zone(f"z{i}", shapely.Point(c).buffer(0.2)) for i, c in enumerate(corners)])
+    for _ in range(20):
+        index.locate(rng.uniform(100, 110, 500), rng.uniform(10, 20, 500))
+    assert index.nbytes < 3_000_000
