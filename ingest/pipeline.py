@@ -113,7 +113,7 @@ class Pipeline:
         self._store = store
         self._telemetry = telemetry
         self._remember = remember
-        self._thinker = Thinker(formats, notifier, self._known)
+        self._thinker = Thinker(formats, notifier, self._known, store.prepare)
         self._batch_messages = batch_messages
         self._tick = tick
         self._clock = clock
@@ -270,7 +270,7 @@ class Pipeline:
         """
         began = time.monotonic()
         try:
-            committed = await self._hold.commit(lambda: self._store.commit(thought.batch, token))
+            committed = await self._hold.commit(lambda: self._store.commit(thought.work or thought.batch, token))
         except Outage as outage:
             lost = outage.unknown
             unsure = None if lost is None else Unsure(lost.token, thought, lost.committed, aside=token is None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -17,6 +17,7 @@ from decoders.block import Block
 from decoders.identity import source_id
 from decoders.records import Name, Observations, Reason, Reject, concatenate
 from storage.batch import Batch
+from storage.errors import RowRefused
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from decoders.block import Decoder
     from decoders.window import ReceptionWindow
     from ingest.delivery import Delivery
+    from storage.work import Work
 
 #: Below this many messages a batch is decoded and judged on the event loop; above, in a thread, so that
 #: keep-alives and health checks go on being answered, and the commit of the batch before goes on.
@@ -63,6 +65,7 @@ class Thought:
     observations: Observations
     duplicates: set[int]  # messages of which nothing is left: all of it was heard before
     batch: Batch
+    work: Work | None = None  # the batch made ready; None: it cannot be, and committing it will say why
 
     @property
     def empty(self) -> bool:
@@ -84,6 +87,7 @@ class Thinker:
         notifier: who is told of transitions.
         known: says which transmissions that the wire may have brought before are stored already: given rows of
             transponder, digest, source and received_at, a mask of the same length.
+        prepare: makes a batch ready for its commit; raises RowRefused.
     """
 
     def __init__(
@@ -91,10 +95,12 @@ class Thinker:
         formats: Mapping[str, str],
         notifier: Notifier,
         known: Callable[[NDArray[np.void]], Awaitable[NDArray[np.bool_]]],
+        prepare: Callable[[Batch], Work],
     ) -> None:
         self._formats = dict(formats)
         self._notifier = notifier
         self._known = known
+        self._prepare = prepare
         # Fragments may be waiting of a source that is configured no more.
         self.names = defaultdict(lambda: _FORMER_SOURCE, {source_id(name): name for name in formats})
 
@@ -114,7 +120,8 @@ class Thinker:
         """A delivery that goes to quarantine as it is."""
         observations = Observations(messages=delivery.messages, rejects=[_as_it_is(delivery, 0, reason, detail)])
         verdict = mind.engine.judge(Observations(), now)
-        return Thought([delivery], observations, set(), Batch(observations, verdict, self._told(verdict.transitions)))
+        batch = Batch(observations, verdict, self._told(verdict.transitions))
+        return self._ready(Thought([delivery], observations, set(), batch))
 
     def give_up(self, mind: Mind, now: int) -> Thought:
         """The input has ended for good: what still waits for its other parts will wait in vain."""
@@ -185,7 +192,15 @@ class Thinker:
         changed = fragments != list(mind.fragments)
         mind.fragments = fragments
         batch = Batch(observations, verdict, self._told(verdict.transitions), fragments=fragments if changed else None)
-        return Thought(deliveries, observations, duplicates, batch)
+        return self._ready(Thought(deliveries, observations, duplicates, batch))
+
+    def _ready(self, thought: Thought) -> Thought:
+        if thought.empty:
+            return thought
+        try:
+            return replace(thought, work=self._prepare(thought.batch))
+        except RowRefused:  # told when its turn to be committed has come
+            return thought
 
     def _told(self, transitions: Sequence[Transition]) -> Sequence[Notification]:
         return self._notifier(transitions) if transitions else ()
