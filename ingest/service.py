@@ -123,6 +123,7 @@ class Recall:
         bounds: Bounds | None = None,
         future_us: int = MAX_FUTURE_US,
         timeout_us: int = TIMEOUT_US,
+        clock: Callable[[], int] | None = None,
     ) -> None:
         """Remember where to look.
 
@@ -133,7 +134,10 @@ class Recall:
             bounds: what is taken of MQTT publishes, and how many distinct names.
             future_us: how far ahead of its receipt an event time may be.
             timeout_us: how long a fragment waits for the rest of its message.
+            clock: the wall's, where input is live: what was sent since the last commit could not be heard, and its
+                absence means nothing (``alerting.hearing``). None in a replay, whose log says all there was.
         """
+        self._clock = clock
         self._formats = {source_id(name): key for name, key in formats.items()}
         self._timeout_us = timeout_us
         self._store = store
@@ -142,6 +146,7 @@ class Recall:
         self._future_us = future_us
 
     async def __call__(self) -> Mind:
+        began = self._clock() if self._clock is not None else None
         book = self._book if isinstance(self._book, RuleBook) else await self._book()
         memory = await self._store.memory()
         series = () if memory.readings is None else memory.readings[["device", "metric"]].tolist()
@@ -157,6 +162,8 @@ class Recall:
         window.restore(await self._store.recent())
         engine = Engine(book.rules, book.zones)
         engine.restore(memory)
+        if began is not None and memory.listened is not None:
+            engine.deaf(memory.listened, began)
         # Unfinished messages are kept as the lines they are, and finished by decoding them again.
         waiting: dict[str, list[Block]] = {}
         for block in await self._store.fragments():
@@ -226,6 +233,7 @@ class Service:
                 formats,
                 bounds=settings.limits.bounds(),
                 future_us=round(settings.limits.future_seconds * 1_000_000),
+                clock=wall_clock,
             ),
             formats=formats,
             notifier=Notifier([channel.spec for channel in settings.channels.values()]),

@@ -19,9 +19,12 @@ Told = tuple[str, int, str, str, int, int, float | None]
 
 @dataclass(frozen=True)
 class Item:
-    """One row on the wire. ``subject`` is a device or transponder; ``what`` a metric name or a ship type."""
+    """One row on the wire. ``subject`` is a device or transponder; ``what`` a metric name or a ship type.
 
-    kind: str  # "reading" | "position" | "static"
+    Or, as "deaf", that nothing could be heard from ``time`` to ``received``.
+    """
+
+    kind: str  # "reading" | "position" | "static" | "deaf"
     time: int
     received: int
     subject: int
@@ -42,15 +45,35 @@ class Oracle:
     heard: dict[Any, int] = field(default_factory=dict)
     levels: dict[Any, dict[str, Any]] = field(default_factory=dict)
     silent: dict[Any, tuple[int, int]] = field(default_factory=dict)
+    patience: dict[tuple[int, int], int] = field(default_factory=dict)  # (rule, device) -> deadline
     fixes: dict[int, tuple[int, float, float]] = field(default_factory=dict)
     types: dict[int, tuple[int, int]] = field(default_factory=dict)
     visits: dict[Any, dict[str, Any]] = field(default_factory=dict)
 
     def feed(self, item: Item) -> None:
+        if item.kind == "deaf":
+            self._deaf(item.time, item.received)
+            return
         self.tick(item.received)
         found: list[tuple[Any, Told]] = []
         {"reading": self._reading, "position": self._position, "static": self._static}[item.kind](item, found)
         self.told += [t for _, t in sorted(found, key=lambda f: f[0])]
+
+    def _deaf(self, since: int, until: int) -> None:
+        """Stop the clocks that are running."""
+        if until - since <= 60_000_000:
+            return
+        for place, level in self.levels.items():
+            rule = self.rules[place[0]]
+            assert isinstance(rule, ThresholdRule)
+            level["due"] = self._later(level["due"], rule.for_, since, until)
+        for place, due in self.patience.items():
+            rule = self.rules[place[0]]
+            assert isinstance(rule, NoDataRule)
+            self.patience[place] = self._later(due, rule.after, since, until)
+
+    def _later(self, due: int, duration: int, since: int, until: int) -> int:
+        return due if due < since else max(due + until - since, until + min(duration, 600_000_000))
 
     def tick(self, now: int) -> None:
         """Everything whose deadline lies before ``now``, in order."""
@@ -58,14 +81,14 @@ class Oracle:
         for (n, device), level in list(self.levels.items()):
             rule = self.rules[n]
             assert isinstance(rule, ThresholdRule)
-            due = level["received"] + rule.for_
+            due = level["due"]
             if level["at"] is None and due < now:
                 self._level_fires(n, device, level, level["value"], (due, 2, device, n, rule.metric, 0), found)
         for (device, metric), heard in self.heard.items():
             for n, rule in enumerate(self.rules):
                 if not isinstance(rule, NoDataRule) or (n, device) in self.silent or rule.metric != metric:
                     continue
-                due = heard + rule.after
+                due = self.patience.get((n, device), now)
                 if rule.applies_to(self.devices[device]) and due < now and self._in_force(rule, due):
                     self.silent[n, device] = (heard, due)
                     told = (rule.id, device, metric, "firing", due, heard, None)
@@ -99,6 +122,8 @@ class Oracle:
                 continue
             if not rule.applies_to(self.devices[item.subject]):
                 continue
+            if isinstance(rule, NoDataRule):
+                self.patience[n, item.subject] = item.received + rule.after
             if isinstance(rule, ThresholdRule):
                 self._level(n, rule, item, found)
             elif (n, item.subject) in self.silent:
@@ -120,6 +145,7 @@ class Oracle:
         if level is None:
             if holds:
                 level = {"since": item.time, "received": item.received, "value": item.value, "at": None}
+                level["due"] = item.received + rule.for_
                 self.levels[n, item.subject] = level
                 if not rule.for_:
                     self._level_fires(n, item.subject, level, item.value, order, found)

@@ -59,6 +59,7 @@ RULES = [
     level(id="ends", devices=["kim-*"], valid_to=date.fromisoformat("2025-12-31"), **{"raise": 2.0, "for": "10m"}),
     level(id="begins", valid_from=date.fromisoformat("2026-01-01"), **{"raise": 2.0}),
     rule(id="silent", kind="no_data", metric="water_level", after="30m"),
+    rule(id="silent-soon", kind="no_data", metric="water_level", devices=["kim-*"], after="8m"),
     rule(
         id="silent-new", kind="no_data", metric="water_level", after="10m", valid_from=date.fromisoformat("2026-01-01")
     ),
@@ -81,11 +82,14 @@ RULES = [
 
 @st.composite
 def streams(draw: st.DrawFn) -> list[Item]:
-    """Rows in arrival order, some with old times, some after long silences."""
+    """Rows in arrival order, some with old times, some after long silences, some of those ours."""
     received = START
     items = []
     for _ in range(draw(st.integers(0, 30))):
         received += draw(st.sampled_from([0, 0, 1, 5, 10, 31])) * MINUTE
+        if draw(st.integers(0, 9)) == 0:
+            since, received = received, received + draw(st.sampled_from([1, 2, 20, 120])) * MINUTE
+            items.append(Item("deaf", since, received, 0))
         time = received - draw(st.sampled_from([0, 0, 0, 1, 7, 35])) * MINUTE
         match draw(st.sampled_from(["reading", "reading", "position", "position", "static"])):
             case "reading":
@@ -170,14 +174,21 @@ class Store:
 
 
 def run(items: list[Item], cuts: list[tuple[int, float]], end: int, *, restart: bool) -> Store:
-    """Judge the stream cut at places; a cut's tick lies between the rows around it."""
+    """Judge the stream cut at places; a cut's tick lies between the rows around it. What was not heard cuts, too."""
     store = Store()
     engine = Engine(RULES, ZONES)
     shares = {c % (len(items) + 1): f for c, f in cuts}
-    for start, stop in pairwise(sorted({0, len(items), *shares})):
+    deaf = {k + side for k, item in enumerate(items) if item.kind == "deaf" for side in (0, 1)}
+    for start, stop in pairwise(sorted({0, len(items), *shares, *deaf})):
         batch = items[start:stop]
-        following = items[stop].received if stop < len(items) else end
-        tick = batch[-1].received + int(shares.get(stop, 0.0) * (following - batch[-1].received))
+        if batch[0].kind == "deaf":
+            engine.deaf(batch[0].time, batch[0].received)
+            batch = []
+        latest = items[stop - 1].received
+        following = end if stop == len(items) else items[stop].received
+        if stop in deaf and items[stop - 1].kind != "deaf":
+            following = items[stop].time
+        tick = latest + int(shares.get(stop, 0.0) * (following - latest))
         store.commit(batch, engine.judge(observations(batch), tick))
         if restart:
             engine = Engine(RULES, ZONES)
