@@ -21,6 +21,7 @@ import structlog
 
 from decoders.records import Reason
 from ingest.backlog import Backlog, Unsure
+from ingest.clock import Steps
 from ingest.delivery import count_lines
 from ingest.hold import Hold, Outage
 from ingest.ledger import fates, settle
@@ -126,6 +127,7 @@ class Pipeline:
         self._flight: _Flight | None = None
         #: Out of the inbox, and neither committed nor in the backlog; in order.
         self._aloft: deque[Delivery] = deque()
+        self._steps = Steps()
         self._now = 0  # the latest received_at, or tick
         self.totals = Totals()
         self.started = asyncio.Event()
@@ -215,10 +217,16 @@ class Pipeline:
 
         Only when nothing waits is it the wall clock; in a replay there is none.
         """
+        before = self._now
         if deliveries:
             self._now = max(self._now, deliveries[-1].received_at)
         elif self._clock is not None:
             self._now = max(self._now, self._clock())
+        if self._clock is not None and (gained := self._steps.gained(self._clock())):
+            # Nobody was silent during an hour that never was, or that this machine slept through.
+            log.warning("clock_stepped", seconds=round(gained / 1e6))
+            if before and gained > 0 and self._mind is not None:
+                self._mind.engine.deaf(before, before + gained)
         return self._now
 
     async def _think(self, deliveries: Sequence[Delivery], now: int) -> Thought:
