@@ -12,8 +12,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from math import nan
-from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 from pyais.bit_vector import bit_vector
@@ -52,8 +51,7 @@ _FASTEST: Final = {9: 1022.0, 27: 62.0}
 _SHIP_TYPE_BIT: Final = {5: 232, 19: 263, 24: 40}
 
 
-@dataclass(slots=True, frozen=True)
-class Transmission:
+class Transmission(NamedTuple):
     """One whole AIS message as received, and what is known of its reception."""
 
     payload: bytes  # armoured, all sentences joined
@@ -101,11 +99,13 @@ def decode(transmissions: Sequence[Transmission]) -> Decoded:
 def decode_all(text: Text, sent: Payloads) -> Decoded:
     """The same of whole columns: by table what can be, the rest one by one."""
     read = ais_batch.read(text, sent)
-    rest = decode([_transmission(text, sent, index) for index in read.left.tolist()])
-    records = read.records
+    rest = decode(_transmissions(text, sent, read.left))
+    records, record_index = read.records, read.record_index
     if rest.records:
-        of = read.left[rest.record_index].tolist()
-        records = sorted([*records, *zip(of, rest.records, strict=True)], key=itemgetter(0))
+        both = np.concatenate([record_index, read.left[rest.record_index]])
+        order = np.argsort(both)
+        everything = [*records, *rest.records]
+        records, record_index = [everything[index] for index in order.tolist()], both[order]
     positions, position_index = _merged(
         read.positions, read.position_index, rest.positions, read.left[rest.position_index]
     )
@@ -113,19 +113,23 @@ def decode_all(text: Text, sent: Payloads) -> Decoded:
     return Decoded(
         positions,
         statics,
-        [record for _, record in records],
+        records,
         [(int(read.left[index]), why) for index, why in rest.refused],
         position_index,
         static_index,
-        np.array([index for index, _ in records], np.int64),
+        record_index,
     )
 
 
-def _transmission(text: Text, sent: Payloads, index: int) -> Transmission:
-    start, more, more_length = int(sent.start[index]), int(sent.more[index]), int(sent.more_length[index])
-    payload = text.data[start : start + int(sent.length[index]) - more_length] + text.data[more : more + more_length]
+def _transmissions(text: Text, sent: Payloads, index: Ints) -> list[Transmission]:
+    data = text.data
+    places = (sent.start, sent.start + sent.length - sent.more_length, sent.more, sent.more + sent.more_length)
     rest = (sent.fill, sent.time, sent.received_at, sent.source, sent.message)
-    return Transmission(payload, *(int(column[index]) for column in rest))
+    columns = [column[index].tolist() for column in (*places, *rest)]
+    return [
+        Transmission(data[start:end] + data[more:more_end] if more else data[start:end], *others)
+        for start, end, more, more_end, *others in zip(*columns, strict=True)
+    ]
 
 
 def _merged(rows: Table, index: Ints, more: Table, more_index: Ints) -> tuple[Table, Ints]:

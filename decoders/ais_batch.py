@@ -11,7 +11,8 @@ Only messages with nothing wrong and nothing odd about them are read here. The o
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache, partial
+from itertools import repeat
 from math import copysign, nan
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,7 +25,7 @@ from decoders.identity import ais_digests
 from decoders.records import NULL_I1, NULL_I2, NULL_I4, POSITION, STATIC, AisRecord, empty
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -77,7 +78,8 @@ class Read:
     position_index: Ints
     statics: Table
     static_index: Ints
-    records: list[tuple[int, AisRecord]]
+    records: list[AisRecord]
+    record_index: Ints
     #: Indices of the payloads to look at one by one, in rising order.
     left: Ints
 
@@ -98,23 +100,24 @@ class _Heads:
         rows["digest"] = self.digest[index]
         rows["msg_type"] = self.msg_type[index]
 
-    def records(self, index: Ints, fields: Sequence[dict[str, Any]]) -> list[tuple[int, AisRecord]]:
+    def records(self, index: Ints, fields: Callable[[], list[dict[str, Any]]]) -> list[AisRecord]:
+        """Records, the fields of which are made together when those of any are asked for."""
         sent = self.sent
         columns = (sent.time, sent.received_at, self.mmsi, self.digest, sent.source, self.msg_type)
-        msg_type, message = self.msg_type[index].tolist(), sent.message[index].tolist()
-        kinds = [KINDS[one] for one in msg_type]
         heads = (column[index].tolist() for column in columns)
-        rows = zip(*heads, kinds, fields, message, strict=True)
-        return list(zip(index.tolist(), map(AisRecord._make, rows), strict=True))
+        kinds, message = _KIND[self.msg_type[index]].tolist(), sent.message[index].tolist()
+        said = zip(repeat(fields), range(len(index)))
+        rows = zip(*heads, kinds, said, message, strict=True)
+        return list(map(partial(tuple.__new__, AisRecord), rows))
 
 
 @dataclass(slots=True)
 class _Parts:
-    """What has been read so far, by table."""
+    """What has been read so far, by table; records by their index."""
 
+    records: NDArray[np.object_]
     positions: list[tuple[Ints, Table]] = field(default_factory=list)
     statics: list[tuple[Ints, Table]] = field(default_factory=list)
-    records: list[tuple[int, AisRecord]] = field(default_factory=list)
 
 
 def read(text: Text, sent: Payloads) -> Read:
@@ -122,7 +125,7 @@ def read(text: Text, sent: Payloads) -> Read:
     count = len(sent.start)
     done = np.zeros(count, np.bool_)
     heads = _Heads(sent, *np.zeros((3, count), np.int64))
-    parts = _Parts()
+    parts = _Parts(np.full(count, None))
     narrower = 0
     for width in _WIDTHS:
         index = np.flatnonzero((sent.length > narrower) & (sent.length <= width))
@@ -140,14 +143,18 @@ def read(text: Text, sent: Payloads) -> Read:
         part = np.where(msg_type == 24, bits.integers(*PART), 0)
         minimum[part == 1] = _PART_B
         good = armoured & (bits.length >= minimum) & (mmsi >= 1) & (mmsi <= 999_999_999) & (part < _FORBIDDEN_PARTS)
-        for table in np.unique(_TABLE[msg_type[good]]).tolist():
-            chosen = np.flatnonzero(good & (_TABLE[msg_type] == table))
-            if table and len(chosen) > _FEW:
+        tables = np.where(good, _TABLE[msg_type], 0).astype(np.uint8)
+        order = np.argsort(tables, kind="stable")
+        ends = np.cumsum(np.bincount(tables)).tolist()
+        for table in range(1, len(ends)):
+            chosen = order[ends[table - 1] : ends[table]]
+            if len(chosen) > _FEW:
                 done[index[chosen]] = _read_table(table, bits.take(chosen), part[chosen], index[chosen], heads, parts)
     positions, position_index = _ordered(POSITION, parts.positions)
     statics, static_index = _ordered(STATIC, parts.statics)
-    parts.records.sort(key=lambda record: record[0])
-    return Read(positions, position_index, statics, static_index, parts.records, np.flatnonzero(~done))
+    records = np.flatnonzero(parts.records != None)  # noqa: E711  # of each element
+    found = parts.records[records].tolist()
+    return Read(positions, position_index, statics, static_index, found, records, np.flatnonzero(~done))
 
 
 def _read_table(table: int, bits: Bits, part: Ints, index: Ints, heads: _Heads, parts: _Parts) -> Flags:
@@ -157,7 +164,7 @@ def _read_table(table: int, bits: Bits, part: Ints, index: Ints, heads: _Heads, 
         good = _places(bits, RECORD_FIELDS[table])
         if not good.all():
             bits, index = bits.take(np.flatnonzero(good)), index[good]
-        parts.records += heads.records(index, _records(bits, RECORD_FIELDS[table]))
+        parts.records[index] = heads.records(index, cache(partial(_records, bits, RECORD_FIELDS[table])))
         return good
     if table in POSITION_FIELDS:
         good = _places(bits, POSITION_FIELDS[table])
@@ -167,8 +174,9 @@ def _read_table(table: int, bits: Bits, part: Ints, index: Ints, heads: _Heads, 
         heads.fill(rows, index)
         there = _positions(rows, bits, POSITION_FIELDS[table])
         if not there.all():
-            fields = _placeless(rows, np.flatnonzero(~there), bits, table)
-            parts.records += heads.records(index[~there], fields)
+            nowhere = np.flatnonzero(~there)
+            fields = cache(partial(_placeless, rows[nowhere], bits.take(nowhere), table))
+            parts.records[index[nowhere]] = heads.records(index[nowhere], fields)
             rows = rows[there]
         parts.positions.append((index[there], rows))
     for which in np.unique(part).tolist():
@@ -235,13 +243,12 @@ def _numbers(name: str, value: Ints, form: Form, absent: int | None) -> NDArray[
     return scaled if absent is None else np.where(value == absent, _NULLS[name], scaled)
 
 
-def _placeless(rows: Table, index: Ints, bits: Bits, table: int) -> list[dict[str, Any]]:
+def _placeless(rows: Table, bits: Bits, table: int) -> list[dict[str, Any]]:
     """What position reports without a position say else."""
-    rows = rows[index]
     columns: dict[str, list[Any]] = {}
     for name, first, width, form, absent in POSITION_FIELDS[table]:
         if form in (Form.MINUTES, Form.TENTHS):
-            none = bits.signed(first, width)[index] == absent
+            none = bits.signed(first, width) == absent
             columns[name] = [
                 None if no else value for no, value in zip(none.tolist(), rows[name].tolist(), strict=True)
             ]
@@ -358,6 +365,7 @@ def _turns() -> NDArray[np.float64]:
 
 
 _TURN: Final = _turns()
+_KIND: Final = np.array([KINDS.get(code) for code in range(64)], object)
 #: By message type: bits it must have (more than any has, where it is not read here), and its table: the least type of
 #: those that share it, 0 for none.
 _MINIMUM: Final = np.full(64, 1 << 20, np.int64)

@@ -151,7 +151,8 @@ def read(blocks: Sequence[Block]) -> Lines:
         whole[np.searchsorted(end, np.flatnonzero(text.bytes > 127))] = False
     kind = np.full(len(start), UNUSUAL, np.uint8)
     kind[whole & ((start == end) | (first == ord("#")))] = NOTHING
-    kind[whole & (first == ord("$")) & _others(text, start)] = OTHER
+    dollar = np.flatnonzero(whole & (first == ord("$")))
+    kind[dollar[_others(text, start[dollar])]] = OTHER
 
     tags = _Tags(text, dividers, len(start))
     bang, at = start.copy(), np.concatenate([[0], divider[:-1] + 1])[: len(start)]

@@ -89,6 +89,16 @@ class _Places:
         self.stream = np.array(stream, np.int64)[of]
 
 
+def _joined(one: Ints, two: Ints, places: _Places, batch: _Batch) -> None:
+    """What ``NmeaDecoder._join`` says of plain pairs, given where their lines are."""
+    at = two.tolist()
+    message = places.message[two].tolist()
+    lines = zip(places.line[one].tolist(), places.line[two].tolist(), strict=True)
+    batch.numbers += zip(at, zip(message, lines, strict=True), strict=True)
+    pairs = zip(places.message[one].tolist(), message, strict=True)
+    batch.joined += [(where, pair) for where, pair in zip(at, pairs, strict=True) if pair[0] != pair[1]]
+
+
 class NmeaDecoder:
     """AIS in NMEA 0183 lines (``block.Decoder``).
 
@@ -144,7 +154,8 @@ class NmeaDecoder:
         else:
             for block in blocks:
                 self._block(block, batch)
-            self._decoded(ais.decode(batch.sent), batch.parts.__getitem__, batch)
+            decoded = ais.decode(batch.sent)
+            self._decoded(decoded, (self._reject(batch.parts[i], why) for i, why in decoded.refused), batch)
         out = batch.out
         out.rejects.sort(key=_reject_order)
         out.joined = [joined for _, joined in sorted(batch.joined, key=_first)]
@@ -153,12 +164,12 @@ class NmeaDecoder:
         self._batch = _BETWEEN_BATCHES
         return out
 
-    def _decoded(self, decoded: ais.Decoded, parts: Callable[[int], tuple[Part, ...]], batch: _Batch) -> None:
+    def _decoded(self, decoded: ais.Decoded, rejects: Iterable[Reject], batch: _Batch) -> None:
         out = batch.out
         out.positions = decoded.positions
         out.statics = decoded.statics
         out.records = decoded.records
-        out.rejects.extend(self._reject(parts(index), refused) for index, refused in decoded.refused)
+        out.rejects.extend(rejects)
 
     def expire(self, now: int) -> Observations:
         """Rejects for what has waited longer than the time-out at ``now`` (microseconds since the epoch)."""
@@ -213,44 +224,62 @@ class NmeaDecoder:
     def _columns(self, blocks: Sequence[Block], batch: _Batch) -> None:
         lines = nmea_columns.read(blocks)
         places = _Places(blocks, lines.block, self._receiver)
-
-        def part(at: int) -> Part:
-            return self._part(lines.raw(at), blocks[lines.block[at]], int(places.line[at]), int(places.message[at]))
-
         found = lines.sentences
         slow = lines.kind == UNUSUAL
         if self._keep_ignored:
             slow |= (lines.kind == OTHER) | (lines.kind == NOTHING)
         slow[found.line[self._unbelieved(found.time, places.received_at[found.line])]] = True
-        parsed = {at: parse(lines.raw(at)) for at in np.flatnonzero(slow).tolist()}
+        unusual = np.flatnonzero(slow)
+        parts = dict(zip(unusual.tolist(), self._parts(unusual, lines, places, blocks), strict=True))
+        parsed = {at: parse(part.data) for at, part in parts.items()}
         slow[self._after_announcements(parsed, lines, places)] = True
         one, two = self._pairs(lines, places, slow, parsed)
         single = np.flatnonzero((found.total == 1) & ~slow[found.line])
-        fast = np.zeros(len(found.line), np.bool_)
-        fast[one] = fast[two] = fast[single] = True
-        slow[found.line[~fast]] = True
+        loose = np.ones(len(found.line), np.bool_)
+        loose[one] = loose[two] = loose[single] = False
+        slow[found.line[loose]] = True
 
-        for at in np.flatnonzero(slow).tolist():
+        order = np.flatnonzero(slow)
+        plain = order[lines.kind[order] == SENTENCE]
+        parts |= zip(plain.tolist(), self._parts(plain, lines, places, blocks), strict=True)
+        for at, receiver in zip(order.tolist(), places.receiver[order].tolist(), strict=True):
             batch.at = at
-            line = parsed.get(at) or parse(lines.raw(at))
+            part = parts[at] if at in parts else self._parts(np.array([at]), lines, places, blocks)[0]
+            line = parsed.get(at) or parse(part.data)
             if self._matters(line):
-                self._line(line, part(at), int(places.receiver[at]), batch)
+                self._line(line, part, receiver, batch)
         ends = found.line[two]
-        self._joined(found.line[one], ends, places, batch)
+        _joined(found.line[one], ends, places, batch)
         for source in np.unique(places.source[ends]).tolist():
             of = ends[places.source[ends] == source]
-            self._end(self._assembler.expire_source(source, int(places.received_at[of[-1]])), batch.out)
+            self._end(self._assembler.expire_source(source, int(places.received_at[of].max())), batch.out)
 
         text, sent, last, which = self._transmissions(lines, places, single, one, two, batch)
-        firsts = dict(zip(ends.tolist(), found.line[one].tolist(), strict=True))
+        decoded = ais.decode_all(text, sent)
+        refused = [index for index, _ in decoded.refused]
+        ended = self._parts(last[refused], lines, places, blocks)
+        firsts = dict(zip(ends.tolist(), found.line[one].tolist(), strict=True)) if refused else {}
+        rejects = []
+        for (_, why), at, made, part in zip(
+            decoded.refused, last[refused].tolist(), which[refused].tolist(), ended, strict=True
+        ):
+            if made >= 0:
+                rejects.append(self._reject(batch.parts[made], why))
+            elif at in firsts:
+                first = self._parts(np.array([firsts[at]]), lines, places, blocks)
+                rejects.append(self._reject((*first, part), why))
+            else:
+                rejects.append(self._reject((part,), why))
+        self._decoded(decoded, rejects, batch)
 
-        def parts(index: int) -> tuple[Part, ...]:
-            if which[index] >= 0:
-                return batch.parts[int(which[index])]
-            at = int(last[index])
-            return (part(firsts[at]), part(at)) if at in firsts else (part(at),)
-
-        self._decoded(ais.decode_all(text, sent), parts, batch)
+    def _parts(self, at: Ints, lines: Lines, places: _Places, blocks: Sequence[Block]) -> list[Part]:
+        """The lines at some places."""
+        data = lines.text.data
+        columns = (lines.start, lines.end, lines.block, places.line, places.message)
+        return [
+            self._part(data[start:end], blocks[block], line, message)
+            for start, end, block, line, message in zip(*(column[at].tolist() for column in columns), strict=True)
+        ]
 
     def _unbelieved(self, time: Ints, received_at: Ints) -> Flags:
         """Which of the times that sentences say are to be refused: see ``check_time``."""
@@ -294,19 +323,6 @@ class NmeaDecoder:
         heard = fragments.Reception(places.stream[at], places.source[at], places.received_at[at], odd)
         one, two = fragments.pairs(lines.text, found, heard, places.streams, self._assembler)
         return index[one], index[two]
-
-    def _joined(self, one: Ints, two: Ints, places: _Places, batch: _Batch) -> None:
-        """What ``_join`` says of plain pairs."""
-        rows = zip(
-            two.tolist(),
-            *(places.message[at].tolist() for at in (one, two)),
-            *(places.line[at].tolist() for at in (one, two)),
-            strict=True,
-        )
-        for at, first, message, first_line, line in rows:
-            if first != message:
-                batch.joined.append((at, (first, message)))
-            batch.numbers.append((at, (message, (first_line, line))))
 
     def _transmissions(
         self, lines: Lines, places: _Places, single: Ints, one: Ints, two: Ints, batch: _Batch

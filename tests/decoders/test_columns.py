@@ -38,7 +38,8 @@ def said(found: Observations) -> dict[str, Any]:
     for name in ("positions", "statics", "readings", "receptions"):
         rows = getattr(found, name)
         out[name] = [repr(row) for row in rows.tolist()]
-    for name in ("messages", "records", "rejects", "joined", "pending", "released"):
+    out["records"] = [repr(record._replace(said=record.fields)) for record in found.records]
+    for name in ("messages", "rejects", "joined", "pending", "released"):
         out[name] = repr(getattr(found, name))
     return out
 
