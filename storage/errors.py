@@ -108,6 +108,17 @@ _STARTING_OR_FULL: Final = re.compile(
 )
 
 
+#: libpq could not read the DSN, or read it otherwise than it was meant, and quotes the part where it stopped: which may
+#: be part of a password.
+_UNREADABLE_DSN: Final = re.compile(
+    r"connection option|connection info string|missing \"=\"|URI|percent-encoded|%00|failed to resolve host '[^']*@"
+)
+_SAY_DSN: Final = (
+    "the DSN cannot be read: it should be postgresql://user:password@host:port/name, with characters such as"
+    " @ : / ? # % of a password written as %40 %3A %2F %3F %23 %25"
+)
+
+
 def classify(error: Exception) -> type[StorageError] | None:
     """What a foreign error means, or None for one that is a bug of ours."""
     if isinstance(error, psycopg_pool.PoolTimeout | psycopg_pool.TooManyRequests | psycopg.errors.ConnectionTimeout):
@@ -129,19 +140,19 @@ def _without_sqlstate(error: psycopg.Error) -> type[StorageError] | None:
     match error:
         case psycopg.OperationalError() if _STARTING_OR_FULL.search(message):
             return DatabaseAway
-        case psycopg.OperationalError() if _REFUSED_AT_CONNECT.search(message):
+        case psycopg.OperationalError() if _REFUSED_AT_CONNECT.search(message) or _UNREADABLE_DSN.search(message):
             return ConfigurationError
         case psycopg.OperationalError():
             return DatabaseAway
-        case psycopg.ProgrammingError() if (
-            "connection option" in message or 'missing "="' in message or "URI" in message
-        ):
+        case psycopg.ProgrammingError() if _UNREADABLE_DSN.search(message):
             return ConfigurationError
     return None
 
 
 def one_line(error: BaseException) -> str:
     """The message of an error on one line, without the context lines PostgreSQL adds."""
+    if isinstance(error, psycopg.Error) and error.sqlstate is None and _UNREADABLE_DSN.search(str(error)):
+        return _SAY_DSN
     diagnosis = error.diag.message_primary if isinstance(error, psycopg.Error) else None
     return diagnosis or " ".join(str(error).split()) or type(error).__name__
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, Final
 
 from alerting.channels.base import PermanentFailure, foreign_errors
@@ -22,6 +22,11 @@ Network = IPv4Network | IPv6Network
 
 #: RFC 6052: the last 32 bits are an IPv4 address, which is where a NAT64 gateway connects.
 _NAT64: Final = IPv6Network("64:ff9b::/96")
+#: Not public, whatever the Python of the day says: protocol assignments (RFC 6890), documentation (RFC 9637), relays of
+#: 6to4 (RFC 7526), NAT64 of one's own network (RFC 8215), and the metadata service that has a public address (Azure's).
+_NOT_PUBLIC: Final = tuple(
+    ip_network(text) for text in ("192.0.0.0/24", "3fff::/20", "192.88.99.0/24", "64:ff9b:1::/48", "168.63.129.16/32")
+)
 #: RFC 4380: Teredo names a server and a client; neither is a target of ours.
 _TEREDO: Final = IPv6Network("2001::/32")
 
@@ -53,6 +58,8 @@ def may_connect(address: str, allowed: Sequence[Network] = ()) -> bool:
     parsed = _reached(ip_address(address))
     if any(parsed.version == network.version and parsed in network for network in allowed):
         return True
+    if any(parsed.version == network.version and parsed in network for network in _NOT_PUBLIC):
+        return False
     if isinstance(parsed, IPv6Address) and (parsed.is_site_local or parsed in _TEREDO):
         return False
     return parsed.is_global and not parsed.is_multicast and not parsed.is_reserved

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address, ip_network
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from alerting.channels.addresses import may_connect, resolve
 from alerting.channels.base import PermanentFailure, TemporaryFailure
+from alerting.channels.settings import WebhookSettings
+from alerting.channels.webhook import Webhook
+from tests.alerting.samples import queued, transition
 
 #: IANA special-purpose registry, as networks written out by hand: the oracle.
 NOT_PUBLIC = [
@@ -23,6 +28,12 @@ NOT_PUBLIC = [
         "172.16.0.0/12",
         "192.168.0.0/16",
         "198.18.0.0/15",
+        "192.0.0.0/24",
+        "192.0.2.0/24",
+        "192.88.99.0/24",
+        "198.51.100.0/24",
+        "203.0.113.0/24",
+        "168.63.129.16/32",
         "224.0.0.0/4",
         "240.0.0.0/4",
     )
@@ -57,6 +68,13 @@ REFUSED = [
     "2002:7f00:1::",
     "2001:0:53aa:64c:0:0:80ff:fffe",
     "2001:db8::1",
+    "3fff::1",
+    "64:ff9b:1::7f00:1",
+    "192.88.99.1",
+    "168.63.129.16",
+    "0.1.2.3",
+    "fd00:ec2::254",
+    "2002:a9fe:a9fe::",
 ]
 PUBLIC = ["1.1.1.1", "203.162.4.191", "2606:4700::1111", "2400:cb00::1", "::ffff:1.1.1.1", "64:ff9b::101:101"]
 
@@ -94,7 +112,13 @@ def test_an_allowed_network_opens_itself_and_nothing_else(address: str) -> None:
     assert may_connect("fd00::5", [ip_network("10.1.0.0/16"), ip_network("fd00::/8")])
 
 
-@pytest.mark.parametrize("host", ["localhost", "127.1", "2130706433", "0x7f000001", "0177.0.0.1", "::ffff:127.0.0.1"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("localhost", "127.1", "2130706433", "0x7f000001", "0177.0.0.1", "::ffff:127.0.0.1", "0", "0.0.0.0", "::"),
+        *("017700000001", "0x7f.1", "0:0:0:0:0:ffff:7f00:1", "2852039166", "0xa9fea9fe", "169.254.43518"),
+    ],
+)
 async def test_a_name_for_loopback_is_refused_however_it_is_written(host: str) -> None:
     with pytest.raises(PermanentFailure, match="not a public address"):
         await resolve(host, 80)
@@ -107,3 +131,16 @@ async def test_a_name_is_resolved_to_the_addresses_to_connect_to() -> None:
 async def test_a_name_that_does_not_resolve_may_resolve_later() -> None:
     with pytest.raises(TemporaryFailure, match=r"no-such-host\.invalid:80"):
         await resolve("no-such-host.invalid", 80)
+
+
+@pytest.mark.parametrize("host", ["127。0。0。1", "①②⑦.⓪.⓪.①", "ⓛocalhost", "１２７.0.0.1"])  # noqa: RUF001  # that is the point
+async def test_a_name_in_letters_of_another_script_reaches_no_loopback(host: str) -> None:
+    """Such names are mapped to ASCII by resolvers: either before we judge, or not at all."""
+    try:
+        settings = WebhookSettings.model_validate({"name": "hook", "url": f"http://{host}:1/"})
+        channel = Webhook(settings)
+    except (ValidationError, httpx.InvalidURL):
+        return
+    async with channel:
+        with pytest.raises(PermanentFailure, match="not a public address"):
+            await channel.send(queued(transition()))

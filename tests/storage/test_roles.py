@@ -29,6 +29,25 @@ FORBIDDEN_TO_THE_WRITER = (
     "TRUNCATE positions",
     "DELETE FROM positions",
     "DELETE FROM alert_history",
+    "TRUNCATE alert_history",
+    "TRUNCATE quarantine",
+    "TRUNCATE readings CASCADE",
+    "TRUNCATE alerts CASCADE",
+    "UPDATE alert_history SET details = '{}'",
+    "UPDATE readings SET value = 0",
+    "UPDATE statics SET name = 'x'",
+    "DELETE FROM readings",
+    "DELETE FROM notifications",
+    "DELETE FROM devices",
+    "DELETE FROM quarantine_evicted",
+    "UPDATE quarantine SET reason = 'x'",
+    "DROP INDEX quarantine_received",
+    "CREATE INDEX ON readings (value)",
+    "CREATE VIEW mine AS SELECT 1",
+    "CREATE FUNCTION mine() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+    "CREATE TRIGGER mine BEFORE INSERT ON readings EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+    "ALTER TABLE alert_history OWNER TO CURRENT_USER",
+    "COMMENT ON TABLE alerts IS 'x'",
     "DELETE FROM quarantine",
     "DELETE FROM alerts",
     "UPDATE positions SET lon = 0",
@@ -41,6 +60,12 @@ FORBIDDEN_TO_THE_READER = (
     "INSERT INTO sources VALUES (1, 'x')",
     "UPDATE alerts SET state = 'resolved'",
     "DELETE FROM rule_state",
+    "INSERT INTO alert_history (alert_id, seq, at, actor, to_state) SELECT id, 9, now(), 'x', 'firing' FROM alerts",
+    "INSERT INTO quarantine DEFAULT VALUES",
+    "UPDATE quarantine SET redriven_at = now()",
+    "UPDATE devices SET name = 'x'",
+    "UPDATE progress SET token = NULL",
+    "SELECT * FROM alerts FOR UPDATE",
 )
 
 
@@ -55,6 +80,23 @@ def test_the_writer_changes_neither_tables_nor_history_and_the_reader_nothing(
         for command in commands:
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 connection.execute(command.encode())
+
+
+def test_a_user_of_the_service_cannot_take_more_rights_than_its_role_has(any_migrated: str) -> None:
+    user = sql.Identifier(f"ingest_{uuid4().hex[:8]}")
+    with connected(any_migrated) as admin:
+        admin.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD 'x' IN ROLE haidang_writer, haidang_reader").format(user))
+        try:
+            dsn = make_conninfo(any_migrated, user=user.as_string().strip('"'), password="x")
+            with connected(dsn) as connection:
+                for command in (*FORBIDDEN_TO_THE_WRITER, "SET ROLE haidang_migrator", "CREATE ROLE another"):
+                    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                        connection.execute(command.encode())
+                connection.execute("GRANT DELETE ON alert_history TO PUBLIC")  # a warning: it has nothing to give
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    connection.execute("DELETE FROM alert_history")
+        finally:
+            admin.execute(sql.SQL("DROP ROLE {}").format(user))
 
 
 def test_the_reader_sees_every_table_and_view(any_migrated: str) -> None:
