@@ -191,6 +191,22 @@ async def test_transponders_say_who_they_are_and_when_they_were_heard(store: Sto
     ]
 
 
+@pytest.mark.parametrize("seed", range(4))
+async def test_a_transponder_was_last_seen_at_the_first_time_of_its_last_hour_however_it_is_told(
+    store: Store, seed: int
+) -> None:
+    hour = 3600 * SECOND
+    times = (T0 - T0 % hour + np.random.default_rng(seed).integers(0, 4 * hour, 12)).tolist()
+    for n, time in enumerate(times):
+        await store.commit(batch(positions=positions({"time": time, "digest": n})))
+        told = times[: n + 1]
+        last = min(t for t in told if t // hour == max(told) // hour)
+        columns = (
+            "(extract(epoch FROM first_seen) * 1000000)::bigint, (extract(epoch FROM last_seen) * 1000000)::bigint"
+        )
+        assert ask(store.dsn, f"SELECT {columns} FROM transponders") == [(min(told), last)]
+
+
 async def test_static_data_is_the_newest_that_was_said_field_by_field(store: Store) -> None:
     await store.commit(
         batch(
