@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import httpx
 
 from services import ports
-from services.processes import wait_until
+from services.processes import ProcessIdentity, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -76,9 +76,14 @@ def run(command: Sequence[str], folder: Path, **environment: str) -> Finished:
 
 
 def cpu_of(pid: int) -> float:
-    """CPU seconds that a running process and its children that ended have taken."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return sum(int(ticks) for ticks in fields[11:15]) / _TICKS
+    """CPU seconds that a running process, its children, theirs, and those of them that ended have taken."""
+    identity = ProcessIdentity.of(pid)
+    family = [pid, *(child.pid for child in identity.descendants())] if identity else [pid]
+    ticks = 0
+    for member in family:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            ticks += sum(map(int, Path(f"/proc/{member}/stat").read_text().rpartition(")")[2].split()[11:15]))
+    return ticks / _TICKS
 
 
 def memory_of(pid: int) -> tuple[float, float]:
