@@ -74,6 +74,8 @@ def _problem(name: str) -> str:
         return "has characters that cannot be printed"
     if "+" in name or "#" in name:
         return "has a wildcard"
+    if "\\" in name:  # how the source shows bytes that are no UTF-8
+        return "has a backslash, or bytes that are no UTF-8"
     if len(name.encode()) > MAX_LEVEL:
         return f"is longer than {MAX_LEVEL} bytes"
     return ""

