@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 
     Table = NDArray[np.void]
 
-_FAR: Final = 2**62
 _UNLOOKED: Final = -(2.0**62)  # as a calm: the next reading is to be looked at, whatever it is
 
 
@@ -73,15 +72,17 @@ class _Row:
 
 @dataclass(slots=True, frozen=True)
 class _Calm:
-    """What a reading may be without anything happening: a value between, taken before, and received by."""
+    """What a reading may be without anything happening: a value between, taken before.
+
+    A pending episode whose time has run out may be fired before such a reading or after it: it is the same to both.
+    """
 
     low: float
     high: float
     until: int
-    soonest: int  # a pending episode has been held long enough after it
 
     def keeps(self, row: _Row) -> bool:
-        return self.low < row.value < self.high and row.time < self.until and row.received <= self.soonest
+        return self.low < row.value < self.high and row.time < self.until
 
 
 class Thresholds:
@@ -128,18 +129,16 @@ class Thresholds:
 
     def judge(self, readings: Table, judged: Judged, now: int, out: Outcome) -> None:
         """Judge the rows that are news, then what is due by ``now``."""
-        overdue = self._overdue(now)
         if len(judged):
-            self._rows(readings, judged, [slot for slot, _ in overdue], out)
-            overdue += self._overdue(now)
-        for slot, number in overdue:
+            self._rows(readings, judged, out)
+        for slot, number in self._overdue(now):
             if self._expire(slot, number, now, out):
                 if slot < len(self._calm):  # else no reading of it was judged since it was restored
                     self._calm[slot] = _UNLOOKED
                 if not self._episodes[slot]:
                     del self._episodes[slot]
 
-    def _rows(self, readings: Table, judged: Judged, overdue: list[int], out: Outcome) -> None:
+    def _rows(self, readings: Table, judged: Judged, out: Outcome) -> None:
         size = len(self._series)
         self._plan = grown(self._plan, size, -1)
         self._calm = grown(self._calm, size, _UNLOOKED)
@@ -148,8 +147,6 @@ class Thresholds:
         value, calm = readings["value"][row], self._calm.take(slot, axis=0)
         restless = (value <= calm[:, 0]) | (value >= calm[:, 1]) | (readings["time"][row] >= calm[:, 2])
         slots = slot[restless]
-        if overdue:
-            slots = np.concatenate([slots, overdue])
         if not len(slots):
             return
         slots = np.unique(slots)
@@ -187,21 +184,20 @@ class Thresholds:
                 else:
                     self._fire(slot, number, row.value, row.order(self._ruled[number], self._rules[number].metric), out)
         low, high = span.calm(row.value, mine)
-        until, soonest = span.until, _FAR
+        until = span.until
         for number, episode in mine.items():
-            level, for_ = self._levels[number], self._rules[number].for_
+            level = self._levels[number]
             least = level.kept
             if episode.alert is None:
                 least = level.held
-                until = min(until, episode.since + for_)
-                soonest = min(soonest, self._hearing.deadline(episode.received, for_))
+                until = min(until, episode.since + self._rules[number].for_)
             if level.sign > 0:
                 low = max(low, least)
             else:
                 high = min(high, -least)
         if not mine:
             del self._episodes[slot]
-        return _Calm(low, high, until, soonest)
+        return _Calm(low, high, until)
 
     def _go_on(self, slot: int, number: int, row: _Row, out: Outcome) -> None:
         """What a reading means to an episode under way."""

@@ -23,3 +23,4 @@ class Bounds:
     devices_per_gateway: int = 2_000  # so that one gateway that makes up names leaves room for all others
     metrics: int = 1_000  # distinct, the catalogue's included
     metrics_per_device: int = 256
+    series: int = 1_000_000  # distinct pairs of device and metric, in all: the rules remember each one

@@ -38,7 +38,8 @@ class Register:
     """What is known, and whether there is room for more.
 
     Args:
-        bounds: ``gateways``, ``devices``, ``devices_per_gateway``, ``metrics`` and ``metrics_per_device`` are heeded.
+        bounds: ``gateways``, ``devices``, ``devices_per_gateway``, ``metrics``, ``metrics_per_device`` and ``series``
+            are heeded.
         names: those that the database has, by (kind, id), as ``records.Name`` tells them.
         series: (device id, metric id) of what the database has.
     """
@@ -53,6 +54,7 @@ class Register:
         self._gateways: set[str] = set()
         self._devices: dict[str, Device] = {}
         self._by_gateway: Counter[str] = Counter()
+        self._series = 0  # of known devices
         self._codes: dict[str, int] = {}
         #: The metric behind each code.
         self.metrics: list[Name] = []
@@ -71,6 +73,7 @@ class Register:
         for device_of, metric_of in series:
             if device_of in by_id:
                 by_id[device_of].metrics |= bits.get(metric_of, 0)
+        self._series = sum(device.metrics.bit_count() for device in self._devices.values())
 
     def gateway(self, name: str) -> Refused | None:
         """Take in a gateway as a receiver of AIS, or say why not."""
@@ -98,6 +101,7 @@ class Register:
         if device.name not in self._devices:
             self._devices[device.name] = device
             self._by_gateway[device.name.partition("/")[0]] += 1
+            self._series += device.metrics.bit_count()
 
     def metric(self, device: Device, name: str) -> int | Refused:
         """The code of a metric of a device, which it has from now on; or why there is no room for it."""
@@ -110,9 +114,13 @@ class Register:
             return Refused(
                 Reason.TOO_MANY_METRICS, f"more than {self._bounds.metrics_per_device} metrics of this device"
             )
+        known = self._devices.get(device.name) is device
+        if self._series + (0 if known else device.metrics.bit_count()) >= self._bounds.series:
+            return Refused(Reason.TOO_MANY_METRICS, f"more than {self._bounds.series} metrics of devices")
         if code is None:
             code = self._add_metric(name)
         device.metrics |= 1 << code
+        self._series += known
         return code
 
     def _add_metric(self, name: str) -> int:

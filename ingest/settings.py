@@ -162,6 +162,8 @@ class Limits(_Section):
     """Distinct metric names taken in, those of the catalogue included."""
     metrics_per_device: Annotated[int, Field(ge=1)] = 256
     """Distinct metrics of one device."""
+    series: Annotated[int, Field(ge=1)] = 1_000_000
+    """Distinct pairs of device and metric, in all. The rules remember each one: about 100 bytes."""
     future_seconds: Seconds = 600.0
     """How far ahead of the time of receipt an event time may be before it is quarantined."""
 

@@ -128,7 +128,7 @@ def test_late_rows_are_counted_and_not_judged() -> None:
 
 
 def silence(**fields: Any) -> Rule:
-    return rule(id="q", kind="no_data", metric="water_level", after="30m", **fields)
+    return rule(**({"id": "q", "kind": "no_data", "metric": "water_level", "after": "30m"} | fields))
 
 
 def test_silence_fires_at_the_deadline_and_ends_with_the_next_row() -> None:
@@ -295,6 +295,63 @@ def test_a_batch_of_ten_thousand_quiet_rows_is_judged_without_touching_each() ->
         table["time"] += 10**8
         table["received_at"] += 10**8
     assert engine.judge(batch, T0 + 2 * 10**8).transitions == []
+
+
+def test_of_two_silences_the_shorter_is_not_missed_while_the_longer_is_waited_for() -> None:
+    engine = Engine([silence(id="long", after="2h"), silence(id="short", after="10m")], [])
+    assert states(engine.judge(readings((0, 1)), T0 + 11 * MINUTE).transitions) == [("short", "firing")]
+    assert states(engine.judge(readings((20, 1)), T0 + 20 * MINUTE).transitions) == [("short", "resolved")]
+    assert engine.judge(Observations(), T0 + 30 * MINUTE).transitions == []
+    assert states(engine.judge(Observations(), T0 + 30 * MINUTE + 1).transitions) == [("short", "firing")]
+    assert states(engine.judge(Observations(), T0 + 140 * MINUTE + 1).transitions) == [("long", "firing")]
+
+
+def test_two_hours_of_our_own_silence_alarm_nobody_and_a_station_that_stays_away_is_told() -> None:
+    """What was sent meanwhile waits in the broker, and comes after the start."""
+    engine = Engine([silence(after="30m"), level(**{"for": "20m"})], [])
+    memory = Memory(readings=readings((0, 4)).readings)
+    memory.states = engine.judge(readings((0, 4)), T0).states
+    restarted = Engine([silence(after="30m"), level(**{"for": "20m"})], [])
+    restarted.restore(memory)
+    restarted.deaf(T0 + 5 * MINUTE, T0 + 125 * MINUTE)
+    first = restarted.judge(Observations(), T0 + 125 * MINUTE)
+    assert first.transitions == []
+    waited = readings((15, 1))  # back to normal, heard a minute after the start
+    waited.readings["received_at"] = T0 + 126 * MINUTE
+    assert restarted.judge(waited, T0 + 156 * MINUTE).transitions == []
+    told = restarted.judge(Observations(), T0 + 156 * MINUTE + 1).transitions
+    assert [(t.rule_id, t.at) for t in told] == [("q", T0 + 156 * MINUTE)]
+
+    again = Engine([silence(after="30m")], [])  # killed before the station was heard, and restarted at once
+    again.restore(Memory(readings=memory.readings, states=first.states))
+    assert again.judge(Observations(), T0 + 150 * MINUTE).transitions == []
+    assert [t.at for t in again.judge(Observations(), T0 + 151 * MINUTE).transitions] == [T0 + 150 * MINUTE]
+
+
+def test_no_deadline_passes_before_what_waited_can_have_come_and_short_stops_change_nothing() -> None:
+    for minutes, at in ((60, 29 + 60 + 10), (1, 30)):
+        engine = Engine([silence(after="30m")], [])
+        engine.judge(readings((0, 1)), T0)
+        engine.deaf(T0 + 29 * MINUTE, T0 + (29 + minutes) * MINUTE)
+        [told] = engine.judge(Observations(), T0 + 200 * MINUTE).transitions
+        assert told.at == T0 + at * MINUTE
+
+
+def test_ten_thousand_alerts_of_a_rule_that_is_gone_are_withdrawn_at_once() -> None:
+    batch = Observations(messages=10_000, readings=empty(READING, 10_000))
+    batch.readings["device"], batch.readings["metric"] = np.arange(10_000), LEVEL
+    batch.readings["time"] = batch.readings["received_at"] = T0
+    batch.readings["value"], batch.readings["message"] = 4.0, np.arange(10_000)
+    fired = Engine([level()], []).judge(batch, T0)
+    assert len(fired.transitions) == 10_000
+    engine = Engine([level(id="renamed")], [])
+    engine.restore(Memory(states=fired.states, readings=batch.readings))
+    closed = engine.judge(Observations(), T0 + MINUTE)
+    assert [t.alert_id for t in closed.transitions] == [t.alert_id for t in fired.transitions]
+    assert {(t.state, t.details["reason"]) for t in closed.transitions} == {(AlertState.RESOLVED, "withdrawn")}
+    assert all(state.state is None for state in closed.states)
+    assert len(closed.states) == 10_000
+    assert engine.judge(Observations(), T0 + MINUTE).transitions == []
 
 
 # --- words ---------------------------------------------------------------------------------------------------------

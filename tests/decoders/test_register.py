@@ -83,6 +83,30 @@ def test_metrics_are_bounded_in_all_and_by_device() -> None:
     assert orjson.loads(found.rejects[0].raw) == {"time": TIME, "readings": {"pm10": 1.0}}
 
 
+def test_metrics_of_all_devices_together_are_bounded_across_restarts() -> None:
+    bounds = Bounds(series=3)
+    found = decode(
+        TopicDecoder(bounds=bounds),
+        reading("a", "pm10"),
+        reading("b", value=-1),  # refused: takes no room
+        reading("b"),
+        reading("b", "pm10"),
+        reading("a"),
+        reading("c"),
+        reading("b"),
+    )
+    assert told(found)[1:] == [(4, Reason.TOO_MANY_METRICS), (5, Reason.TOO_MANY_METRICS)]
+    assert found.readings["message"].tolist() == [0, 2, 3, 6]
+    names = {("device", device_id("g", d)): f"g/{d}" for d in "ab"}
+    series = [(device_id("g", d), metric_id(m)) for d, m in (("a", "pm10"), ("b", "pm2_5"), ("b", "pm10"))]
+    again = TopicDecoder(bounds=bounds, register=Register(bounds, names, series))
+    assert told(decode(again, reading("a"), reading("a", "pm10"))) == [(0, Reason.TOO_MANY_METRICS)]
+    fresh = orjson.dumps({"time": TIME, "readings": {"pm2_5": 1.0, "pm10": 1.0, "no2": 1.0, "so2": 1.0}})
+    found = decode(TopicDecoder(bounds=bounds), ("haidang/v1/g/new/readings", fresh))
+    assert told(found) == [(0, Reason.TOO_MANY_METRICS)]
+    assert len(found.readings) == 3, "a device that is not known yet counts, too"
+
+
 def test_gateways_that_hear_ais_are_bounded() -> None:
     decoder = TopicDecoder(bounds=Bounds(gateways=2))
     found = decode(decoder, *((f"haidang/v1/{g}/nmea", b"# nothing") for g in "abcab"))
