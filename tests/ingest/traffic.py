@@ -101,7 +101,7 @@ def make(seed: int, gateway: str, *, rounds: int = 150) -> Traffic:
     rng = random.Random(seed)
     messages: list[tuple[str, bytes]] = []
     made = Traffic(messages, set(), set(), set(), set())
-    late: list[tuple[str, bytes]] = []  # second parts, on their way
+    late: list[tuple[int, bytes]] = []  # second parts on their way, so long that there is nearly always one
     nmea = f"haidang/v1/{gateway}/nmea"
     for n in range(rounds):
         for gauge in range(GAUGES):
@@ -109,8 +109,8 @@ def make(seed: int, gateway: str, *, rounds: int = 150) -> Traffic:
             level = round(2.0 + 1.5 * math.sin(n / 12 + gauge), 3)
             messages.append((TOPIC.format(gateway=gateway, device=f"gauge-{gauge}"), reading(number, level)))
             made.readings.add((f"gauge-{gauge}", number))
-        messages += late
-        late.clear()
+        while late and late[0][0] <= n:
+            messages.append((nmea, late.pop(0)[1]))
         seconds = EPOCH_MS // 1000 + 10 * n
         for vessel in range(VESSELS):
             mmsi = FIRST_MMSI + vessel
@@ -123,7 +123,7 @@ def make(seed: int, gateway: str, *, rounds: int = 150) -> Traffic:
             mmsi = FIRST_MMSI + n // 10 % VESSELS
             first, second = _lines(_static(mmsi, n), seconds + 3)
             messages.append((nmea, first))
-            late.append((nmea, second))
+            late.append((n + 8, second))
             made.statics.add((mmsi, seconds + 3))
         if rng.random() < 0.2:
             messages.append(rng.choice([one for one in messages[-30:] if b"!AIVDM,2" not in one[1]]))
@@ -131,6 +131,7 @@ def make(seed: int, gateway: str, *, rounds: int = 150) -> Traffic:
             refused = b'{"time": %d, "readings": ' % n
             messages.append((TOPIC.format(gateway=gateway, device="gauge-0"), refused))
             made.refused.add(refused)
+    messages += [(nmea, second) for _, second in late]
     messages.append((TOPIC.format(gateway=gateway, device="end"), reading(LAST, 0.0)))
     made.readings.add(("end", LAST))
     return made
