@@ -22,7 +22,7 @@ from decoders import armour
 from decoders.ais_fields import KINDS, MINIMUM_BITS, RECORD_FIELDS, Form
 from decoders.ais_tables import CRAFT, ETA, NO_ETA, PART, POSITION_FIELDS, STATIC_FIELDS
 from decoders.identity import ais_digests
-from decoders.records import NULL_I1, NULL_I2, NULL_I4, POSITION, STATIC, AisRecord, empty
+from decoders.records import NULL_I1, NULL_I2, NULL_I4, POSITION, STATIC, AisRecord, empty, take
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -198,10 +198,7 @@ def _ordered(dtype: np.dtype[Any], parts: list[tuple[Ints, Table]]) -> tuple[Tab
     index = np.concatenate([index for index, _ in parts])
     rows = np.concatenate([rows for _, rows in parts])
     order = np.argsort(index, kind="stable")
-    if dtype.hasobject:
-        return rows[order], index[order]
-    # As bytes without fields, which NumPy moves several times faster.
-    return rows.view(f"V{dtype.itemsize}")[order].view(dtype), index[order]
+    return take(rows, order), index[order]
 
 
 def _places(bits: Bits, fields: Sequence[Field]) -> Flags:

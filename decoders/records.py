@@ -212,6 +212,14 @@ def table(dtype: np.dtype[Any], rows: Sequence[tuple[Any, ...]]) -> Table:
     return np.array(rows, dtype=dtype) if rows else empty(dtype)
 
 
+def take(rows: Table, index: NDArray[np.int64]) -> Table:
+    """Some rows of a table, by their indices."""
+    if rows.dtype.hasobject:
+        return rows[index]
+    # As bytes without fields, which NumPy moves several times faster.
+    return np.ascontiguousarray(rows).view(f"V{rows.dtype.itemsize}")[index].view(rows.dtype)
+
+
 @dataclass(slots=True)
 class Observations:
     """What a batch of received messages said: one table per kind, and what could not be taken.
@@ -248,7 +256,7 @@ def concatenate(parts: Iterable[Observations]) -> Observations:
             continue
         joined = tables[0] if len(tables) == 1 else np.concatenate(tables)
         order = np.argsort(joined["message"], kind="stable")
-        setattr(out, name, joined[order])
+        setattr(out, name, take(joined, order))
     for name in ("records", "rejects", "names", "joined", "pending", "released"):
         getattr(out, name).extend(x for p in parts for x in getattr(p, name))
     out.records.sort(key=lambda r: r.message)

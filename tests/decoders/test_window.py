@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from decoders.records import POSITION, RECEPTION, STATIC, AisRecord, Observations, concatenate, empty, table
 from decoders.window import ReceptionWindow
+from tests.decoders import window_oracle
 from tests.decoders.support import NOW
 
 if TYPE_CHECKING:
@@ -204,3 +205,58 @@ def _as_receptions(found: Table) -> Table:
     for name in RECEPTION.names or ():
         out[name] = found[name]
     return out
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 30),
+            st.integers(1, 3),
+            st.sampled_from([0, 0, 0, 1, 1, 9, 31, -1, -40]),
+            st.integers(0, 2),
+            st.booleans(),
+        ),
+        min_size=1,
+        max_size=60,
+    ),
+    st.lists(st.integers(0, 3), min_size=31, max_size=31),
+    st.sampled_from([1, 2, 5, 20, 10_000]),
+    st.booleans(),
+    st.data(),
+)
+def test_batches_taken_in_bulk_leave_what_they_leave_row_by_row(
+    heard: list[tuple[int, int, int, int, bool]], kinds: list[int], cap: int, falling: bool, data: st.DataObject
+) -> None:
+    bulk, one_by_one = ReceptionWindow(cap=cap), window_oracle.ReceptionWindow(cap=cap)
+    seconds = message = at = 0
+    singles = []
+    for digest, source, step, _, again in heard:
+        seconds += step if falling else max(step, 0)
+        message += not again  # else one more of the same message
+        singles.append((message, digest, source, seconds, kinds[digest]))
+    while at < len(singles):
+        part = singles[at : at + data.draw(st.integers(1, 30))]
+        at += len(part)
+        batches = [_mixed(part), _mixed(part)]
+        known, redelivered = None, set()
+        if data.draw(st.integers(0, 5)) == 0:
+            known = rows(RECEPTION, [(0, digest, 1, 0) for digest in range(4)])
+            redelivered = {m for m, *_ in part if m % 2}
+        assert bulk.apply(batches[0], redelivered, known) == one_by_one.apply(batches[1], redelivered, known)
+        for name in ("positions", "statics", "receptions"):
+            assert getattr(batches[0], name).tolist() == getattr(batches[1], name).tolist()
+        assert batches[0].records == batches[1].records
+        assert list(bulk._heard.items()) == list(one_by_one._heard.items())
+
+
+def _mixed(part: list[tuple[int, int, int, int, int]]) -> Observations:
+    """Of kind 0 a position, 1 static data, 2 both, 3 a record; in arrival order."""
+    found = Observations(messages=1000)
+    by_kind = {kind: [one[:4] for one in part if one[4] in kinds] for kind, kinds in ((0, (0, 2)), (1, (1, 2)))}
+    found.positions, found.statics = rows(POSITION, by_kind[0]), rows(STATIC, by_kind[1])
+    for message, digest, source, seconds, kind in part:
+        if kind == 3:
+            time = NOW + seconds * SECOND
+            found.records.append(AisRecord(time + source, time, 574123456, digest, source, 8, "binary", {}, message))
+    return found

@@ -1,0 +1,179 @@
+"""The reception window row by row: what the one that takes batches in bulk must equal.
+
+One transmission heard by several receivers, or twice by one: kept once, with who else heard it.
+
+AIS messages carry no number, so two hearings are of one transmission if their payloads are equal and the second comes
+soon after the first. The time runs from the first hearing: a station that repeats itself for ever is stored once per
+span, not once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from decoders.records import RECEPTION, table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from collections.abc import Set as AbstractSet
+
+    from decoders.records import Observations, Table
+
+SPAN_US: Final = 30_000_000
+CAP: Final = 262_144
+
+#: (transponder, digest): what was sent, by whom.
+_Key = tuple[int, int]
+#: (time and received_at of the first hearing, who has heard it).
+_Heard = tuple[int, int, tuple[int, ...]]
+
+_COLUMNS: Final = ("message", "transponder", "digest", "source", "time", "received_at")
+#: What becomes of one hearing.
+_KEEP, _RECEPTION, _NOTHING = range(3)
+
+
+class ReceptionWindow:
+    """The transmissions of the last ``span_us``.
+
+    What comes out does not depend on how rows fall into batches.
+
+    Args:
+        span_us: how long after its first hearing, by ``received_at``, a transmission is known again; inclusive.
+        cap: transmissions remembered; the oldest gives way.
+    """
+
+    def __init__(self, span_us: int = SPAN_US, *, cap: int = CAP) -> None:
+        if span_us < 0 or cap <= 0:
+            raise ValueError("the span must not be negative, and the cap must be positive")
+        self._span = span_us
+        self._cap = cap
+        self._heard: dict[_Key, _Heard] = {}  # in the order of first hearings
+
+    def __len__(self) -> int:
+        return len(self._heard)
+
+    def apply(
+        self, observations: Observations, redelivered: AbstractSet[int] = frozenset(), known: Table | None = None
+    ) -> set[int]:
+        """Take out of ``observations``, in place, what was heard before; every new receiver leaves a RECEPTION row.
+
+        Args:
+            observations: rows of AIS messages (``msg_type`` above 0) and records are looked at.
+            redelivered: messages that the wire may have brought before.
+            known: what is stored of those, of whatever age: any table with ``transponder``, ``digest`` and
+                ``source``. A redelivered message found there leaves nothing.
+
+        Returns:
+            The messages that have become duplicates: something was taken out, and nothing is left.
+        """
+        before = _triples(known) if known is not None and redelivered else set()
+        drop: tuple[list[int], list[int], list[int]] = ([], [], [])
+        receptions: list[tuple[int, ...]] = []
+        touched: set[int] = set()
+        message = -1
+        # Ordinals of a message's hearings, by what was sent and by table, and what became of each hearing: type 19
+        # fills a row in two tables, while an MQTT message may bring one transmission twice.
+        ordinals: dict[tuple[_Key, int], int] = {}
+        verdicts: dict[tuple[_Key, int], int] = {}
+        for row in _rows(observations):
+            at, which, index, transponder, digest, source, time, received_at = row
+            if at != message:
+                message = at
+                ordinals.clear()
+                verdicts.clear()
+            key = (transponder, digest)
+            ordinal = ordinals.get((key, which), 0)
+            ordinals[key, which] = ordinal + 1
+            verdict = verdicts.get((key, ordinal))
+            if verdict is None:
+                if before and at in redelivered and (*key, source) in before:
+                    verdict = _NOTHING
+                else:
+                    verdict = self._hear(key, source, time, received_at)
+                verdicts[key, ordinal] = verdict
+                if verdict == _RECEPTION:
+                    receptions.append((self._heard[key][0], received_at, *key, source, at))
+            if verdict != _KEEP:
+                drop[which].append(index)
+                touched.add(at)
+        if not touched:
+            return set()
+        observations.positions = np.delete(observations.positions, drop[0])
+        observations.statics = np.delete(observations.statics, drop[1])
+        gone = set(drop[2])
+        observations.records = [r for i, r in enumerate(observations.records) if i not in gone]
+        if receptions:
+            observations.receptions = np.concatenate([observations.receptions, table(RECEPTION, receptions)])
+        return touched - _messages(observations)
+
+    def restore(self, heard: Table, receptions: Table | None = None) -> None:
+        """Be as after having heard stored rows: those received in the last span are enough.
+
+        Args:
+            heard: rows of transmissions as first heard; any table with ``transponder``, ``digest``, ``source``,
+                ``time`` and ``received_at``.
+            receptions: RECEPTION rows; one whose first hearing is not in ``heard`` is passed over.
+        """
+        for row in heard[np.argsort(heard["received_at"], kind="stable")]:
+            key = (int(row["transponder"]), int(row["digest"]))
+            self._hear(key, int(row["source"]), int(row["time"]), int(row["received_at"]))
+        if receptions is None:
+            return
+        for row in receptions:
+            key = (int(row["transponder"]), int(row["digest"]))
+            first = self._heard.get(key)
+            source = int(row["source"])
+            if first is not None and first[0] == int(row["time"]) and source not in first[2]:
+                self._heard[key] = (first[0], first[1], (*first[2], source))
+
+    def _hear(self, key: _Key, source: int, time: int, received_at: int) -> int:
+        first = self._heard.get(key)
+        if first is not None:
+            if abs(received_at - first[1]) <= self._span:  # an older recording replayed later is not the same hearing
+                if source in first[2]:
+                    return _NOTHING
+                self._heard[key] = (first[0], first[1], (*first[2], source))
+                return _RECEPTION
+            del self._heard[key]
+        self._forget(received_at)
+        self._heard[key] = (time, received_at, (source,))
+        return _KEEP
+
+    def _forget(self, now: int) -> None:
+        """Drop what is out of the span, and make room for one more."""
+        heard = self._heard
+        while heard:
+            oldest = next(iter(heard))
+            if now - heard[oldest][1] <= self._span and len(heard) < self._cap:
+                return
+            del heard[oldest]
+
+
+def _rows(observations: Observations) -> Iterable[tuple[int, ...]]:
+    """(message, table, index in it, transponder, digest, source, time, received_at) of all AIS rows, by message."""
+    out: list[tuple[int, ...]] = []
+    for which, rows in enumerate((observations.positions, observations.statics)):
+        if len(rows):
+            (index,) = np.nonzero(rows["msg_type"] > 0)
+            message, *rest = (rows[name][index].tolist() for name in _COLUMNS)
+            out.extend(zip(message, [which] * len(index), index.tolist(), *rest, strict=True))
+    out.extend(
+        (r.message, 2, i, r.transponder, r.digest, r.source, r.time, r.received_at)
+        for i, r in enumerate(observations.records)
+    )
+    out.sort(key=lambda row: row[:3])
+    return out
+
+
+def _messages(observations: Observations) -> set[int]:
+    """The messages of which a row or a record is left."""
+    out: set[int] = {r.message for r in observations.records}
+    for rows in (observations.positions, observations.statics, observations.readings):
+        out.update(rows["message"].tolist())
+    return out
+
+
+def _triples(rows: Table) -> set[tuple[Any, ...]]:
+    return set(zip(*(rows[name].tolist() for name in ("transponder", "digest", "source")), strict=True))
