@@ -1,4 +1,4 @@
-# make setup services services-down demo test check bench lock     ARGS="..." is passed on; PYTHON=python3.12 picks another
+# make setup services services-down demo test check bench soak lock     ARGS="..." is passed on; PYTHON=python3.12 picks another
 PYTHON ?= python3
 ARGS ?=
 VENV := .venv
@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input -qq
 
 SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
-.PHONY: setup services services-down demo test check bench lock
+.PHONY: setup services services-down demo test check bench soak lock
 .DEFAULT_GOAL := setup
 
 ## The environment in .venv: what requirements.lock pins, by hash, and this checkout.
@@ -54,6 +54,10 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+## Ten minutes of random faults; what was lost, doubled or leaked. ARGS="--for 60 --seed 7".
+soak: setup
+	@$(BIN)/python -m tests.soak $(ARGS)
 
 ## Ours and the peers' on the same input. ARGS="--only mqtt --rounds 1 --json"; docs/bench.md says how to read it.
 bench: setup

@@ -5,6 +5,7 @@ Metric names are fixed (README, "Metrics"). No device, MMSI or topic is ever a l
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 import time
@@ -84,7 +85,15 @@ class _LedgerCollector:
             "haidang_spool_messages", "Messages that wait in the spool.", value=spool.messages if spool else 0
         )
         size = GaugeMetricFamily("haidang_spool_bytes", "Bytes used of the spool.", value=spool.bytes if spool else 0)
-        return (received, messages, flight, age, spooled, size)
+        tasks = GaugeMetricFamily("haidang_tasks", "Tasks of the event loop.", value=_tasks())
+        return (received, messages, flight, age, spooled, size, tasks)
+
+
+def _tasks() -> int:
+    try:
+        return len(asyncio.all_tasks())
+    except RuntimeError:  # scraped where no loop runs
+        return 0
 
 
 class Telemetry:

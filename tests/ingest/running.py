@@ -241,12 +241,12 @@ class Process:
 
     async def stop(self) -> int:
         """SIGTERM, as soon as the process minds it; the exit code."""
-        await until(lambda: self._ended or self._minds(signal.SIGTERM))
+        await until(lambda: self.has_ended or self._minds(signal.SIGTERM))
         self.signal(signal.SIGTERM)
         return await self.ended()
 
     @property
-    def _ended(self) -> bool:
+    def has_ended(self) -> bool:
         assert self._process is not None
         return self._process.returncode is not None
 
