@@ -297,6 +297,13 @@ def test_a_batch_of_ten_thousand_quiet_rows_is_judged_without_touching_each() ->
     assert engine.judge(batch, T0 + 2 * 10**8).transitions == []
 
 
+def test_between_its_two_levels_a_pending_alert_is_over_and_a_fired_one_goes_on() -> None:
+    for between, expected in ((5, []), (15, [("r", "firing")])):
+        engine = Engine([level(clear=1.0, **{"for": "10m"})], [])
+        told = [engine.judge(readings((m, value)), T0 + m * MINUTE) for m, value in ((0, 4), (between, 2), (16, 2))]
+        assert [pair for verdict in told for pair in states(verdict.transitions)] == expected
+
+
 def test_of_two_silences_the_shorter_is_not_missed_while_the_longer_is_waited_for() -> None:
     engine = Engine([silence(id="long", after="2h"), silence(id="short", after="10m")], [])
     assert states(engine.judge(readings((0, 1)), T0 + 11 * MINUTE).transitions) == [("short", "firing")]
