@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from itertools import groupby
-from math import isnan
+from itertools import chain, islice, repeat
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numpy as np
 
 from decoders.ais_fields import KINDS
 from decoders.block import Block
@@ -16,8 +18,10 @@ from decoders.times import EARLIEST, to_iso
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from numpy.typing import NDArray
+
     from decoders.nmea_decoder import IgnoredLine
-    from decoders.records import AisRecord, Observations, Reject
+    from decoders.records import AisRecord, Observations, Reject, Table
 
 #: The time of an observation whose line says none: no time at all.
 NO_TIME: Final = 0
@@ -60,19 +64,26 @@ def decode_file(
     """
     decoder = NmeaDecoder(trusted=trusted, max_future_us=None, default_time=NO_TIME, keep_ignored=ignored)
     first = 1
-    batch: list[Block] = []
-    source = source_id(name)
-    for line in _lines(chunks):
-        number = first + len(batch)
-        now = number // _LINES_A_SECOND * _SECOND
-        batch.append(Block(line + b"\n", source, name, now, len(batch), per_line=True, line=number))
-        if len(batch) == batch_lines:
-            yield from _batch(decoder, batch, first)
-            first += len(batch)
-            batch = []
-    yield from _batch(decoder, batch, first)
+    lines = _lines(chunks)
+    while batch := list(islice(lines, batch_lines)):
+        yield from _batch(decoder, _blocks(batch, first, name), first)
+        first += len(batch)
     for reject in decoder.flush().rejects:
         yield Output(accepted=False, fields=reject_object(reject, reject.line, reject.raw))
+
+
+def _blocks(lines: Sequence[bytes], first: int, name: str) -> list[Block]:
+    """Lines from number ``first`` on, those of one second together."""
+    source = source_id(name)
+    out = []
+    at = 0
+    while at < len(lines):
+        now = (first + at) // _LINES_A_SECOND
+        end = min(len(lines), (now + 1) * _LINES_A_SECOND - first)
+        data = b"\n".join(lines[at:end]) + b"\n"
+        out.append(Block(data, source, name, now * _SECOND, at, per_line=True, line=first + at))
+        at = end
+    return out
 
 
 def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
@@ -135,60 +146,77 @@ def observation_objects(
         lines: the numbers of the input lines a message came from.
     """
     names = {(name.kind, name.id): name.name for name in found.names}
-    every: list[tuple[int, int, dict[str, Any]]] = [
-        *((int(row["message"]), 0, _position(row, names)) for row in found.positions),
-        *((int(row["message"]), 1, _static(row)) for row in found.statics),
-        *((record.message, 2, _record(record)) for record in found.records),
-        *((int(row["message"]), 3, _reading(row, names)) for row in found.readings),
-    ]
-    every.sort(key=lambda item: item[:2])
-    for message, group in groupby(every, key=lambda item: item[0]):
-        at = list(lines(message))
-        for _, _, fields in group:
-            yield message, {**fields, "lines": at}
+    every = list(
+        chain(
+            zip(found.positions["message"].tolist(), _positions(found.positions, names), strict=True),
+            zip(found.statics["message"].tolist(), _statics(found.statics), strict=True),
+            ((record.message, _record(record)) for record in found.records),
+            zip(found.readings["message"].tolist(), (_reading(row, names) for row in found.readings), strict=True),
+        )
+    )
+    every.sort(key=itemgetter(0))
+    for message, fields in every:
+        fields["lines"] = list(lines(message))
+        yield message, fields
 
 
-def _position(row: Any, names: dict[tuple[str, int], str]) -> dict[str, Any]:
-    msg_type, transponder = int(row["msg_type"]), int(row["transponder"])
-    out: dict[str, Any] = {
-        "kind": KINDS.get(msg_type, "position"),
-        "time": _time(int(row["time"])),
-        "mmsi": transponder if msg_type else None,
-        "lon": float(row["lon"]),
-        "lat": float(row["lat"]),
-        "sog": _float(row["sog"]),
-        "cog": _float(row["cog"]),
-        "heading": _integer(row["heading"], NULL_I2),
-        "nav_status": _integer(row["nav_status"], NULL_I1),
-        "rot": _float(row["rot"]),
-        "accuracy": None if row["accuracy"] == NULL_I1 else bool(row["accuracy"]),
-        "msg_type": msg_type,
-    }
-    if msg_type == 9:
-        out["altitude"] = _float(row["altitude"])
-    if not msg_type:
-        out["transponder"] = names.get(("transponder", transponder))
-    return out
+def _positions(rows: Table, names: dict[tuple[str, int], str]) -> Iterator[dict[str, Any]]:
+    columns = (
+        _times(rows["time"]),
+        rows["transponder"].tolist(),
+        rows["lon"].tolist(),
+        rows["lat"].tolist(),
+        *(_floats(rows[name]) for name in ("sog", "cog", "altitude", "rot")),
+        _integers(rows["heading"], NULL_I2),
+        _integers(rows["nav_status"], NULL_I1),
+        [None if value is None else bool(value) for value in _integers(rows["accuracy"], NULL_I1)],
+        rows["msg_type"].tolist(),
+    )
+    for time, transponder, lon, lat, sog, cog, altitude, rot, heading, nav_status, accuracy, msg_type in zip(
+        *columns, strict=True
+    ):
+        out: dict[str, Any] = {
+            "kind": KINDS.get(msg_type, "position"),
+            "time": time,
+            "mmsi": transponder if msg_type else None,
+            "lon": lon,
+            "lat": lat,
+            "sog": sog,
+            "cog": cog,
+            "heading": heading,
+            "nav_status": nav_status,
+            "rot": rot,
+            "accuracy": accuracy,
+            "msg_type": msg_type,
+        }
+        if msg_type == 9:
+            out["altitude"] = altitude
+        if not msg_type:
+            out["transponder"] = names.get(("transponder", transponder))
+        yield out
 
 
-def _static(row: Any) -> dict[str, Any]:
-    return {
-        "kind": "static",
-        "time": _time(int(row["time"])),
-        "mmsi": int(row["transponder"]),
-        "imo": _integer(row["imo"], NULL_I4),
-        "callsign": row["callsign"],
-        "name": row["name"],
-        "ship_type": _integer(row["ship_type"], NULL_I2),
-        "to_bow": _integer(row["to_bow"], NULL_I2),
-        "to_stern": _integer(row["to_stern"], NULL_I2),
-        "to_port": _integer(row["to_port"], NULL_I2),
-        "to_starboard": _integer(row["to_starboard"], NULL_I2),
-        "draught": _float(row["draught"]),
-        "destination": row["destination"],
-        "eta": row["eta"],
-        "msg_type": int(row["msg_type"]),
-    }
+_STATIC_KEYS: Final = (
+    *("kind", "time", "mmsi", "imo", "callsign", "name", "ship_type", "to_bow", "to_stern", "to_port", "to_starboard"),
+    *("draught", "destination", "eta", "msg_type"),
+)
+
+
+def _statics(rows: Table) -> Iterator[dict[str, Any]]:
+    columns = (
+        repeat("static", len(rows)),
+        _times(rows["time"]),
+        rows["transponder"].tolist(),
+        _integers(rows["imo"], NULL_I4),
+        rows["callsign"].tolist(),
+        rows["name"].tolist(),
+        *(_integers(rows[n], NULL_I2) for n in ("ship_type", "to_bow", "to_stern", "to_port", "to_starboard")),
+        _floats(rows["draught"]),
+        rows["destination"].tolist(),
+        rows["eta"].tolist(),
+        rows["msg_type"].tolist(),
+    )
+    return (dict(zip(_STATIC_KEYS, values, strict=True)) for values in zip(*columns, strict=True))
 
 
 def _record(record: AisRecord) -> dict[str, Any]:
@@ -215,12 +243,20 @@ def _time(time: int) -> str | None:
     return to_iso(time) if time >= EARLIEST else None
 
 
-def _float(value: Any) -> float | None:
-    """A number as it was sent: one of a float32 column is 10.3, not 10.300000190734863."""
-    number = float(value)
-    return None if isnan(number) else float(str(value))
+def _times(times: NDArray[np.int64]) -> list[str | None]:
+    """Each time that there is written once, however often it comes."""
+    known: dict[int, str | None] = {}
+    return [known[time] if time in known else known.setdefault(time, _time(time)) for time in times.tolist()]
 
 
-def _integer(value: Any, null: int) -> int | None:
-    number = int(value)
-    return None if number == null else number
+def _floats(values: NDArray[np.floating]) -> list[float | None]:
+    """Numbers as they were sent: one of a float32 column is 10.3, not 10.300000190734863."""
+    out: list[float | None] = values.tolist()
+    if values.dtype == np.float32:
+        known = {float(value): float(str(value)) for value in np.unique(values)}
+        out = [known.get(value) if value == value else None for value in values.tolist()]  # noqa: PLR0124
+    return [None if value != value else value for value in out]  # noqa: PLR0124  # only NaN differs from itself
+
+
+def _integers(values: NDArray[np.integer], null: int) -> list[int | None]:
+    return [None if value == null else value for value in values.tolist()]
