@@ -36,7 +36,8 @@ from ingest.spool import Spool
 from ingest.telemetry import Telemetry
 from ingest.thought import Mind
 from ingest.watch import rule_book
-from storage.errors import DatabaseAway
+from storage.errors import ConfigurationError, DatabaseAway
+from storage.eviction import evict
 from storage.outbox import DatabaseOutbox
 from storage.retention import Retention, retain
 from storage.writer import Store
@@ -53,6 +54,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+#: Between two looks at how large quarantine is.
+_EVICT_SECONDS = 60.0
 #: What "--wait" pauses between two looks at parts that do not answer yet.
 _LOOK_AGAIN_SECONDS = 0.5
 
@@ -311,6 +314,7 @@ class Service:
                 serving = group.create_task(self.http.run(), name="http")
                 group.create_task(self._dispatcher.run(), name="dispatch")
                 retaining = group.create_task(self._retain(), name="retention")
+                evicting = group.create_task(self._evict(), name="eviction")
                 committing = group.create_task(self.pipeline.run(), name="pipeline")
                 started = asyncio.create_task(self.pipeline.started.wait(), name="pipeline started")
                 stopped = asyncio.create_task(stop.wait(), name="stop")
@@ -328,6 +332,7 @@ class Service:
                 await self._drain(committing, reading)
                 self._dispatcher.stop()
                 retaining.cancel()
+                evicting.cancel()
                 serving.cancel()
         log.info("stopped")
 
@@ -367,6 +372,21 @@ class Service:
             else:
                 log.info("retention_done", **dropped)
             await asyncio.sleep(settings.every_seconds)
+
+    async def _evict(self) -> None:
+        """Keep quarantine within its bound: a flood fills it faster than retention comes by."""
+        most = self.settings.retention.quarantine_bytes
+        while most is not None:
+            try:
+                evicted = await in_daemon(evict, self.store.dsn, most)
+            except DatabaseAway as exc:
+                log.warning("eviction_postponed", reason=str(exc))
+            except ConfigurationError as exc:
+                log.warning("quarantine_over_bound", reason=str(exc))  # it takes a member of haidang_migrator
+            else:
+                if evicted:
+                    log.warning("quarantine_evicted", messages=evicted)
+            await asyncio.sleep(_EVICT_SECONDS)
 
     def _committed(self, committed: Committed) -> None:
         if self._dispatcher is not None and (committed.alerts_fired or committed.alerts_resolved):

@@ -188,6 +188,8 @@ class Retention(_Section):
     """Five years. None keeps all."""
     quarantine_days: Annotated[int, Field(ge=1)] | None = 90
     """How long refused messages are kept. None keeps all."""
+    quarantine_bytes: Annotated[int, Field(ge=2**20)] | None = 10 * 2**30
+    """Most that refused messages take: beyond the oldest of the source and reason that hold most go. None: no bound."""
     every_seconds: Seconds = 6 * 3600.0
     """How often old rows are looked for."""
 
