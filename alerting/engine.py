@@ -25,6 +25,7 @@ from alerting.outcome import Order, Outcome, Ruled
 from alerting.series import Series
 from alerting.silence import Silence
 from alerting.thresholds import Thresholds
+from geofence.tracks import CAPACITY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -54,7 +55,7 @@ class Engine:
         zones: Sequence[Zone],
         *,
         names: Mapping[tuple[str, int], str] | None = None,
-        capacity: int = 1_000_000,
+        capacity: int = CAPACITY,
     ) -> None:
         if len({rule.id for rule in rules}) < len(rules):
             raise ValueError("two rules share an id")
@@ -77,7 +78,7 @@ class Engine:
         if memory.readings is not None:
             self._series.restore(memory.readings)
             self._silence.restore()
-        self._fences.restore(memory.positions, memory.ship_types, memory.static_times)
+        self._fences.restore(memory.positions, memory.ship_types, memory.static_times, memory.first_seen)
         for state in memory.states:
             if state.state is not None and not self._hearing.restore(state) and not self._restored(state):
                 self._withdrawn.append(state)
@@ -89,6 +90,11 @@ class Engine:
         receive time known to it. It lasts once the next ``judge`` is committed.
         """
         self._hearing.deaf(since, until)
+
+    @property
+    def forgotten(self) -> int:
+        """How many transponders were forgotten for want of room."""
+        return self._fences.evicted
 
     def judge(self, observations: Observations, now: int) -> Verdict:
         """Judge a batch, rows in arrival order, and what is due by ``now`` (microseconds UTC)."""

@@ -7,7 +7,8 @@ Judged from ``geofence.tracks``: a fence is a function of the fix before and the
   ``entered`` on the entry, which was kept waiting: the alert starts at the entry, and is as old as the knowledge.
   ``left`` and ``crossed`` are over by then and are not told afterwards.
 * Alerts of ``entered`` and ``inside`` end at the first fix outside, or the first one at which the rule or the zone is
-  no longer in force. A change of ship type does not end them.
+  no longer in force. A change of ship type does not end them. They also end when their transponder is forgotten for
+  want of room (``geofence.tracks``): nothing would ever end them otherwise.
 * Alerts of ``left`` and ``crossed`` end ``resolve_after`` past the last such event, measured by reception, as ticks
   are. Until then a repetition belongs to the same alert.
 """
@@ -18,18 +19,20 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
+import numpy as np
+
 from alerting import messages
 from alerting.model import AlertState, Transition, alert_id
 from alerting.outcome import POSITIONS, STATICS, Order, Outcome, Ruled
 from alerting.rules import Condition, ZoneRule, window
+from alerting.ships import ShipTypes
 from decoders.records import NULL_I2
 from geofence.index import ZoneIndex
-from geofence.tracks import Fix, Tracks
+from geofence.tracks import SETTLED, Fix, Forgotten, Tracks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from alerting.names import Names
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
     Table = NDArray[np.void]
 
 _RESOLVE, _FIRE = 0, 1
+_LONG_AGO: Final = -(2**62)
 
 
 @dataclass(slots=True, frozen=True)
@@ -108,10 +112,14 @@ class Fences:
                 self._fences[rule.id, zone_id] = fence
                 self._at.setdefault((zone_id, rule.condition), []).append(fence)
         edges = [edge for fence in self._fences.values() for edge in (fence.start, fence.end)]
-        self._tracks = Tracks(ZoneIndex(list(by_id.values())), boundaries=edges, capacity=capacity)
+        self._tracks = Tracks(
+            ZoneIndex(list(by_id.values())),
+            boundaries=edges,
+            capacity=capacity,
+            crossings=any(condition is Condition.CROSSED for _, condition in self._at),
+        )
         self._names = names
-        self._capacity = capacity
-        self._ship: dict[int, tuple[int, int]] = {}  # transponder -> (time of newest static, ship type; 0 is unknown)
+        self._ships = ShipTypes(capacity)
         self._open: dict[int, dict[tuple[str, str], _Episode]] = {}  # transponder -> (rule id, zone id) -> episode
         self._timed: set[tuple[int, str, str]] = set()  # those that end by time
 
@@ -120,12 +128,22 @@ class Fences:
         """How many transponders were forgotten for want of room."""
         return self._tracks.evicted
 
-    def restore(self, positions: Table | None, ship_types: Mapping[int, int], static_times: Mapping[int, int]) -> None:
-        """Take up where everyone was, and what they are."""
+    def restore(
+        self,
+        positions: Table | None,
+        ship_types: Mapping[int, int],
+        static_times: Mapping[int, int],
+        first_seen: Mapping[int, int],
+    ) -> None:
+        """Take up where everyone was, what they are, and since when they are known."""
         if positions is not None:
-            self._tracks.restore(positions)
-        for transponder in (*static_times, *(t for t in ship_types if t not in static_times)):
-            self._learn(transponder, static_times.get(transponder, -(2**62)), ship_types.get(transponder, 0))
+            ids, times = positions["transponder"].tolist(), positions["time"].tolist()
+            first = [first_seen.get(transponder, time) for transponder, time in zip(ids, times, strict=True)]
+            self._tracks.restore(positions, np.array(first, np.int64))
+        for transponder in (*(t for t in ship_types if t not in static_times), *static_times):
+            time = static_times.get(transponder, _LONG_AGO)
+            settled = time - first_seen.get(transponder, time) >= SETTLED
+            self._ships.learn(transponder, time, ship_types.get(transponder, 0), settled=settled)
 
     def restore_state(self, rule_id: str, transponder: int, key: str, state: Mapping[str, Any]) -> bool:
         """Take up an episode; False if no rule watches its subject any more."""
@@ -148,6 +166,7 @@ class Fences:
         if not fence.rule.lasting and not episode.received:
             return False
         self._hold(transponder, fence, episode)
+        self._tracks.expect(transponder)
         return True
 
     def judge(self, observations: Observations, now: int, out: Outcome) -> int:
@@ -155,38 +174,38 @@ class Fences:
         positions, statics = observations.positions, observations.statics
         advance = self._tracks.advance(positions)
         message = positions["message"]
-        steps: list[tuple[int, int, int, Move | None]] = [
-            (int(message[move.row]), POSITIONS, move.row, move) for move in advance.moves
+        steps: list[tuple[int, int, int, Move | Forgotten | None]] = [
+            (gone.message, POSITIONS, gone.row, gone) for gone in advance.forgotten
         ]
+        steps += [(int(message[move.row]), POSITIONS, move.row, move) for move in advance.moves]
         steps += [(number, STATICS, row, None) for row, number in enumerate(statics["message"].tolist())]
         steps.sort(key=lambda step: step[:3])
         for number, kind, row, move in steps:
-            if move is not None:
-                self._move(move, _Cause(int(positions["received_at"][row]), number, kind, row), out)
+            table = statics if kind == STATICS else positions
+            cause = _Cause(int(table["received_at"][row]), number, kind, row)
+            if move is None:
+                self._static(statics[row], cause, advance, out)
+            elif isinstance(move, Forgotten):
+                self._forget(move, cause, out)
             else:
-                self._static(statics[row], _Cause(int(statics["received_at"][row]), number, kind, row), advance, out)
+                self._move(move, cause, out)
         for transponder, rule_id, zone_id in sorted(self._timed):
             self._expire(transponder, self._fences[rule_id, zone_id], now, out)
         return advance.late
 
     # --- ship types
 
-    def _learn(self, transponder: int, time: int, ship_type: int) -> None:
-        if transponder not in self._ship and len(self._ship) >= self._capacity:
-            for old in list(self._ship)[: max(1, self._capacity // 8)]:  # those known for longest
-                del self._ship[old]
-        self._ship[transponder] = (time, ship_type)
-
     def _type(self, transponder: int) -> int | None:
-        return self._ship.get(transponder, (0, 0))[1] or None
+        told = self._ships.get(transponder)
+        return told[1] or None if told else None
 
     def _static(self, static: np.void, cause: _Cause, advance: Advance, out: Outcome) -> None:
         transponder, time, said = int(static["transponder"]), int(static["time"]), int(static["ship_type"])
-        newest, known = self._ship.get(transponder, (time, 0))
+        newest, known = self._ships.get(transponder) or (time, 0)
         if time < newest:
             return  # an older report that came late
         ship_type = known if said == NULL_I2 else said
-        self._learn(transponder, time, ship_type)
+        self._ships.learn(transponder, time, ship_type)
         if ship_type == known:
             return
         for key in [key for key, episode in self._open.get(transponder, {}).items() if episode.alert is None]:
@@ -202,6 +221,14 @@ class Fences:
             self._look_inside(transponder, zones, fix, None, max(time, fix.time), cause, out)
 
     # --- moves
+
+    def _forget(self, forgotten: Forgotten, cause: _Cause, out: Outcome) -> None:
+        """End what would never end, once nobody knows where its vessel was."""
+        for transponder, fix in forgotten.inside():
+            for key in sorted(self._open.get(transponder, {}), key=self._fences.__getitem__):
+                fence = self._fences[key]
+                if fence.rule.lasting:
+                    self._end(transponder, fence, fix, "forgotten", cause.order(fence, _RESOLVE), out)
 
     def _move(self, move: Move, cause: _Cause, out: Outcome) -> None:
         transponder, after = move.transponder, move.after

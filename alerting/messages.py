@@ -160,7 +160,7 @@ def zone_fired(rule: ZoneRule, vessel: str, zone: Zone, at: int) -> Text:
 
 
 def zone_resolved(rule: ZoneRule, vessel: str, zone: Zone, at: int, reason: str) -> Text:
-    """The vessel left, or what it did is long enough ago, or the rule is no longer in force."""
+    """The vessel left, or what it did is long enough ago, or it is forgotten, or the rule is no longer in force."""
     when = clock(at, rule.utc_offset)
     if reason == "left":
         return _titled(
@@ -174,6 +174,12 @@ def zone_resolved(rule: ZoneRule, vessel: str, zone: Zone, at: int, reason: str)
             rule,
             f"over: vessel {vessel}, {zone.name_en}, not again for {after.en}",
             f"đã hết: tàu {vessel}, {zone.name_vi}, không lặp lại trong {after.vi}",
+        )
+    if reason == "forgotten":
+        return _titled(
+            rule,
+            f"over: vessel {vessel}, {zone.name_en}, no longer followed: more transponders than there is room for",
+            f"đã hết: tàu {vessel}, {zone.name_vi}, không còn theo dõi: quá nhiều thiết bị phát",
         )
     return _titled(
         rule,

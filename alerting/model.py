@@ -131,5 +131,6 @@ class Memory:
     readings: NDArray[np.void] | None = None  # READING rows: the latest of each device and metric
     ship_types: Mapping[int, int] = field(default_factory=dict)  # transponder id -> ship type code
     static_times: Mapping[int, int] = field(default_factory=dict)  # transponder id -> time of its newest static report
+    first_seen: Mapping[int, int] = field(default_factory=dict)  # transponder id -> time of the first it sent
     names: Mapping[tuple[str, int], str] = field(default_factory=dict)  # (kind, id) -> name
     listened: int | None = None  # the latest receive time committed, microseconds; None: none yet

@@ -17,12 +17,12 @@ _KINDS: Final = frozenset(kind.value for kind in SubjectKind)
 class Names:
     """Names behind ids, as decoders tell them. An AIS transponder is called by its MMSI, and not told.
 
-    The last ``capacity`` told are kept at the least, and never more than twice as many: with as many subjects
+    Of transponders the last ``capacity`` told are kept at the least, and never more than twice as many: with as many
     remembered at the most, a name is not forgotten before its subject is, for a name is told whenever its subject is
-    heard.
+    heard. How many devices there can be is bounded where they are taken in (``decoders.bounds``).
     """
 
-    def __init__(self, known: Mapping[tuple[str, int], str] | None = None, *, capacity: int = 1_000_000) -> None:
+    def __init__(self, known: Mapping[tuple[str, int], str] | None = None, *, capacity: int = 300_000) -> None:
         self._capacity = capacity
         self._recent: dict[str, dict[int, str]] = {kind: {} for kind in _KINDS}
         self._before: dict[str, dict[int, str]] = {kind: {} for kind in _KINDS}
@@ -44,7 +44,7 @@ class Names:
     def _tell(self, kind: str, number: int, name: str) -> None:
         recent = self._recent[kind]
         recent[number] = name
-        if len(recent) >= self._capacity:
+        if kind == SubjectKind.TRANSPONDER and len(recent) >= self._capacity:
             self._before[kind], self._recent[kind] = recent, {}
 
     def subject(self, kind: SubjectKind, number: int) -> Subject:

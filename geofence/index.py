@@ -100,10 +100,12 @@ class ZoneIndex:
         out[inner] = self._cells.clear(lon0[inner], lat0[inner], lon1[inner], lat1[inner])
         return out
 
-    def crossed(self, lon0: Floats, lat0: Floats, lon1: Floats, lat1: Floats) -> Crossings:
+    def crossed(
+        self, lon0: Floats, lat0: Floats, lon1: Floats, lat1: Floats, but: NDArray[np.int32] | None = None
+    ) -> Crossings:
         """The zones that each straight move from (lon0, lat0) to (lon1, lat1) meets, endpoints included.
 
-        A move of no length meets nothing.
+        A move of no length meets nothing. ``but``: [k, n] sets of zones that are not asked about, k for each move.
         """
         step = lon1 - lon0
         step = step - 360.0 * ((step > 180.0).astype(float) - (step < -180.0))
@@ -114,7 +116,7 @@ class ZoneIndex:
         side = np.where(beyond[again] != 0, beyond[again], np.sign(lon0[again]))
         start = np.concatenate([lon0, lon0[again] - 360.0 * side])
         move = np.concatenate([move, again])
-        found = self._meeting(start, lat0[move], start + step[move], lat1[move])
+        found = self._meeting(start, lat0[move], start + step[move], lat1[move], None if but is None else but[:, move])
         line, zone, fraction = found
         key = move[line] * max(1, len(self.zones)) + zone
         order = np.lexsort((fraction, key))
@@ -138,7 +140,9 @@ class ZoneIndex:
             self._add(sets, edged[point], self._part_zone[part])
         return sets
 
-    def _meeting(self, lon0: Floats, lat0: Floats, lon1: Floats, lat1: Floats) -> tuple[Ints, Ints, Floats]:
+    def _meeting(
+        self, lon0: Floats, lat0: Floats, lon1: Floats, lat1: Floats, but: NDArray[np.int32] | None
+    ) -> tuple[Ints, Ints, Floats]:
         """(line, zone, fraction of the line at first meeting); a pair may come twice, once per part."""
         near = np.flatnonzero(
             (np.minimum(lon0, lon1) <= self._east)
@@ -152,6 +156,10 @@ class ZoneIndex:
         ends = np.stack([lon0[near], lat0[near], lon1[near], lat1[near]], axis=1).reshape(-1, 2, 2)
         lines: NDArray[np.object_] = np.asarray(shapely.linestrings(ends), dtype=object)
         line, part = self._tree.query(lines)
+        if but is not None:
+            pairs = zip(self._part_zone[part].tolist(), but[:, near[line]].T.tolist(), strict=True)
+            asked = np.array([all(zone not in self._sets[number] for number in sets) for zone, sets in pairs], bool)
+            line, part = line[asked], part[asked]
         hit = shapely.intersects(self._parts[part], lines[line])
         line, part = line[hit], part[hit]
         fraction = np.array(

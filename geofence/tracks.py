@@ -1,16 +1,19 @@
 """What changed when a transponder moved: the last judged fix of each one, and the moves worth a decision.
 
-A fence is a function of the old fix and the new one. ``Tracks`` keeps the old ones as columns (44 bytes each beside
-the dictionary of ids), finds the rows of a batch where something may have changed without touching the others one by
-one, and hands those on as ``Move`` objects, in arrival order.
+A fence is a function of the old fix and the new one. ``Tracks`` keeps the old ones as columns (some hundred bytes
+each), finds the rows of a batch where something may have changed without touching the others one by one, and hands
+those on as ``Move`` objects, in arrival order.
 
 * Late rows (``geofence.order``) are counted and not judged.
-* The first fix of a transponder has no ``before``: being inside then is not an entry.
+* The first fix of a transponder has no ``before``: being inside then is not an entry. Outside every zone it is not
+  handed on, unless something is held about it all the same (``expect``).
 * *Crossed* means: through the zone between two fixes that are both outside it. It is not concluded from a move that
   took longer than ``max_gap`` or would have needed more than ``max_speed``: where the vessel went is then unknown.
   Entered and left follow from where the fixes are, and hold whatever lies between.
-* At ``capacity`` the eighth unheard for longest is forgotten at once, when a transponder arrives for which there is no
-  room: a flood of made-up identities costs memory once, and which ones go depends on arrival order alone.
+* At ``capacity`` an eighth is forgotten at once, when a transponder arrives for which there is no room: first of those
+  never heard again ``SETTLED`` after their first fix, then of those in no zone, and among equals the longest unheard.
+  So a flood of identities made up once each pushes out nobody but its own, and which ones go depends on arrival order
+  alone. Who is forgotten is told (``Advance.forgotten``): what is held about them elsewhere must end.
 """
 
 from __future__ import annotations
@@ -20,14 +23,14 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from geofence.index import NOWHERE, ZoneIndex
 from geofence.order import in_order
+from geofence.slots import Slots
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
-
-    from geofence.index import ZoneIndex
 
     Table = NDArray[np.void]
     Floats = NDArray[np.float64]
@@ -35,6 +38,10 @@ if TYPE_CHECKING:
 
 HOUR: Final = 3_600_000_000
 KNOT: Final = 1852 / 3600  # m/s
+#: Transponders remembered, where nobody says otherwise: half as many again as send AIS at any time in the world.
+CAPACITY: Final = 300_000
+#: Event time between two fixes of one transponder after which it counts as one that is really there.
+SETTLED: Final = 60_000_000
 EARTH_RADIUS: Final = 6_371_008.8  # m, IUGG mean radius
 
 SLOT: Final = np.dtype(
@@ -43,6 +50,7 @@ SLOT: Final = np.dtype(
         ("time", "i8"),
         ("lon", "f8"),
         ("lat", "f8"),
+        ("first", "i8"),  # time of its first fix
         ("heard", "i8"),  # arrival number of the last judged row
         ("zones", "i4"),  # ZoneIndex set
         ("restored", "?"),  # not moved since a restart: what holds is to be looked at once more
@@ -108,6 +116,21 @@ class _Judged:
         return Fix(int(self.time[i]), float(self.lon[i]), float(self.lat[i]))
 
 
+@dataclass(slots=True, frozen=True)
+class Forgotten:
+    """Who was forgotten for want of room, just before a row was judged. ``state``: SLOT rows by transponder."""
+
+    row: int  # of the positions table
+    message: int
+    state: NDArray[np.void]
+
+    def inside(self) -> list[tuple[int, Fix]]:
+        """The last fix of each that was in a zone, by transponder."""
+        state = self.state[self.state["zones"] != NOWHERE]
+        columns = (state[name].tolist() for name in ("transponder", "time", "lon", "lat"))
+        return [(transponder, Fix(*fix)) for transponder, *fix in zip(*columns, strict=True)]
+
+
 class Advance:
     """What came of one batch: the moves worth a decision, and where everyone was at any point of it."""
 
@@ -115,23 +138,37 @@ class Advance:
         self.moves: list[Move] = []
         self.late = 0
         self._tracks = tracks
-        self._stretches: list[_Judged] = []
+        self._log: list[_Judged | Forgotten] = []
+
+    @property
+    def forgotten(self) -> list[Forgotten]:
+        return [entry for entry in self._log if isinstance(entry, Forgotten)]
+
+    def forget(self, forgotten: Forgotten) -> None:
+        self._log.append(forgotten)
 
     def add(self, judged: _Judged, moves: list[Move], late: int) -> None:
-        self._stretches.append(judged)
+        self._log.append(judged)
         self.moves += moves
         self.late += late
 
     def at(self, transponder: int, message: int) -> tuple[Fix, tuple[str, ...]] | None:
         """The last judged fix of a transponder before ``message`` arrived, and its zones; None if there was none."""
-        moved = False
-        for judged in reversed(self._stretches):
-            low, high = np.searchsorted(judged.transponder, (transponder, transponder + 1)).tolist()
-            found = low + int(np.searchsorted(judged.message[low:high], message)) - 1
+        known = self._tracks.last(transponder)  # as of what comes later than the entry looked at
+        for entry in reversed(self._log):
+            if isinstance(entry, Forgotten):
+                at = int(np.searchsorted(entry.state["transponder"], transponder))
+                if at < len(entry.state) and entry.state["transponder"][at] == transponder:
+                    if entry.message < message:
+                        return None
+                    known = self._tracks.told(entry.state[at])
+                continue
+            low, high = np.searchsorted(entry.transponder, (transponder, transponder + 1)).tolist()
+            found = low + int(np.searchsorted(entry.message[low:high], message)) - 1
             if found >= low:
-                return judged.fix(found), self._tracks.index.zone_set(int(judged.zones[found]))
-            moved |= high > low
-        return None if moved else self._tracks.last(transponder)
+                return entry.fix(found), self._tracks.index.zone_set(int(entry.zones[found]))
+            known = None if high > low else known
+        return known
 
 
 class Tracks:
@@ -144,6 +181,7 @@ class Tracks:
         capacity: how many transponders to remember.
         max_gap: microseconds between two fixes beyond which nothing is concluded about the way between.
         max_speed: knots, likewise.
+        crossings: whether anyone asks for passages.
     """
 
     def __init__(
@@ -151,9 +189,10 @@ class Tracks:
         index: ZoneIndex,
         *,
         boundaries: Sequence[int] = (),
-        capacity: int = 1_000_000,
+        capacity: int = CAPACITY,
         max_gap: int = 6 * HOUR,
         max_speed: float = 60.0,
+        crossings: bool = True,
     ) -> None:
         if capacity < 1:
             raise ValueError("capacity: at least 1")
@@ -163,38 +202,57 @@ class Tracks:
         self._capacity = capacity
         self._max_gap = max_gap
         self._max_speed = max_speed
+        self._crossings = crossings
         self._state = np.zeros(min(64, capacity), SLOT)
-        self._slots: dict[int, int] = {}
+        self._slots = Slots()
+        self._expected: set[int] = set()
         self._arrived = 0
 
     def __len__(self) -> int:
         return len(self._slots)
 
-    def restore(self, positions: Table) -> None:
-        """Start from the latest position of each transponder (POSITION rows), the most recently heard if too many."""
-        order = np.lexsort((positions["transponder"], positions["received_at"]))[-self._capacity :]
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the state, the zone index apart."""
+        return self._state.nbytes + self._slots.nbytes
+
+    def restore(self, positions: Table, first: Ints | None = None) -> None:
+        """Start from the latest position of each transponder (POSITION rows), those worth most if too many.
+
+        ``first``: [n] the time of the first fix of each, where known; without it all count as heard once.
+        """
+        first = positions["time"] if first is None else first
+        settled = positions["time"] - first >= SETTLED
+        order = np.lexsort((positions["transponder"], positions["received_at"], settled))[-self._capacity :]
+        order = order[np.lexsort((positions["transponder"][order], positions["received_at"][order]))]
         rows = positions[order]
-        self._grow(len(rows))
-        self._slots = dict(zip(rows["transponder"].tolist(), range(len(rows)), strict=True))
-        if len(self._slots) != len(rows):
+        if len(np.unique(rows["transponder"])) != len(rows):
             raise ValueError("positions: more than one row for a transponder")
+        self._grow(len(rows))
+        self._slots.rebuild(rows["transponder"])
         state = self._state[: len(rows)]
         for name in ("transponder", "time", "lon", "lat"):
             state[name] = rows[name]
         state["zones"] = self.index.locate(rows["lon"], rows["lat"])
+        state["first"] = first[order]
         state["heard"] = np.arange(len(rows))
         state["restored"] = True
         self._arrived = len(rows)
 
-    def slot(self, transponder: int) -> int | None:
-        return self._slots.get(transponder)
+    def expect(self, transponder: int) -> None:
+        """Hand on the first fix of a transponder that is not known, wherever it is."""
+        if self.last(transponder) is None:
+            self._expected.add(transponder)
 
     def last(self, transponder: int) -> tuple[Fix, tuple[str, ...]] | None:
         """The last judged fix of a transponder and its zones."""
-        slot = self._slots.get(transponder)
-        if slot is None:
+        slot = int(self._slots.find(np.array([transponder]))[0])
+        if slot < 0:
             return None
-        state = self._state[slot]
+        return self.told(self._state[slot])
+
+    def told(self, state: np.void) -> tuple[Fix, tuple[str, ...]]:
+        """Fix and zones of a SLOT row."""
         fix = Fix(int(state["time"]), float(state["lon"]), float(state["lat"]))
         return fix, self.index.zone_set(int(state["zones"]))
 
@@ -207,7 +265,7 @@ class Tracks:
             if stop > start:
                 self._judge(positions, start, stop, out)
             if stop < len(positions):
-                self._evict()
+                out.forget(Forgotten(stop, int(positions["message"][stop]), self._evict()))
             start = stop
         out.moves.sort(key=lambda move: move.row)
         return out
@@ -218,17 +276,21 @@ class Tracks:
         if len(ids) - start <= free:
             return len(ids)
         names, first = np.unique(ids[start:], return_index=True)
-        new = np.sort(first[[name not in self._slots for name in names.tolist()]])
+        new = np.sort(first[self._slots.find(names) < 0])
         return len(ids) if len(new) <= free else start + int(new[free])
 
-    def _evict(self) -> None:
-        """Forget the eighth that has been unheard for longest."""
+    def _evict(self) -> NDArray[np.void]:
+        """Forget an eighth of the capacity, those worth least; their rows, by transponder."""
         state = self._state[: len(self._slots)]
-        going = max(1, len(state) // 8)
-        keep = np.sort(np.argpartition(state["heard"], going - 1)[going:])
-        self._state[: len(keep)] = state[keep]
-        self._slots = dict(zip(self._state["transponder"][: len(keep)].tolist(), range(len(keep)), strict=True))
+        settled = state["time"] - state["first"] >= SETTLED
+        worth = state["heard"] + (self._arrived + 1) * (2 * settled + (state["zones"] != NOWHERE))
+        order = np.argpartition(worth, (going := max(1, self._capacity // 8)) - 1)
+        gone = np.sort(state[order[:going]], order="transponder")
+        kept = state[np.sort(order[going:])]
+        self._state[: len(kept)] = kept
+        self._slots.rebuild(kept["transponder"])
         self.evicted += going
+        return gone
 
     def _grow(self, size: int) -> None:
         if size > len(self._state):
@@ -239,11 +301,10 @@ class Tracks:
     def _judge(self, positions: Table, start: int, stop: int, out: Advance) -> None:
         rows = positions[start:stop]
         names, which = np.unique(rows["transponder"], return_inverse=True)
-        slots = np.fromiter((self._slots.get(name, -1) for name in names.tolist()), np.int64, len(names))
-        known = np.flatnonzero(slots >= 0)
-        fresh = np.flatnonzero(slots < 0)
+        slots = self._slots.find(names)
+        known, fresh = np.flatnonzero(slots >= 0), np.flatnonzero(slots < 0)
         slots[fresh] = np.arange(len(self._slots), len(self._slots) + len(fresh))
-        self._slots.update(zip(names[fresh].tolist(), slots[fresh].tolist(), strict=True))
+        self._slots.add(names[fresh])
         self._grow(len(self._slots))
 
         # The state before comes first within each transponder: every judged row has the one before it beside it.
@@ -269,6 +330,9 @@ class Tracks:
             zones=zones,
             restored=np.concatenate([before["restored"], np.zeros(len(rows), bool)])[order],
         )
+        begun = np.flatnonzero(np.r_[True, group[1:] != group[:-1]])
+        begun = begun[row[begun] >= 0]
+        self._state["first"][slots[group[begun]]] = judged.time[begun]
         out.add(judged, self._moves(judged), int(np.count_nonzero(~news)))
 
         last = np.flatnonzero(np.r_[group[1:] != group[:-1], True])
@@ -283,7 +347,9 @@ class Tracks:
     def _moves(self, judged: _Judged) -> list[Move]:
         first = np.r_[True, judged.transponder[1:] != judged.transponder[:-1]]
         pair = np.flatnonzero(~first)  # the later fix of each pair; the earlier one is beside it
-        worth = first & (judged.row >= 0)
+        worth = first & (judged.row >= 0) & (judged.zones != NOWHERE)
+        if self._expected:
+            worth |= first & (judged.row >= 0) & np.isin(judged.transponder, sorted(self._expected))
         worth[pair] = (judged.zones[pair] != judged.zones[pair - 1]) | judged.restored[pair - 1]
         if len(self._boundaries):
             era = np.searchsorted(self._boundaries, judged.time, side="right")
@@ -305,16 +371,19 @@ class Tracks:
 
     def _passages(self, judged: _Judged, pair: Ints) -> dict[int, list[Passage]]:
         """By index of the later fix: zones passed through since the earlier one, neither fix inside them."""
+        out: dict[int, list[Passage]] = {}
+        if not self._crossings:
+            return out
         taken = judged.time[pair] - judged.time[pair - 1]
         pair = pair[taken <= self._max_gap]
         lon0, lat0, lon1, lat1 = judged.lon[pair - 1], judged.lat[pair - 1], judged.lon[pair], judged.lat[pair]
-        found = self.index.crossed(lon0, lat0, lon1, lat1)
-        out: dict[int, list[Passage]] = {}
+        met = ~self.index.clear(lon0, lat0, lon1, lat1)  # whoever met no edge passed through nothing
+        pair, lon0, lat0, lon1, lat1 = pair[met], lon0[met], lat0[met], lon1[met], lat1[met]
+        around = np.stack([judged.zones[pair - 1], judged.zones[pair]])
+        found = self.index.crossed(lon0, lat0, lon1, lat1, around)
         for k, move in enumerate(found.move.tolist()):
             at = int(pair[move])
             zone = self.index.ids[int(found.zone[k])]
-            if any(zone in self.index.zone_set(int(judged.zones[i])) for i in (at - 1, at)):
-                continue
             duration = int(judged.time[at] - judged.time[at - 1])
             metres = distance(float(lon0[move]), float(lat0[move]), float(lon1[move]), float(lat1[move]))
             if metres > self._max_speed * KNOT * duration / 1e6:

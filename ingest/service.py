@@ -24,6 +24,7 @@ from decoders.nmea_decoder import NmeaDecoder
 from decoders.register import Register
 from decoders.times import MAX_FUTURE_US
 from decoders.window import ReceptionWindow
+from geofence.tracks import CAPACITY
 from ingest.daemon import in_daemon
 from ingest.http import HttpServer
 from ingest.inbox import Inbox
@@ -124,6 +125,7 @@ class Recall:
         formats: Mapping[str, str],
         *,
         bounds: Bounds | None = None,
+        transponders: int = CAPACITY,
         future_us: int = MAX_FUTURE_US,
         timeout_us: int = TIMEOUT_US,
         clock: Callable[[], int] | None = None,
@@ -135,6 +137,7 @@ class Recall:
             book: rules and zones, or what reads them from the database.
             formats: source name to the key of its decoder.
             bounds: what is taken of MQTT publishes, and how many distinct names.
+            transponders: how many the engine remembers.
             future_us: how far ahead of its receipt an event time may be.
             timeout_us: how long a fragment waits for the rest of its message.
             clock: the wall's, where input is live: what was sent since the last commit could not be heard, and its
@@ -146,12 +149,13 @@ class Recall:
         self._store = store
         self._book = book
         self._bounds = bounds or Bounds()
+        self._transponders = transponders
         self._future_us = future_us
 
     async def __call__(self) -> Mind:
         began = self._clock() if self._clock is not None else None
         book = self._book if isinstance(self._book, RuleBook) else await self._book()
-        memory = await self._store.memory()
+        memory = await self._store.memory(transponders=self._transponders)
         series = () if memory.readings is None else memory.readings[["device", "metric"]].tolist()
         register = Register(self._bounds, memory.names, series)
         decoders: Mapping[str, NmeaDecoder | TopicDecoder] = {
@@ -163,7 +167,7 @@ class Recall:
         }
         window = ReceptionWindow()
         window.restore(await self._store.recent())
-        engine = Engine(book.rules, book.zones)
+        engine = Engine(book.rules, book.zones, capacity=self._transponders)
         engine.restore(memory)
         if began is not None and memory.listened is not None:
             engine.deaf(memory.listened, began)
@@ -235,6 +239,7 @@ class Service:
                 self._rules,
                 formats,
                 bounds=settings.limits.bounds(),
+                transponders=settings.limits.transponders,
                 future_us=round(settings.limits.future_seconds * 1_000_000),
                 clock=wall_clock,
             ),

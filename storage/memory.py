@@ -42,18 +42,19 @@ async def load(connection: Connection, instance: str, transponders: int) -> Memo
     Args:
         connection: outside a transaction.
         instance: the ingesting process.
-        transponders: how many to remember, the most recently heard: anyone can make up an MMSI.
+        transponders: how many to remember: anyone can make up an MMSI. Those heard again some time after the first
+            come first, then those most recently heard (as ``geofence.tracks`` chooses).
     """
     newest = (transponders,)
+    first_seen = await _numbers(connection, _FIRST_SEEN, newest)
     static_times = await _numbers(connection, _STATIC_TIMES, newest)
     return Memory(
         states=await _states(connection),
-        positions=await _latest(
-            connection, tables.POSITIONS.columns, POSITION, "latest_positions", ("transponder_id", transponders)
-        ),
+        positions=await _latest(connection, tables.POSITIONS.columns, POSITION, "latest_positions", transponders),
         readings=await _latest(connection, tables.READINGS.columns, READING, "latest_readings"),
         ship_types=await _numbers(connection, _SHIP_TYPES, newest),
         static_times={id_: microseconds(time) for id_, time in static_times.items()},
+        first_seen={id_: microseconds(time) for id_, time in first_seen.items()},
         names=await _names(connection),
         listened=await _listened(connection, instance),
     )
@@ -105,14 +106,19 @@ async def fragments(connection: Connection, instance: str) -> list[Block]:
 _SHIP_TYPES: Final = b"""
 SELECT id, ship_type FROM (
     SELECT id, ship_type, static_time FROM transponders WHERE ship_type IS NOT NULL
-    ORDER BY static_time DESC, id DESC LIMIT %s) AS newest
+    ORDER BY coalesce(static_time >= first_seen + interval '60 s', false) DESC, static_time DESC, id DESC
+    LIMIT %s) AS newest
 ORDER BY static_time, id
 """
 _STATIC_TIMES: Final = b"""
 SELECT id, static_time FROM (
     SELECT id, static_time FROM transponders WHERE static_time IS NOT NULL
-    ORDER BY static_time DESC, id DESC LIMIT %s) AS newest
+    ORDER BY static_time >= first_seen + interval '60 s' DESC, static_time DESC, id DESC LIMIT %s) AS newest
 ORDER BY static_time, id
+"""
+_FIRST_SEEN: Final = b"""
+SELECT id, first_seen FROM transponders WHERE first_seen IS NOT NULL
+ORDER BY last_seen >= first_seen + interval '60 s' DESC, last_seen DESC, id DESC LIMIT %s
 """
 
 
@@ -132,20 +138,21 @@ async def _latest(
     columns: Sequence[Column],
     dtype: np.dtype[Any],
     table: str,
-    newest: tuple[str, int] | None = None,
+    transponders: int | None = None,
 ) -> NDArray[np.void]:
     """A table of latest rows, longest unheard first.
 
-    ``newest``: the subject's column, and how many rows: those most recently heard, the greatest subjects of one
-    instant (as ``geofence.tracks`` chooses).
+    ``transponders``: how many rows: those of transponders heard again some time after the first (``SETTLED``), then
+    those most recently heard, of one instant the greatest (as ``geofence.tracks`` chooses).
     """
     selected = sql.SQL(", ").join(_selected(column, dtype) for column in columns)
     source: sql.Composable = sql.Identifier(table)
-    if newest is not None:
-        subject, limit = newest
-        source = sql.SQL("(SELECT * FROM {} ORDER BY received_at DESC, {} DESC LIMIT {}) AS newest").format(
-            source, sql.Identifier(subject), sql.Literal(limit)
-        )
+    if transponders is not None:
+        source = sql.SQL(
+            "(SELECT l.* FROM {} AS l LEFT JOIN transponders AS t ON t.id = l.transponder_id"
+            " ORDER BY coalesce(l.time >= t.first_seen + interval '60 s', false) DESC,"
+            " l.received_at DESC, l.transponder_id DESC LIMIT {}) AS newest"
+        ).format(source, sql.Literal(transponders))
     query = sql.SQL("SELECT {} FROM {} ORDER BY received_at, time").format(selected, source)
     return await _table(connection, query, columns, dtype)
 

@@ -8,6 +8,7 @@ from uuid import uuid4
 import numpy as np
 import psycopg
 
+from geofence.tracks import CAPACITY
 from storage import memory, statements, tables
 from storage.arrays import fixed_array
 from storage.errors import CommitUnknown, ConfigurationError, translated
@@ -184,11 +185,11 @@ class Store:
                     times[index - 1] = time
         return times
 
-    async def memory(self, *, transponders: int = 1_000_000) -> Memory:
+    async def memory(self, *, transponders: int = CAPACITY) -> Memory:
         """What the engine would know had it never stopped.
 
         Args:
-            transponders: how many it remembers: the most recently heard.
+            transponders: how many it remembers: those heard more than once first.
         """
         with translated():
             async with self._session.connection() as connection:

@@ -173,10 +173,18 @@ class Store:
         )
 
 
-def run(items: list[Item], cuts: list[tuple[int, float]], end: int, *, restart: bool, rules: list[Rule]) -> Store:
+def run(
+    items: list[Item],
+    cuts: list[tuple[int, float]],
+    end: int,
+    *,
+    restart: bool,
+    rules: list[Rule],
+    capacity: int = 1000,
+) -> Store:
     """Judge the stream cut at places; a cut's tick lies between the rows around it. What was not heard cuts, too."""
     store = Store()
-    engine = Engine(rules, ZONES)
+    engine = Engine(rules, ZONES, capacity=capacity)
     shares = {c % (len(items) + 1): f for c, f in cuts}
     deaf = {k + side for k, item in enumerate(items) if item.kind == "deaf" for side in (0, 1)}
     for start, stop in pairwise(sorted({0, len(items), *shares, *deaf})):
@@ -233,3 +241,26 @@ def test_batches_and_restarts_change_nothing_and_all_agree_with_the_oracle(
     assert restarted.transitions == whole.transitions
     assert restarted.states == whole.states
     assert restarted.late == whole.late
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    streams(),
+    st.lists(st.tuples(st.integers(0, 30), st.floats(0, 1)), max_size=6),
+    st.sampled_from([1, 2]),
+)
+def test_who_is_forgotten_for_want_of_room_does_not_depend_on_batches(
+    items: list[Item], cuts: list[tuple[int, float]], capacity: int
+) -> None:
+    end = (items[-1].received if items else START) + 200 * MINUTE
+    whole = run(items, [], end, restart=False, rules=RULES, capacity=capacity)
+    parts = run(items, cuts, end, restart=False, rules=RULES, capacity=capacity)
+    assert parts.transitions == whole.transitions
+    assert parts.states == whole.states
+    assert parts.late == whole.late
+    # An alert that is about where a vessel is does not outlive the knowledge of it.
+    lasting = [s for s in whole.states.values() if s.rule_id.startswith(("in", "enter"))]
+    assert len({s.subject_id for s in lasting}) <= capacity
+    forgotten = [t for t in whole.transitions if t.details.get("reason") == "forgotten"]
+    event("forgotten" if forgotten else "nobody forgotten")
+    assert all(t.state.value == "resolved" for t in forgotten)

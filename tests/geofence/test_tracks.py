@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from decoders.records import POSITION, empty
 from geofence.index import ZoneIndex
-from geofence.tracks import HOUR, KNOT, SLOT, Fix, Move, Tracks, distance
+from geofence.tracks import HOUR, KNOT, SETTLED, SLOT, Fix, Move, Tracks, distance
 from geofence.zones import Zone
 
 MINUTE = HOUR // 60
@@ -45,6 +45,8 @@ class Oracle:
 
     capacity: int = 1_000_000
     state: dict[int, tuple[Fix, tuple[str, ...], int]] = field(default_factory=dict)
+    first: dict[int, int] = field(default_factory=dict)
+    forgotten: list[set[int]] = field(default_factory=list)
     late: int = 0
     arrived: int = 0
 
@@ -52,18 +54,20 @@ class Oracle:
         transponder, time, lon, lat = row
         self.arrived += 1
         if transponder not in self.state and len(self.state) >= self.capacity:
-            oldest = sorted(self.state, key=lambda t: self.state[t][2])
-            for t in oldest[: max(1, len(self.state) // 8)]:
-                del self.state[t]
+            worth = sorted(self.state, key=self._worth)
+            self.forgotten.append(set(worth[: max(1, self.capacity // 8)]))
+            for t in self.forgotten[-1]:
+                del self.state[t], self.first[t]
         old = self.state.get(transponder)
         if old and time <= old[0].time:
             self.late += 1
             return None
         fix = Fix(time, lon, lat)
+        self.first.setdefault(transponder, time)
         now = tuple(name for name, shape in SQUARES.items() if shape.intersects(shapely.Point(lon, lat)))
         self.state[transponder] = (fix, now, self.arrived)
         if old is None:
-            return (transponder, None, fix, (), now, ())
+            return (transponder, None, fix, (), now, ()) if now else None
         before, was, _ = old
         crossed: list[str] = []
         fast = distance(before.lon, before.lat, lon, lat) > 60 * KNOT * (time - before.time) / 1e6
@@ -74,6 +78,10 @@ class Oracle:
         if was != now or crossed or era:
             return (transponder, before, fix, was, now, tuple(crossed))
         return None
+
+    def _worth(self, transponder: int) -> tuple[bool, bool, int]:
+        fix, zones, heard = self.state[transponder]
+        return fix.time - self.first[transponder] >= SETTLED, bool(zones), heard
 
 
 def told(move: Move) -> tuple[Any, ...]:
@@ -96,12 +104,14 @@ def test_any_cut_of_a_stream_into_batches_gives_the_moves_of_one_row_after_anoth
     oracle = Oracle(capacity=capacity)
     expected = [move for row in stream if (move := oracle.feed(row))]
     tracks = Tracks(INDEX, boundaries=BOUNDARIES, capacity=capacity)
-    moves, late = [], 0
+    moves, late, forgotten = [], 0, []
     edges = sorted({0, len(stream), *(c for c in cuts if c < len(stream))})
     for start, stop in itertools.pairwise(edges):
         advance = tracks.advance(table(stream[start:stop]))
         moves += [told(move) for move in advance.moves]
         late += advance.late
+        forgotten += [set(gone.state["transponder"].tolist()) for gone in advance.forgotten]
+    assert forgotten == oracle.forgotten
     assert moves == expected
     assert late == oracle.late
     for transponder, (fix, zones, _) in oracle.state.items():
@@ -110,14 +120,20 @@ def test_any_cut_of_a_stream_into_batches_gives_the_moves_of_one_row_after_anoth
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(rows, max_size=20), st.lists(rows, max_size=20), st.integers(0, 25), st.integers(1, 4))
+@given(
+    st.lists(rows, max_size=20),
+    st.lists(rows, max_size=20),
+    st.integers(0, 25),
+    st.integers(1, 4),
+    st.sampled_from([1, 2, 3, 100]),
+)
 def test_where_a_transponder_was_when_a_message_came(
-    earlier: list[Row], batch: list[Row], message: int, transponder: int
+    earlier: list[Row], batch: list[Row], message: int, transponder: int, capacity: int
 ) -> None:
-    oracle = Oracle()
+    oracle = Oracle(capacity=capacity)
     for row in [*earlier, *batch[:message]]:
         oracle.feed(row)
-    tracks = Tracks(INDEX)
+    tracks = Tracks(INDEX, capacity=capacity)
     tracks.advance(table(earlier))
     found = tracks.advance(table(batch)).at(transponder, message)
     known = oracle.state.get(transponder)
@@ -147,7 +163,7 @@ def test_a_restart_from_the_latest_positions_changes_nothing_but_looks_once_more
 def test_a_passage_is_interpolated_in_place_and_time() -> None:
     tracks = Tracks(INDEX)
     moves = tracks.advance(table([(1, 0, 107.35, 16.5), (1, 100 * MINUTE, 107.45, 16.5)])).moves
-    [passage] = moves[1].crossed
+    [passage] = moves[0].crossed
     assert passage.zone == "thin"
     assert passage.time == pytest.approx(50 * MINUTE, abs=2)
     assert passage.lon == pytest.approx(107.4)
@@ -176,7 +192,7 @@ def test_membership_holds_however_long_the_silence() -> None:
     moves = tracks.advance(
         table([(1, 0, 106.0, 16.1), (1, 99 * HOUR, 107.05, 16.1), (1, 99 * HOUR + 1, 0.0, 0.0)])
     ).moves
-    assert [(m.entered, m.left) for m in moves] == [((), ()), (("a",), ()), ((), ("a",))]
+    assert [(m.entered, m.left) for m in moves] == [(("a",), ()), ((), ("a",))]
 
 
 def test_first_seen_inside_is_inside_and_no_entry() -> None:
@@ -194,10 +210,17 @@ def test_a_flood_of_identities_costs_bounded_memory() -> None:
         assert len(tracks) <= 1000
     assert tracks.evicted >= 9000
     assert len(tracks._state) <= 1000
-    assert SLOT.itemsize <= 50
+    assert SLOT.itemsize <= 53
     assert tracks.last(9999) is not None
 
 
 def test_distance_of_one_minute_of_latitude_is_a_nautical_mile() -> None:
     assert distance(107.0, 16.0, 107.0, 16.0 + 1 / 60) == pytest.approx(1852, rel=2e-3)
     assert distance(179.9, 0.0, -179.9, 0.0) == pytest.approx(0.2 * 60 * 1852, rel=2e-3)
+
+
+def test_a_restart_with_too_many_keeps_those_heard_more_than_once() -> None:
+    tracks = Tracks(INDEX, capacity=2)
+    latest = table([(1, 99 * MINUTE, 107.0, 16.0), (2, 100 * MINUTE, 107.0, 16.0), (3, 101 * MINUTE, 107.0, 16.0)])
+    tracks.restore(latest, np.array([0, 100 * MINUTE, 101 * MINUTE]))
+    assert [tracks.last(transponder) is not None for transponder in (1, 2, 3)] == [True, False, True]
