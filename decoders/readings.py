@@ -166,13 +166,13 @@ class ReadingsDecoder(JsonDecoder[_Rows]):
         except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, OverflowError):
             return False
         ordinary = (
-            len(fields) == 2
-            and type(readings) is dict
+            type(readings) is dict
             and EARLIEST <= time <= LATEST
             and (self._max_future is None or time <= block.received_at + self._max_future)
             and not shape.metrics & ~device.metrics
             and _NUMBERS.issuperset(map(type, readings.values()))
-            # Each name brings one colon, and each colon of a text is in ``time``: more, and a name came twice.
+            # A name brings a colon, and of texts ``time`` alone has some: more, and there are other names, or one
+            # came twice.
             and data.count(b":") == colons
             and b"\\" not in data
         )

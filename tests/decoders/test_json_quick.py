@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -149,3 +150,60 @@ def test_an_ordinary_payload_takes_the_short_way(monkeypatch: pytest.MonkeyPatch
         [publish(topic, b'{"time":"2026-01-02T03:04:05Z","readings":{"pm2_5":-1,"free":0}}')]
     ).rejects
     assert (reject.reason, reject.detail) == ("out_of_range", "pm2_5 -1 is outside 0 to 2000")
+
+
+AT = b'"2026-01-02T03:04:05Z"'
+#: Each differs from an ordinary payload of a known device in one thing alone.
+ODD = [
+    b'{"time":%b,"readings":{"pm2_5":1,"pm2_5":2,"free":3}}' % AT,
+    b'{"time":%b,"time":%b,"readings":{"pm2_5":1,"free":3}}' % (AT, AT),
+    # A name twice, and as many colons less in the text of the time as it brings.
+    b'{"time":"2026-01-02T03\\u003a04:05Z","readings":{"pm2_5":1,"pm2_5":2,"free":3}}',
+    b'{"time":%b,"readings":{"free":1,"odd":3}}' % AT,  # metrics that are known, but not of this device
+    b'{"time":%b,"readings":{"pm2_5":true,"free":3}}' % AT,
+    b'{"time":%b,"readings":{"pm2_5":null,"free":3}}' % AT,
+    b'{"time":%b,"readings":{"pm2_5":"1","free":3}}' % AT,
+    b'{"time":%b,"readings":{"pm2_5":[1],"free":3}}' % AT,
+    b'{"time":%b,"readings":{"pm2_5":[[[[[[1]]]]]],"free":3}}' % AT,
+    b'{"time":%b,"readings":{"pm2_5":1,"free":1e300}}' % AT,
+    b'{"time":%b,"readings":{"pm2_5":1,"free":9223372036854775808}}' % AT,
+    b'{"time":%b,"readings":{"pm2_5":1,"free":-9223372036854775808}}' % AT,
+    b'{"time":%b,"readings":{"pm2_5":2000.0000000000002,"free":3}}' % AT,
+    b'{"time":%b,"readings":{"pm2_5":-1e-300,"free":3}}' % AT,
+    b'{"time":%b,"device":"other","readings":{"pm2_5":1,"free":3}}' % AT,
+    b'{"time":%b,"gateway":7,"readings":{"pm2_5":1,"free":3}}' % AT,
+    b'{"time":%b,"x":[[[[[[[]]]]]]],"readings":{"pm2_5":1,"free":3}}' % AT,
+    b'{"time":%b,"readings":["pm2_5","free"]}' % AT,
+    b'{"time":%d,"readings":{"pm2_5":1,"free":3}}' % (NOW // 1000 + 600_001),
+    b'{"time":"2026-01-02T03:14:05.000001Z","readings":{"pm2_5":1,"free":3}}',
+    b'{"time":"1999-12-31T23:59:59Z","readings":{"pm2_5":1,"free":3}}',
+    b'{"time":"2026-01-02T03:04:05","readings":{"pm2_5":1,"free":3}}',
+    b'{"time":true,"readings":{"pm2_5":1,"free":3}}',
+    b'{"time":%d,"readings":{"pm2_5":1,"free":3}}' % (NOW // 1_000_000),
+    b'{"time":%b,"readings":{"pm2_5":1,"free":3}}%b' % (AT, b" " * 2_000),
+    b'[{"time":%b,"readings":{"pm2_5":1,"free":3}}]' % AT,
+    b'{"time":%b,"readings":{}}' % AT,
+]
+
+
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.parametrize("future", [None, 600_000_000])
+def test_each_thing_that_is_out_of_the_ordinary_goes_the_long_way(odd: bytes, future: int | None) -> None:
+    bounds = replace(BOUNDS, metrics=40)
+    ordinary = b'{"time":%b,"readings":{"pm2_5":1,"free":3}}' % AT
+    quick, long = (
+        ReadingsDecoder(ranges=RANGES, register=Register(bounds), bounds=bounds, max_future_us=future, quick=way)
+        for way in (True, False)
+    )
+    other = b'{"time":%b,"readings":{"free":1,"odd":3}}' % AT
+    for decoder in (quick, long):
+        decoder.decode(
+            [publish("haidang/v1/g/d/readings", ordinary), publish("haidang/v1/g/e/readings", other, first=1)]
+        )
+    blocks = [publish("haidang/v1/g/d/readings", data, first=n) for n, data in enumerate((ordinary, odd, ordinary))]
+    assert _told(quick.decode(blocks)) == _told(long.decode(blocks))
+    # What either has learnt is the same too: the bounds that are left, for one.
+    more = b'{"time":%b,"readings":{"pm2_5":1,"a1":1,"a2":1,"a3":1}}' % AT
+    assert _told(quick.decode([publish("haidang/v1/g/d/readings", more)])) == _told(
+        long.decode([publish("haidang/v1/g/d/readings", more)])
+    )
