@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 #: Vertices one feature may have: some hundred times the most detailed zone known, and still indexed in a second.
 MAX_VERTICES: Final = 100_000
+#: Vertices all features of a file may have: ten thousand zones of 160 and a reserve. Each takes some 60 bytes of memory.
+MAX_FILE_VERTICES: Final = 2_000_000
 
 _ID: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}")
 _WGS84: Final = re.compile(r"(CRS:?84|EPSG:*4326)$", re.IGNORECASE)
@@ -76,17 +78,22 @@ def read_zones(data: bytes | str, *, file: str = "") -> list[Zone]:
     """The zones of a GeoJSON FeatureCollection or Feature.
 
     Raises:
-        ZoneError: the text is not GeoJSON, a geometry is invalid, or two zones share an id.
+        ZoneError: the text is not GeoJSON, a geometry is invalid, two zones share an id, or there are too many
+            vertices in one or in all.
     """
     features = _features(_document(data, file), file)
     zones: list[Zone] = []
     taken: dict[str, int] = {}
+    room = MAX_FILE_VERTICES
     for number, feature in enumerate(features, 1):
         name = _label(feature)
         try:
             zone = _zone(feature)
             if zone.id in taken:
                 raise ZoneError(f"the id {zone.id!r} is already that of feature {taken[zone.id]}")  # noqa: TRY301
+            room -= int(shapely.get_num_coordinates(zone.geometry))
+            if room < 0:
+                raise ZoneError(f"more than {MAX_FILE_VERTICES} vertices up to here, in all")  # noqa: TRY301
         except ZoneError as error:
             raise ZoneError(error.reason, file=file, feature=number, name=name) from error
         taken[zone.id] = number

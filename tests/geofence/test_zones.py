@@ -12,6 +12,7 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
+from geofence import zones
 from geofence.zones import MAX_VERTICES, Zone, ZoneError, read_zones, slug, to_feature, to_feature_collection
 
 SQUARE = [[107.0, 16.0], [107.2, 16.0], [107.2, 16.2], [107.0, 16.2], [107.0, 16.0]]
@@ -187,3 +188,11 @@ def test_real_zone_files_are_read() -> None:
         pytest.skip(f"no {folder}")
     cores = read_zones((folder / "fishery_protection_core_zones.geojson").read_bytes())
     assert [zone.id for zone in cores] == ["dien-hai-core", "vung-me-core"]
+
+
+def test_a_file_of_too_many_vertices_is_refused_where_they_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zones, "MAX_FILE_VERTICES", 12)
+    squares = [Zone(f"z{i}", f"Z{i}", f"Z{i}", "t", shapely.box(i, 0, i + 0.5, 1)) for i in range(3)]
+    assert len(read_zones(json.dumps(to_feature_collection(squares[:2])))) == 2
+    with pytest.raises(ZoneError, match=r"^big\.geojson: feature 3 \(Z2\): more than 12 vertices up to here, in all$"):
+        read_zones(json.dumps(to_feature_collection(squares)), file="big.geojson")
