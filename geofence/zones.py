@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 #: Vertices one feature may have: some hundred times the most detailed zone known, and still indexed in a second.
 MAX_VERTICES: Final = 100_000
-#: Vertices all features of a file may have: ten thousand zones of 160 and a reserve. Each takes some 60 bytes of memory.
+#: Vertices all features of a file may have: ten thousand zones of 160 and a reserve, some 60 bytes of memory each.
 MAX_FILE_VERTICES: Final = 2_000_000
 
 _ID: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}")
