@@ -133,7 +133,8 @@ async def test_a_stop_ends_it_although_retention_waits_for_a_lock(
         other.execute("LOCK TABLE quarantine IN ACCESS EXCLUSIVE MODE")
         async with running(Process(config, log=tmp_path / "log")) as process:
             waits = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'haidang retention'"
-            await until(lambda: count(migrated, f"{waits} AND wait_event_type = 'Lock'") == 1)
+            # The eviction of quarantine waits beside it, under the same name.
+            await until(lambda: count(migrated, f"{waits} AND wait_event_type = 'Lock'") >= 1)
             assert await process.stop() == 0, process.errors
             assert process.told("stopped")
 
