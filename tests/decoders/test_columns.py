@@ -449,3 +449,54 @@ def test_messages_of_any_type_that_pyais_encodes_are_read_as_one_by_one(msg_type
     alone = decode([Transmission(payload, int(parts[-1][6][:1]), NOW, NOW, 1, 0)])
     assert 10 * len(alone.positions) == len(found.positions)
     assert 10 * len(alone.records) == len(found.records)
+
+
+_FRAGMENT = st.tuples(
+    st.sampled_from([1, 2]),
+    st.sampled_from("001"),  # message id
+    st.sampled_from(["", "", "", "a", "b"]),  # station
+    st.sampled_from(["", "", "", "7"]),  # TAG group
+    st.sampled_from(["", "", "", "1767323045", "1767323099"]),  # TAG time
+    st.sampled_from([0, 0, 0, 0, 20, 31]),  # seconds after the one before
+    st.sampled_from([1, 1, 1, 2]),  # source
+    st.sampled_from([b"55?MbV02;H;s<HtKR20EHE:0@T4@Dn2222222216L961O5Gf0NSQEp6ClRp8", b"0"]),
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    st.lists(_FRAGMENT | st.tuples(_FRAGMENT, st.none()), min_size=2, max_size=30),
+    st.sampled_from([1, 2, 3, CAP]),
+    st.lists(st.integers(1, 12), min_size=1, max_size=5),
+)
+def test_fragments_meet_the_same_fate_either_way(stream: list[Any], cap: int, sizes: list[int]) -> None:
+    now = NOW
+    blocks: list[Block] = []
+    for one in stream:
+        # A fragment alone, or both of a message.
+        for number in (1, 2) if one[1] is None else (one[0],):
+            _, sequence, station, group, time, step, source, payload = one[0] if one[1] is None else one
+            now += step * SECOND
+            given_ = (
+                f"g:{number}-2-{group}" if group else "",
+                f"s:{station}" if station else "",
+                f"c:{time}" if time else "",
+            )
+            tag = ",".join(part for part in given_ if part)
+            line = sentence(
+                payload if number == 1 else b"88888888880",
+                2 * number - 2,
+                total=2,
+                number=number,
+                sequence=sequence,
+                tag=tag,
+            )
+            blocks.append(block([line], source=source, received_at=now, line=len(blocks) + 1))
+    both = Both(cap=cap, max_future_us=None)
+    at = count = 0
+    while at < len(blocks):
+        part = blocks[at : at + sizes[count % len(sizes)]]
+        both.decode([replace(one, first=first) for first, one in enumerate(part)])
+        at += len(part)
+        count += 1
+    both.flush()
