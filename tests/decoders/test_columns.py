@@ -500,3 +500,9 @@ def test_fragments_meet_the_same_fate_either_way(stream: list[Any], cap: int, si
         at += len(part)
         count += 1
     both.flush()
+
+
+def test_parts_that_say_that_they_are_far_apart_are_no_plain_pair() -> None:
+    first = sentence(b"5" + b"0" * 59, total=2, number=1, sequence="1", tag="c:1767323045")
+    second = sentence(b"0" * 11, 2, total=2, number=2, sequence="1", tag="c:1767323099")
+    assert len(Both(max_future_us=None).decode([block([first, second])]).rejects) == 2
