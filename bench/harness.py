@@ -7,7 +7,7 @@ import statistics
 import time
 from collections import defaultdict
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 if TYPE_CHECKING:
@@ -130,6 +130,8 @@ class Row(abc.ABC):
         self.places = places
         self.quick = quick
         self.notes: list[str] = []
+        #: Measures whose target this turn cannot be held to: a note says why.
+        self.unjudged: set[str] = set()
         self._held = ExitStack()
 
     @property
@@ -186,7 +188,8 @@ def compare(row: Row, rounds: int, *, progress: Callable[[str], None] = lambda _
     median = {key: statistics.median(found) for key, found in values.items()}
     spent = {name: statistics.median(found) for name, found in cpu.items()}
     lines = []
-    for measure in row.measures:
+    for given in row.measures:
+        measure = replace(given, targets={}) if given.name in row.unjudged else given
         peers: list[str | None] = [c.name for c in contestants[1:] if (c.name, measure.name) in median]
         for peer in peers or [None]:
             lines.append(  # noqa: PERF401  # reads better

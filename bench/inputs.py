@@ -207,10 +207,11 @@ def points(count: int, seed: int = 12) -> tuple[NDArray[np.float64], NDArray[np.
     return rng.uniform(west, east, count), rng.uniform(south, north, count)
 
 
-def zone_rules(count: int, of: list[Zone]) -> list[Rule]:
-    """Rules that share out the zones among them, of every condition; three of four are about foreign vessels only."""
+def zone_rules(
+    count: int, of: list[Zone], conditions: tuple[str, ...] = ("entered", "inside", "left", "crossed")
+) -> list[Rule]:
+    """Rules that share out the zones among them, of all conditions in turn; three of four spare Vietnamese vessels."""
     rules = []
-    conditions = ("entered", "inside", "left", "crossed")
     for number in range(count):
         table: dict[str, Any] = {
             "id": f"bench-{number:02d}",
@@ -218,7 +219,7 @@ def zone_rules(count: int, of: list[Zone]) -> list[Rule]:
             "title": {"en": f"Rule {number}", "vi": f"Quy tắc {number}"},
             "severity": "warning",
             "source": "a benchmark",
-            "condition": conditions[number % 4],
+            "condition": conditions[number % len(conditions)],
             "zones": [zone.id for zone in of[number % len(of) :: count]],
         }
         if number % 20 >= 5:

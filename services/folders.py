@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from signal import SIGKILL
 from typing import TYPE_CHECKING
@@ -27,9 +28,9 @@ def sweep(base: Path, kind: str) -> list[Path]:
     """Kill the servers and delete the folders below ``base`` of sessions of a kind that are no more; the folders."""
     swept = []
     for folder in base.glob(f"{kind}-*"):
-        numbers = folder.name.removeprefix(f"{kind}-").split("-")
-        if len(numbers) == 2 and ProcessIdentity(int(numbers[0]), int(numbers[1]), boot_id()).is_alive:
-            continue
+        name = re.fullmatch(r"(\d+)-(\d+)", folder.name.removeprefix(f"{kind}-"))
+        if name is None or ProcessIdentity(int(name[1]), int(name[2]), boot_id()).is_alive:
+            continue  # named by somebody else, or in use
         clear(folder)
         swept.append(folder)
     return swept

@@ -123,8 +123,9 @@ def test_what_a_killed_session_left_behind_is_swept(open_folder: Path) -> None:
     left = base / f"tests-{gone.pid}-1"
     server = EmbeddedBroker(left / "broker").start()
     mine = folders.own(base, "tests")
-    (base / "other").mkdir()
+    for name in ("other", "tests-of-somebody"):
+        (base / name).mkdir()
     assert folders.sweep(base, "tests") == [left]
     assert not server.is_running
-    assert sorted(path.name for path in base.iterdir()) == ["other", mine.name]
+    assert sorted(path.name for path in base.iterdir()) == sorted(["other", "tests-of-somebody", mine.name])
     assert str(os.getpid()) in mine.name
