@@ -80,12 +80,17 @@ class Backlog:
         """Messages that wait here, on disk or aside."""
         return self._spool.messages + self.held
 
-    async def inherit(self) -> None:
-        """At start: count what an earlier process left; their fate will be known to this one."""
+    async def inherit(self) -> int:
+        """At start: count what an earlier process left; their fate will be known to this one.
+
+        Returns:
+            When it last took something in, microseconds; 0 if it left nothing.
+        """
         mark = await self._spool.marked()
         self._inherited_mark = mark is not None
         # Those that may be stored already are counted when that is known.
         await self._count(after=mark[1] if mark else 0)
+        return await self._spool.latest()
 
     async def _count(self, after: int = 0, until: int = 2**62) -> None:
         for source, messages in (await self._spool.by_source(after, until)).items():

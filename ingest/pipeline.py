@@ -47,6 +47,10 @@ log = structlog.get_logger()
 
 T = TypeVar("T")
 
+#: How often an idle process notes that it has been listening.
+_NOTE_US = 30_000_000
+#: A commit that took this long may have held the sources back: what did not come meanwhile was perhaps not heard.
+_HELD_SECONDS = 60.0
 #: How long a broker may keep a message for us, and so how far back a redelivered one is looked for.
 _REDELIVERED_US = 14 * 86_400_000_000
 _NOT_STORED = np.iinfo(np.int64).min
@@ -123,6 +127,11 @@ class Pipeline:
         self._hold = Hold(store, telemetry, patience if spool is not None else None)
         self._mind: Mind | None = None
         self._remembered = False
+        self._noted = 0  # the latest tick committed
+        self._listening_since = 0  # when this process began to; 0: when it has its first mind
+        self._held_until: int | None = None  # when a long hold ended, until what came after it is judged
+        #: Spans in which we could not hear (``alerting.hearing``), for minds to come.
+        self._deaf: list[tuple[int, int]] = []
         self._unfinished = 0  # parts of messages, as last committed
         self._flight: _Flight | None = None
         #: Out of the inbox, and neither committed nor in the backlog; in order.
@@ -144,7 +153,8 @@ class Pipeline:
     async def run(self) -> None:
         """Until the inbox is closed and empty; what is in the spool then stays there."""
         if self._backlog is not None:
-            await self._backlog.inherit()
+            self._now = max(self._now, await self._backlog.inherit())
+            self._listening_since = self._clock() if self._clock is not None else 0
         try:
             going = True
             while going:
@@ -186,14 +196,34 @@ class Pipeline:
 
     async def _process(self, deliveries: Sequence[Delivery]) -> None:
         """Think about a batch while the one before commits, then commit it in its turn."""
+        if self._held_until is not None:
+            deliveries = await self._after_hold(deliveries, self._held_until)
         now = self._time(deliveries)
         if any(d.redelivered for d in deliveries):
             await self._landed()  # the database is to be asked about them
         thought = await self._think(deliveries, now)
         if await self._landed():
             thought = await self._think(deliveries, now)
-        if not thought.empty:
+        if thought.empty and self._clock is not None and now - self._noted >= _NOTE_US:
+            thought = self._thinker.note(thought)
+        if thought.work is not None or not thought.empty:
             self._launch(thought)
+
+    async def _after_hold(self, deliveries: Sequence[Delivery], until: int) -> Sequence[Delivery]:
+        """Judge what had come before a long hold ended, then say that we could not hear; what is left of the batch."""
+        before = [d for d in deliveries if d.received_at <= until]
+        if before and len(before) == len(deliveries):
+            return deliveries
+        self._held_until = None
+        if before:
+            await self._process(before)
+        self._cannot_hear(self._now, until)
+        return deliveries[len(before) :]
+
+    def _cannot_hear(self, since: int, until: int) -> None:
+        self._deaf = [*self._deaf[-15:], (since, until)]
+        if self._mind is not None:
+            self._mind.engine.deaf(since, until)
 
     async def _drain(self, backlog: Backlog, entries: Entries) -> None:
         """Commit a batch of the spool."""
@@ -225,8 +255,8 @@ class Pipeline:
         if self._clock is not None and (gained := self._steps.gained(self._clock())):
             # Nobody was silent during an hour that never was, or that this machine slept through.
             log.warning("clock_stepped", seconds=round(gained / 1e6))
-            if before and gained > 0 and self._mind is not None:
-                self._mind.engine.deaf(before, before + gained)
+            if before and gained > 0:
+                self._cannot_hear(before, before + gained)
         return self._now
 
     async def _think(self, deliveries: Sequence[Delivery], now: int) -> Thought:
@@ -283,7 +313,12 @@ class Pipeline:
             lost = outage.unknown
             unsure = None if lost is None else Unsure(lost.token, thought, lost.committed, aside=token is None)
             raise _Interrupted(unsure) from None
-        self._enter(thought, committed, time.monotonic() - began)
+        took = time.monotonic() - began
+        self._enter(thought, committed, took)
+        if thought.batch.until is not None:
+            self._noted = thought.batch.until
+        if took > _HELD_SECONDS and self._clock is not None and self._backlog is None:
+            self._held_until = self._clock()
         for delivery in thought.deliveries:
             if self._aloft and self._aloft[0] is delivery:
                 self._aloft.popleft()
@@ -334,7 +369,7 @@ class Pipeline:
         """
         if not deliveries:  # it is not what was received that is refused, but what we made of the time
             raise refusal
-        self._mind = await self._until(self._remember)
+        self._mind = await self._until(self._remember_all)
         if len(deliveries) > 1:
             middle = len(deliveries) // 2
             parts: Sequence[Sequence[Delivery]] = (deliveries[:middle], deliveries[middle:])
@@ -371,12 +406,23 @@ class Pipeline:
         """A new mind, after what the last commit left open is known."""
         if self._backlog is not None:
             await self._backlog.settle(self._store, self._enter)
-        mind = await self._remember()
+        mind = await self._remember_all()
         self._unfinished = sum(block.messages for block in mind.fragments)
         if not self._remembered:
             self._remembered = True
+            if self._clock is not None and mind.listened is not None:
+                # What was sent while no process listened could not be heard.
+                span = max(mind.listened, self._now), self._listening_since or self._clock()
+                self._deaf.append(span)
+                mind.engine.deaf(*span)
             for block in mind.fragments:
                 self._telemetry.ledger.inherit(self._thinker.names[block.source], block.messages)
+        return mind
+
+    async def _remember_all(self) -> Mind:
+        mind = await self._remember()
+        for since, until in self._deaf:
+            mind.engine.deaf(since, until)
         return mind
 
     async def _sit_out(self, unsure: Unsure | None) -> bool:

@@ -128,7 +128,6 @@ class Recall:
         transponders: int = CAPACITY,
         future_us: int = MAX_FUTURE_US,
         timeout_us: int = TIMEOUT_US,
-        clock: Callable[[], int] | None = None,
     ) -> None:
         """Remember where to look.
 
@@ -140,10 +139,7 @@ class Recall:
             transponders: how many the engine remembers.
             future_us: how far ahead of its receipt an event time may be.
             timeout_us: how long a fragment waits for the rest of its message.
-            clock: the wall's, where input is live: what was sent since the last commit could not be heard, and its
-                absence means nothing (``alerting.hearing``). None in a replay, whose log says all there was.
         """
-        self._clock = clock
         self._formats = {source_id(name): key for name, key in formats.items()}
         self._timeout_us = timeout_us
         self._store = store
@@ -153,7 +149,6 @@ class Recall:
         self._future_us = future_us
 
     async def __call__(self) -> Mind:
-        began = self._clock() if self._clock is not None else None
         book = self._book if isinstance(self._book, RuleBook) else await self._book()
         memory = await self._store.memory(transponders=self._transponders)
         series = () if memory.readings is None else memory.readings[["device", "metric"]].tolist()
@@ -169,8 +164,6 @@ class Recall:
         window.restore(await self._store.recent())
         engine = Engine(book.rules, book.zones, capacity=self._transponders)
         engine.restore(memory)
-        if began is not None and memory.listened is not None:
-            engine.deaf(memory.listened, began)
         # Unfinished messages are kept as the lines they are, and finished by decoding them again.
         waiting: dict[str, list[Block]] = {}
         for block in await self._store.fragments():
@@ -179,7 +172,8 @@ class Recall:
             of.append(replace(block, first=sum(b.messages for b in of)))
         for key, blocks in waiting.items():
             decoders[key].decode(blocks)
-        return Mind(decoders, window, engine, fragments=[b for d in decoders.values() for b in d.pending()])
+        fragments = [block for decoder in decoders.values() for block in decoder.pending()]
+        return Mind(decoders, window, engine, memory.listened, fragments)
 
 
 class Notifier:
@@ -241,7 +235,6 @@ class Service:
                 bounds=settings.limits.bounds(),
                 transponders=settings.limits.transponders,
                 future_us=round(settings.limits.future_seconds * 1_000_000),
-                clock=wall_clock,
             ),
             formats=formats,
             notifier=Notifier([channel.spec for channel in settings.channels.values()]),

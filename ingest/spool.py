@@ -177,6 +177,12 @@ class Spool:
         query = "SELECT source, sum(messages) FROM entries WHERE seq > ? AND seq <= ? GROUP BY source"
         return dict(await self._call(lambda: self._db.execute(query, (after, until)).fetchall()))
 
+    async def latest(self) -> int:
+        """``received_at`` of the newest entry, microseconds; 0 if there is none."""
+        query = "SELECT received_at FROM entries ORDER BY seq DESC LIMIT 1"
+        row = await self._call(lambda: self._db.execute(query).fetchone())
+        return row[0] if row is not None and isinstance(row[0], int) else 0
+
     # --- in the thread
 
     async def _call(self, function: Callable[[], T]) -> T:

@@ -48,6 +48,7 @@ class Mind:
     decoders: Mapping[str, Decoder]  # by the format of the source
     window: ReceptionWindow
     engine: Engine
+    listened: int | None = None  # until when what was committed had listened, microseconds; None: not known
     fragments: Sequence[Block] = ()  # as stored
 
 
@@ -123,6 +124,10 @@ class Thinker:
         batch = Batch(observations, verdict, self._told(verdict.transitions))
         return self._ready(Thought([delivery], observations, set(), batch))
 
+    def note(self, thought: Thought) -> Thought:
+        """A thought that holds nothing, to be committed all the same: that we listened."""
+        return replace(thought, work=self._prepare(thought.batch))
+
     def give_up(self, mind: Mind, now: int) -> Thought:
         """The input has ended for good: what still waits for its other parts will wait in vain."""
         expired = concatenate(decoder.expire(2**62) for decoder in mind.decoders.values())
@@ -191,7 +196,8 @@ class Thinker:
         fragments = [block for decoder in mind.decoders.values() for block in decoder.pending()]
         changed = fragments != list(mind.fragments)
         mind.fragments = fragments
-        batch = Batch(observations, verdict, self._told(verdict.transitions), fragments=fragments if changed else None)
+        told = self._told(verdict.transitions)
+        batch = Batch(observations, verdict, told, fragments=fragments if changed else None, until=now)
         return self._ready(Thought(deliveries, observations, duplicates, batch))
 
     def _ready(self, thought: Thought) -> Thought:

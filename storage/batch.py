@@ -26,6 +26,8 @@ class Batch:
     notifications: Sequence[Notification] = ()
     #: The unfinished multi-sentence messages of every source after this batch; None: unchanged since the last one.
     fragments: Sequence[Block] | None = None
+    #: The tick that ended it: everything received before has been taken in. None: the latest time within it.
+    until: int | None = None
 
 
 @dataclass(slots=True)

@@ -309,4 +309,5 @@ def _received_until(batch: Batch) -> int | None:
     latest = [int(t["received_at"].max()) for t in tables_ if len(t)]
     latest += [record.received_at for record in seen.records] + [reject.received_at for reject in seen.rejects]
     latest += [block.received_at for block in batch.fragments or ()]
+    latest += [batch.until] if batch.until is not None else []
     return max(latest, default=None)

@@ -24,6 +24,7 @@ from tests.ingest.running import (
     times,
     until,
 )
+from tests.ingest.test_delivery import proxied
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from ingest.delivery import Delivery
     from ingest.pipeline import Pipeline
     from services.mosquitto import Mosquitto
+    from services.postgres import Postgres
+    from tests.servers.tcp_proxy import TcpProxy
 
 HOUR = 3_600
 
@@ -137,3 +140,48 @@ def ticks(pipeline: Pipeline) -> Callable[[], int]:
 
     pipeline._process = counting  # type: ignore[method-assign]  # to look on
     return lambda: counted
+
+
+async def test_an_outage_of_the_database_that_held_the_sources_back_is_no_silence_of_the_stations(
+    migrated: str,
+    timescale: Postgres,
+    broker: Mosquitto,
+    gateway: str,
+    tcp_proxy: Callable[[int], TcpProxy],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Seconds in place of minutes: what is too short to matter, how long a station may be silent, the outage.
+    monkeypatch.setattr("ingest.pipeline._HELD_SECONDS", 0.3)
+    monkeypatch.setattr("alerting.hearing.TOLERANCE", 300_000)
+    file = tmp_path / "rules.toml"
+    file.write_text(_SILENT.replace('"10m"', '"3s"'))
+    proxy = tcp_proxy(timescale.port)
+    config = settings(proxied(migrated, proxy.port), broker, gateway, receive_maximum=5)
+    async with serving(config, pack.load([file])) as service:
+        account = service.telemetry.ledger.account("gateways")
+        await publish(broker, gateway, "gauge-1", map(reading, range(10)))
+        await until(lambda: account.stored == 10)
+        proxy.cut()
+        # More than is taken in unacked: what the gauge sends from here on waits in the broker.
+        await publish(broker, gateway, "gauge-1", map(reading, range(10, 60)))
+        began = time.monotonic()
+        await until(lambda: time.monotonic() - began > 6)
+        proxy.resume()
+        await until(lambda: account.stored == 60)
+        assert count(migrated, "SELECT count(*) FROM alerts") == 0
+        # A gauge that is silent while we can hear is told of as ever.
+        await until(lambda: count(migrated, "SELECT count(*) FROM alerts WHERE state = 'firing'") == 1)
+        assert balanced(service)
+
+
+async def test_an_idle_service_notes_that_it_listens(
+    migrated: str, broker: Mosquitto, gateway: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingest.pipeline._NOTE_US", 100_000)
+    query = "SELECT extract(epoch FROM received_at)::bigint FROM progress"
+    async with serving(settings(migrated, broker, gateway)) as service:
+        await publish(broker, gateway, "a", [reading(1)])
+        await until(lambda: service.telemetry.ledger.account("gateways").stored == 1)
+        first = count(migrated, query)
+        await until(lambda: count(migrated, query) >= first + 2)
