@@ -1,6 +1,6 @@
 """Where on the globe each part of a zone is inside, outside, or has an edge: a tree of cells, made where points fall.
 
-The globe is a table of cells of 16 degrees; a cell with many edges is a table of 8 x 8 smaller ones, and so on down to
+The globe is a table of cells of 16 degrees; a cell with several edges is a table of smaller ones, and so on down to
 seven metres. A *leaf* has few edges or none: a point in it is wholly inside some parts, and only the leaf's
 own edges are left to be looked at. So the cost of a point depends neither on how many zones there are nor on how large
 or small they are. A cell is divided when a point first falls into it: nothing is built beforehand, and nothing at all
@@ -36,36 +36,33 @@ if TYPE_CHECKING:
     Ints = NDArray[np.int64]
     Bools = NDArray[np.bool_]
 
-#: A cell with more edges is divided, unless it is of the smallest. Some ten edges cost a point no more than a level.
-LEAF_EDGES: Final = 12
-#: What to keep of the tree: 16 MB of cells and 24 MB of edges in leaves. The waters of a country take a tenth of it.
-MAX_CELLS: Final = 4_194_304
+#: A cell with more edges is divided, unless it is of the smallest.
+LEAF_EDGES: Final = 6
+#: What to keep of the tree: some 40 MB each of cells and of edges in leaves. A country takes a tenth of it.
+MAX_CELLS: Final = 8_388_608
 MAX_ROWS: Final = 4_194_304
 
-_ROOT_SHIFT: Final = 20  # 16 degrees
+#: Sizes of cells, as powers of two: 16 degrees, 1 degree, then 3.5 km, 430 m, 54 m and 7 m of latitude.
+_SIZES: Final = (20, 16, 11, 8, 5, 2)
+_DEGREE: Final = 16
 _ROOT: Final = (23, 12)  # cells east, north: 368 x 192 degrees hold the globe
-_STEP: Final = 3
-_FAN: Final = 1 << _STEP
+#: Where to begin below each degree: the cell of that degree, or the larger leaf around it. -1: not looked up yet.
+_TOP: Final = (368, 192)
 #: Cells times parts looked at in one go when cells are divided: bounds the memory that takes.
 _BLOCK: Final = 8_388_608
 
-_LEAF: Final = np.dtype(
-    [
-        ("set", "i4"),  # of the zones around the whole leaf
-        ("start", "i4"),  # its rows
-        ("count", "i4"),
-        ("divide", "?"),  # on the first point that comes
-        ("east", "f8"),  # longitude of its corner
-    ]
-)
+_LEAF: Final = {
+    "set": np.int32,  # of the zones around the whole leaf
+    "start": np.int32,  # its rows
+    "count": np.int32,  # how many; -1: to be divided when the first point comes
+    "east": np.float64,  # longitude of its corner
+}
 #: An edge in a leaf. A leaf's rows are ordered by part.
-_ROW: Final = np.dtype(
-    [
-        ("edge", "i4"),
-        ("over", "i1"),  # the corner's side of it if it spans the leaf's east side's longitude, otherwise 0
-        ("head", "i1"),  # 0, but in the first row of a part: 1 if the corner is outside that part, 2 if inside
-    ]
-)
+_ROW: Final = {
+    "edge": np.int32,
+    "over": np.int8,  # the corner's side of it if it spans the leaf's east side's longitude, otherwise 0
+    "head": np.int8,  # 0, but in the first row of a part: 1 if the corner is outside that part, 2 if inside
+}
 
 
 @dataclass(slots=True, frozen=True)
@@ -73,8 +70,8 @@ class Leaves:
     """Where points fall. [n] each."""
 
     at: Ints  # the cell: equal for two points iff they share one
-    leaf: Ints
-    shift: Ints  # the cell's size: 2**shift / PER_DEGREE degrees
+    leaf: NDArray[np.int32]
+    count: NDArray[np.int32]  # of the leaf's edges
 
 
 class Cells:
@@ -92,21 +89,30 @@ class Cells:
         self._join = join
         self.forgotten = 0
         self._cells = np.zeros(_ROOT[0] * _ROOT[1], np.int32)  # >= 0: where the smaller cells are; else ~leaf
-        self._leaves: NDArray[np.void] = np.zeros(1024, _LEAF)
-        self._rows: NDArray[np.void] = np.zeros(1024, _ROW)
+        self._top = np.full(_TOP[0] * _TOP[1], -1, np.int32)
+        self._size = np.zeros(len(self._cells), np.int8)  # of each cell, a power of two
+        self._leaves: dict[str, NDArray[Any]] = {name: np.zeros(1024, kind) for name, kind in _LEAF.items()}
+        self._rows: dict[str, NDArray[Any]] = {name: np.zeros(1024, kind) for name, kind in _ROW.items()}
         self._used = [len(self._cells), 0, 0]  # of cells, leaves, rows
         self._waiting: dict[int, Cell] = {}  # by leaf: to be divided
         self._plain: dict[int, int] = {}  # by set: the leaf without edges, one for all such cells
         names = np.arange(len(parts), dtype=np.int32)
         whole = Cell(0, 0, self._edges.all, names, np.zeros(len(names), bool))  # its corner is beyond every zone
-        self._divide([whole], [0], [0], _ROOT, _ROOT_SHIFT)
+        self._divide([whole], [0], [0], _ROOT, _SIZES[0])
         self._root = (self._cells.copy(), self._used.copy(), self._waiting.copy(), self._plain.copy())
 
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays."""
         waiting = sum(cell.nbytes for cell in self._waiting.values())
-        return self._edges.nbytes + self._cells.nbytes + self._leaves.nbytes + self._rows.nbytes + waiting
+        arrays: tuple[NDArray[Any], ...] = (
+            self._cells,
+            self._top,
+            self._size,
+            *self._leaves.values(),
+            *self._rows.values(),
+        )
+        return self._edges.nbytes + sum(array.nbytes for array in arrays) + waiting
 
     def find(self, lon: Floats, lat: Floats) -> Leaves:
         """The leaf of every point. [n] degrees in [-180, 180] x [-90, 90]."""
@@ -116,46 +122,39 @@ class Cells:
         y = ((lat + 90.0) * PER_DEGREE).astype(np.int64)
         while True:
             found = self._find(x, y)
-            asked = self._leaves["divide"][found.leaf]
-            if not asked.any():
+            asked = np.flatnonzero(found.count < 0)
+            if not len(asked):
                 return found
             at, first = np.unique(found.at[asked], return_index=True)
-            leaf, shift = found.leaf[asked][first], found.shift[asked][first]
-            for size in np.unique(shift).tolist():
-                these = shift == size
-                self._divide_waiting(leaf[these].tolist(), at[these].tolist(), size)
+            self._divide_waiting(found.leaf[asked[first]], at)
 
     def sets(self, leaves: Leaves) -> NDArray[np.int32]:
         """The set of zones around the whole of each leaf."""
         sets: NDArray[np.int32] = self._leaves["set"][leaves.leaf]
         return sets
 
-    def edged(self, leaves: Leaves) -> Bools:
-        """Whether the leaf has edges."""
-        edged: Bools = self._leaves["count"][leaves.leaf] > 0
-        return edged
-
-    def inside(self, leaf: Ints, lon: Floats, lat: Floats) -> tuple[Ints, Ints]:
+    def inside(self, leaf: NDArray[np.int32], lon: Floats, lat: Floats) -> tuple[Ints, Ints]:
         """Which parts with edges in their leaf the points are in: (point, part) pairs, by point, then part."""
         point, row = self._spread(leaf)
-        rows = self._rows[row]
-        edge = rows["edge"]
+        edge = self._rows["edge"][row]
+        over, head = self._rows["over"][row], self._rows["head"][row]
         ax, ay, bx, by = self._edges.ends(edge)
-        px, py = lon[point], lat[point]
-        east = self._leaves["east"][leaf][point]
-        here = side(ax, ay, bx, by, px, py)
-        on = (here == 0) & (np.minimum(ax, bx) <= px) & (px <= np.maximum(ax, bx))
-        on &= (np.minimum(ay, by) <= py) & (py <= np.maximum(ay, by))
-        bend = moved(side(ax, ay, bx, by, east, py), ax, ay, bx, by)
-        over = rows["over"]
-        # A point on the edge's line but beyond its ends lies level with no part of it (or the edge is level itself).
+        py = lat[point]
+        # The points themselves, and where their paths bend.
+        px = np.stack([lon, self._leaves["east"][leaf]])[:, point]
+        here, bend = side(ax, ay, bx, by, px, py)
+        bend = moved(bend, ax, ay, bx, by)
         crossed = ((ay > py) != (by > py)) & (here != bend)
         crossed ^= (over != 0) & (over != bend)
-        heads = np.flatnonzero(rows["head"])
-        if not len(heads):
-            return np.zeros(0, np.int64), np.zeros(0, np.int64)
-        odd = np.logical_xor.reduceat(crossed, heads)
-        within = (odd ^ (rows["head"][heads] == 2)) | np.logical_or.reduceat(on, heads)
+        heads = np.flatnonzero(head)
+        within = np.logical_xor.reduceat(crossed, heads) ^ (head[heads] == 2)
+        # On the edge itself; on its line but beyond its ends, it counts for nothing above.
+        tied = np.flatnonzero(here == 0)
+        if len(tied):
+            ax, ay, bx, by, x, y = (v[tied] for v in (ax, ay, bx, by, px[0], py))
+            on = (np.minimum(ax, bx) <= x) & (x <= np.maximum(ax, bx))
+            on &= (np.minimum(ay, by) <= y) & (y <= np.maximum(ay, by))
+            within[np.searchsorted(heads, tied[on], side="right") - 1] = True
         heads = heads[within]
         return point[heads], self._edges.part[edge[heads]].astype(np.int64)
 
@@ -175,11 +174,11 @@ class Cells:
             x, y = lon0[going], lat0[going]
             dx, dy = east[going], north[going]
             here = self.find(x + share * dx, y + share * dy)
-            edged = np.flatnonzero(self.edged(here))
+            edged = np.flatnonzero(here.count)
             free = np.ones(len(going), bool)
             if len(edged):
                 free[edged] = ~self._touches(here.leaf[edged], *(v[going[edged]] for v in (lon0, lat0, lon1, lat1)))
-            size = np.ldexp(1.0 / PER_DEGREE, here.shift.astype(np.int32))
+            size = np.ldexp(1.0 / PER_DEGREE, self._size[here.at].astype(np.int32))
             west = np.floor((x + share * dx + 180.0) / size) * size - 180.0
             south = np.floor((y + share * dy + 90.0) / size) * size - 90.0
             with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
@@ -199,31 +198,48 @@ class Cells:
     # --- reading
 
     def _find(self, x: Ints, y: Ints) -> Leaves:
-        at = (y >> _ROOT_SHIFT) * _ROOT[0] + (x >> _ROOT_SHIFT)
-        value = self._cells[at].astype(np.int64)
-        shift = np.full(len(at), _ROOT_SHIFT)
+        degree = (y >> _DEGREE) * _TOP[0] + (x >> _DEGREE)
+        at = self._top[degree].astype(np.int64)
+        if at.min(initial=0) < 0:
+            self._look_up(np.unique(degree[at < 0]))
+            at = self._top[degree].astype(np.int64)
+        value = self._cells[at]
         down = np.flatnonzero(value >= 0)
-        size = _ROOT_SHIFT
         x, y, block = x[down], y[down], value[down]
-        while len(down):
-            size -= _STEP
-            place = block + (((y >> size) & (_FAN - 1)) << _STEP) + ((x >> size) & (_FAN - 1))
-            block = self._cells[place].astype(np.int64)
-            at[down], value[down], shift[down] = place, block, size
-            deeper = np.flatnonzero(block >= 0)
-            if not len(deeper):
+        size = _DEGREE
+        for smaller in _SIZES[2:]:
+            if not len(down):
                 break
+            bits = size - smaller
+            size, last = smaller, (1 << bits) - 1
+            place = block + (((y >> size & last) << bits) + (x >> size & last))
+            block = self._cells[place]
+            at[down], value[down] = place, block
+            deeper = np.flatnonzero(block >= 0)
             down, x, y, block = down[deeper], x[deeper], y[deeper], block[deeper]
-        return Leaves(at, ~value, shift)
+        leaf = ~value
+        return Leaves(at, leaf, self._leaves["count"][leaf])
 
-    def _spread(self, leaf: Ints) -> tuple[Ints, Ints]:
+    def _look_up(self, degree: Ints) -> None:
+        """Where to begin below each of these degrees."""
+        y, x = np.divmod(degree, _TOP[0])
+        root = (y >> 4) * _ROOT[0] + (x >> 4)
+        leaves = np.unique(root)
+        leaves = leaves[self._cells[leaves] < 0]
+        asked = leaves[self._leaves["count"][~self._cells[leaves]] < 0]
+        if len(asked):
+            self._divide_waiting(~self._cells[asked], asked)
+        value = self._cells[root]
+        self._top[degree] = np.where(value >= 0, value + ((y & 15) << 4) + (x & 15), root)
+
+    def _spread(self, leaf: NDArray[np.int32]) -> tuple[Ints, Ints]:
         """(index into ``leaf``, row) for every row of every leaf."""
         count = self._leaves["count"][leaf].astype(np.int64)
         point = np.repeat(np.arange(len(leaf)), count)
         first = self._leaves["start"][leaf] - (np.cumsum(count) - count)
         return point, np.arange(len(point)) + first[point]
 
-    def _touches(self, leaf: Ints, lon0: Floats, lat0: Floats, lon1: Floats, lat1: Floats) -> Bools:
+    def _touches(self, leaf: NDArray[np.int32], lon0: Floats, lat0: Floats, lon1: Floats, lat1: Floats) -> Bools:
         """Whether a move may meet an edge of a leaf."""
         move, row = self._spread(leaf)
         ax, ay, bx, by = self._edges.ends(self._rows["edge"][row])
@@ -243,31 +259,31 @@ class Cells:
 
     def _forget(self) -> None:
         cells, used, waiting, plain = self._root
-        self._cells, self._leaves, self._rows = (
-            cells.copy(),
-            self._leaves[: used[1]].copy(),
-            self._rows[: used[2]].copy(),
-        )
+        self._cells, self._size = cells.copy(), self._size[: used[0]].copy()
+        self._leaves = {name: column[: used[1]].copy() for name, column in self._leaves.items()}
+        self._rows = {name: column[: used[2]].copy() for name, column in self._rows.items()}
+        self._top[:] = -1
         self._used, self._waiting, self._plain = used.copy(), waiting.copy(), plain.copy()
         self.forgotten += 1
 
-    def _divide_waiting(self, leaves: list[int], at: list[int], shift: int) -> None:
-        """Divide cells of one size, as many at a time as memory is given for."""
-        while leaves:
-            many, load = 0, 0
-            while many < len(leaves) and (not many or load < _BLOCK):
-                load += len(self._waiting[leaves[many]].parts) * _FAN * _FAN
-                many += 1
-            cells = [self._waiting[leaf] for leaf in leaves[:many]]
-            sets = [int(self._leaves["set"][leaf]) for leaf in leaves[:many]]
-            blocks = [self._used[0] + i * _FAN * _FAN for i in range(many)]
-            self._cells = _room(self._cells, self._used[0] + many * _FAN * _FAN)
-            self._used[0] += many * _FAN * _FAN
-            self._divide(cells, sets, blocks, (_FAN, _FAN), shift - _STEP)
-            for leaf, place, block in zip(leaves, at, blocks, strict=False):
-                self._cells[place] = block
-                del self._waiting[leaf]
-            leaves, at = leaves[many:], at[many:]
+    def _divide_waiting(self, leaf: NDArray[np.integer[Any]], at: Ints) -> None:
+        """Divide cells, those of one size together, as many at a time as memory is given for."""
+        sizes = self._size[at]
+        for size in np.unique(sizes).tolist():
+            smaller = _SIZES[_SIZES.index(size) + 1]
+            fan = 1 << (size - smaller)
+            these = np.flatnonzero(sizes == size)
+            while len(these):
+                load = np.cumsum([len(self._waiting[number].parts) * fan * fan for number in leaf[these].tolist()])
+                many = max(1, int(np.searchsorted(load, _BLOCK)))
+                some, these = these[:many], these[many:]
+                numbers = leaf[some].tolist()
+                blocks = [self._used[0] + i * fan * fan for i in range(len(some))]
+                self._used[0] += len(some) * fan * fan
+                self._cells, self._size = _room(self._cells, self._used[0]), _room(self._size, self._used[0])
+                sets = self._leaves["set"][numbers].tolist()
+                self._divide([self._waiting.pop(n) for n in numbers], sets, blocks, (fan, fan), smaller)
+                self._cells[at[some]] = blocks
 
     def _divide(self, cells: list[Cell], sets: list[int], blocks: list[int], fan: tuple[int, int], shift: int) -> None:
         """Fill in the smaller cells of cells of one size (``geofence.division``) from ``blocks`` on."""
@@ -280,7 +296,7 @@ class Cells:
         place = made.owner * many + made.child
         starts = np.flatnonzero(np.r_[True, place[1:] != place[:-1]]) if len(place) else np.zeros(0, np.int64)
         counts = np.diff(np.r_[starts, len(place)])
-        large = (counts > LEAF_EDGES) & (shift >= _STEP)
+        large = (counts > LEAF_EDGES) & (shift > _SIZES[-1])
         leaves = np.empty(len(starts), np.int64)
         small, rows = starts[~large], np.flatnonzero(np.repeat(~large, counts))
         heads = np.where(made.head[rows], 1 + made.corner[rows], 0)
@@ -304,6 +320,7 @@ class Cells:
         values[place[starts]] = leaves
         for i, block in enumerate(blocks):
             self._cells[block : block + many] = ~values[i * many : (i + 1) * many]
+            self._size[block : block + many] = shift
 
     def _around(self, number: int, inside: Bools, parts: Ints) -> Ints:
         """The set of the zones around the whole of each smaller cell. inside: [part, smaller cell]."""
@@ -328,7 +345,7 @@ class Cells:
     def _add_waiting(self, sets: Ints) -> Ints:
         none = np.zeros(0, np.int64)
         leaves = self._add(sets, np.zeros(len(sets)), np.zeros(len(sets)), none, none, none)
-        self._leaves["divide"][leaves] = True
+        self._leaves["count"][leaves] = -1
         return leaves
 
     def _add(
@@ -343,13 +360,14 @@ class Cells:
         """New leaves with so many rows each; their numbers."""
         leaf, row = self._used[1:]
         self._used[1:] = leaf + len(sets), row + len(edges)
-        self._leaves = _room(self._leaves, self._used[1])
-        self._rows = _room(self._rows, self._used[2])
-        new = self._leaves[leaf : self._used[1]]
-        new["set"], new["count"], new["east"], new["divide"] = sets, counts, east, False
-        new["start"] = row + np.cumsum(counts) - counts
-        rows = self._rows[row : self._used[2]]
-        rows["edge"], rows["over"], rows["head"] = edges, over, heads
+        new, rows = slice(leaf, self._used[1]), slice(row, self._used[2])
+        starts = row + np.cumsum(counts) - counts
+        for name, column in (("set", sets), ("start", starts), ("count", counts), ("east", east)):
+            self._leaves[name] = _room(self._leaves[name], self._used[1])
+            self._leaves[name][new] = column
+        for name, column in (("edge", edges), ("over", over), ("head", heads)):
+            self._rows[name] = _room(self._rows[name], self._used[2])
+            self._rows[name][rows] = column
         return np.arange(leaf, self._used[1])
 
 

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
 
+#: Places to remember what adding a zone to a set makes, and the multiplier that spreads pairs over them (Fibonacci).
+_MEMO: Final = 1 << 16
+_SPREAD: Final = np.int64(-7046029254386353131)
+_SPREAD_SHIFT: Final = np.int64(40)
 #: The zone set of a point in no zone.
 NOWHERE: Final = 0
 
@@ -60,7 +64,9 @@ class ZoneIndex:
         self._sets: list[tuple[int, ...]] = [()]
         self._numbers: dict[tuple[int, ...], int] = {(): NOWHERE}
         self._names: list[tuple[str, ...]] = [()]
-        self._grown: dict[tuple[int, int], int] = {}  # (set, zone) -> set
+        # What a set and one zone more make: the last pair that fell on each place, and its set.
+        self._memo_pair = np.full(_MEMO, -1)
+        self._memo_set = np.zeros(_MEMO, np.int32)
         self._cells = Cells(self._parts, self._part_zone, self._join)
 
     @property
@@ -134,7 +140,7 @@ class ZoneIndex:
     def _within(self, lon: Floats, lat: Floats) -> NDArray[np.int32]:
         found = self._cells.find(lon, lat)
         sets = self._cells.sets(found)
-        edged = np.flatnonzero(self._cells.edged(found))
+        edged = np.flatnonzero(found.count)
         if len(edged):
             point, part = self._cells.inside(found.leaf[edged], lon[edged], lat[edged])
             self._add(sets, edged[point], self._part_zone[part])
@@ -175,18 +181,17 @@ class ZoneIndex:
         taken = 0
         while len(starts):
             who, what = point[starts], zone[starts + taken]
-            grown, back = np.unique(sets[who].astype(np.int64) * len(self.zones) + what, return_inverse=True)
-            ids = np.array([self._grow(*divmod(pair, len(self.zones))) for pair in grown.tolist()], np.int32)
-            sets[who] = ids[back]
+            pair = sets[who].astype(np.int64) * len(self.zones) + what
+            place = (pair * _SPREAD) >> _SPREAD_SHIFT & (_MEMO - 1)
+            grown = self._memo_set[place]
+            for i in np.flatnonzero(self._memo_pair[place] != pair).tolist():
+                number, added = divmod(int(pair[i]), len(self.zones))
+                grown[i] = self._memo_set[place[i]] = self._join(number, (added,))
+                self._memo_pair[place[i]] = pair[i]
+            sets[who] = grown
             taken += 1
             more = counts > taken
             starts, counts = starts[more], counts[more]
-
-    def _grow(self, number: int, zone: int) -> int:
-        found = self._grown.get((number, zone))
-        if found is None:
-            found = self._grown[number, zone] = self._join(number, (zone,))
-        return found
 
     def _join(self, number: int, zones: tuple[int, ...]) -> int:
         """The set with these zones added."""

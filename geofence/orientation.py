@@ -26,20 +26,20 @@ _TINY: Final = 1e-290
 
 
 def side(ax: Floats, ay: Floats, bx: Floats, by: Floats, px: Floats, py: Floats) -> Signs:
-    """1 where p lies left of the line from a to b, -1 right of it, 0 exactly on it. [n] finite numbers each -> [n]."""
+    """1 where p lies left of the line from a to b, -1 right of it, 0 exactly on it. Finite numbers, broadcast."""
     east, north = ax - px, ay - py
     left, right = east * (by - py), north * (bx - px)
     det = left - right
     out = np.sign(det).astype(np.int8)
-    unsure = np.flatnonzero(np.abs(det) <= _ERROR * (np.abs(left) + np.abs(right)) + _TINY)
-    if len(unsure):
+    unsure = np.abs(det) <= _ERROR * (np.abs(left) + np.abs(right)) + _TINY
+    if unsure.any():
+        ax, ay, bx, by, px, py = (np.broadcast_to(v, out.shape)[unsure] for v in (ax, ay, bx, by, px, py))
         # A difference of doubles is zero only if they are equal: two such products are zero, and so is the sign.
-        zero_left = (east[unsure] == 0) | (by[unsure] == py[unsure])
-        zero_right = (north[unsure] == 0) | (bx[unsure] == px[unsure])
-        on = zero_left & zero_right
-        out[unsure[on]] = 0
-        for i in unsure[~on].tolist():
-            out[i] = _exact(*(float(v[i]) for v in (ax, ay, bx, by, px, py)))
+        on = ((ax == px) | (by == py)) & ((ay == py) | (bx == px))
+        signs = np.zeros(len(ax), np.int8)
+        for i in np.flatnonzero(~on).tolist():
+            signs[i] = _exact(*(float(v[i]) for v in (ax, ay, bx, by, px, py)))
+        out[unsure] = signs
     return out
 
 

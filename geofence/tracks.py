@@ -166,8 +166,11 @@ class Advance:
             low, high = np.searchsorted(entry.transponder, (transponder, transponder + 1)).tolist()
             found = low + int(np.searchsorted(entry.message[low:high], message)) - 1
             if found >= low:
-                return entry.fix(found), self._tracks.index.zone_set(int(entry.zones[found]))
-            known = None if high > low else known
+                known = entry.fix(found), self._tracks.index.zone_set(int(entry.zones[found]))
+                if entry.row[found] >= 0:
+                    return known
+            elif high > low:
+                known = None
         return known
 
 
