@@ -13,6 +13,8 @@ from tests.servers import mqtt_packets as mqtt
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_NOBODYS = 65_535  # a packet id
+
 
 class Peer:
     """One connection of a client, seen from the broker."""
@@ -61,9 +63,18 @@ class Peer:
         """The packet ids of the next ``count`` packets, which must be of one kind."""
         return [(await self.expect(kind)).packet_id for _ in range(count)]
 
-    def waiting(self) -> int:
-        """Packets of the client that the test has not looked at."""
-        return self._packets.qsize()
+    async def round_trip(self) -> None:
+        """Fail if the client had anything to say, pings aside, to what it was sent before this.
+
+        PUBREL of a packet id that no message had: the client answers at once, behind whatever it has said.
+        """
+        self.send(mqtt.pubrel(_NOBODYS))
+        assert await self.ids(mqtt.PUBCOMP, 1) == [_NOBODYS]
+
+    @property
+    def unsent(self) -> int:
+        """Bytes for which TCP has no room: the client does not read."""
+        return self._writer.transport.get_write_buffer_size()
 
     async def welcome(self, *properties: bytes, present: bool = False, granted: Sequence[int] | None = None) -> None:
         """CONNACK and SUBACK, of the version that the client speaks."""

@@ -68,7 +68,10 @@ class NativeConnection(Connection):
             username=options.username,
             password=options.password,
         )
-        answer = await self._ask(hello)
+        try:
+            answer = await self._ask(hello)
+        except SourceUnavailable as exc:
+            raise SourceUnavailable(self._unanswered(str(exc))) from exc
         if not isinstance(answer, wire.Connack):
             raise SourceUnavailable("the broker answers CONNECT with SUBACK")
         if answer.code:
@@ -80,6 +83,17 @@ class NativeConnection(Connection):
         self._granted(answer)
         self._pulse.begin(self._loop.time())
         self._watch()
+
+    def _unanswered(self, reason: str) -> str:
+        """What may be behind a broker that hangs up on CONNECT.
+
+        In TLS 1.3 our certificate is missed only after the handshake has succeeded here, and the reset that follows
+        can overtake the alert that says so (RFC 8446, 4.4.2.4 and 6.2).
+        """
+        tls = self.options.tls
+        if tls is None or tls.certificate is not None or "certificate" in reason:
+            return reason
+        return f"{reason}; it may want a certificate of ours"
 
     def _granted(self, answer: wire.Connack) -> None:
         server = answer.properties.get(wire.SERVER_KEEP_ALIVE)
