@@ -18,6 +18,7 @@ from uuid import UUID
 
 from alerting import messages
 from alerting.fences import Fences
+from alerting.heard import Heard
 from alerting.hearing import Hearing
 from alerting.model import AlertState, Severity, Subject, SubjectKind, Transition
 from alerting.names import Names
@@ -30,6 +31,7 @@ from geofence.tracks import CAPACITY
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from alerting.heard import Part
     from alerting.model import Memory, RuleState, Verdict
     from alerting.rules import Rule
     from decoders.records import Observations
@@ -66,6 +68,7 @@ class Engine:
         self._thresholds = Thresholds(ruled, self._names, self._series, self._hearing)
         self._silence = Silence(ruled, self._names, self._series, self._hearing)
         self._fences = Fences(ruled, zones, self._names, capacity=capacity)
+        self._parts: tuple[Part, ...] = (self._thresholds, self._silence, self._fences)
         self._withdrawn: list[RuleState] = []
         self._now = -(2**62)
 
@@ -80,7 +83,9 @@ class Engine:
             self._silence.restore()
         self._fences.restore(memory.positions, memory.ship_types, memory.static_times, memory.first_seen)
         for state in memory.states:
-            if state.state is not None and not self._hearing.restore(state) and not self._restored(state):
+            if state.state is None or self._hearing.restore(state):
+                continue
+            if not any(part.take_up(state) for part in self._parts):
                 self._withdrawn.append(state)
 
     def deaf(self, since: int, until: int) -> None:
@@ -94,7 +99,7 @@ class Engine:
     @property
     def forgotten(self) -> int:
         """How many transponders were forgotten for want of room."""
-        return self._fences.evicted
+        return self._fences.tracks.evicted
 
     def judge(self, observations: Observations, now: int) -> Verdict:
         """Judge a batch, rows in arrival order, and what is due by ``now`` (microseconds UTC)."""
@@ -107,18 +112,12 @@ class Engine:
         )
         self._withdraw(out)
         out.keep(self._hearing.unsaid())
-        judged, late_readings = self._series.advance(observations.readings)
-        self._thresholds.judge(observations.readings, judged, self._now, out)
-        self._silence.judge(observations.readings, judged, self._now, out)
-        late_positions = self._fences.judge(observations, self._now, out)
-        return out.verdict(late_positions=late_positions, late_readings=late_readings)
-
-    def _restored(self, state: RuleState) -> bool:
-        assert state.state is not None
-        if state.subject_kind is SubjectKind.TRANSPONDER:
-            return self._fences.restore_state(state.rule_id, state.subject_id, state.key, state.state)
-        place = (state.rule_id, state.subject_id, state.key, state.state)
-        return self._thresholds.restore(*place) or self._silence.restore_state(*place)
+        readings, late_readings = self._series.advance(observations.readings)
+        advance = self._fences.tracks.advance(observations.positions)
+        heard = Heard(observations, readings, advance, self._now)
+        for part in self._parts:
+            part.judge(heard, out)
+        return out.verdict(late_positions=advance.late, late_readings=late_readings)
 
     def _withdraw(self, out: Outcome) -> None:
         """Close what no rule watches any more."""

@@ -35,8 +35,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from alerting.heard import Heard
+    from alerting.model import RuleState
     from alerting.names import Names
-    from decoders.records import Observations
     from geofence.tracks import Advance, Move
     from geofence.zones import Zone
 
@@ -112,7 +113,7 @@ class Fences:
                 self._fences[rule.id, zone_id] = fence
                 self._at.setdefault((zone_id, rule.condition), []).append(fence)
         edges = [edge for fence in self._fences.values() for edge in (fence.start, fence.end)]
-        self._tracks = Tracks(
+        self.tracks = Tracks(
             ZoneIndex(list(by_id.values())),
             boundaries=edges,
             capacity=capacity,
@@ -122,11 +123,6 @@ class Fences:
         self._ships = ShipTypes(capacity)
         self._open: dict[int, dict[tuple[str, str], _Episode]] = {}  # transponder -> (rule id, zone id) -> episode
         self._timed: set[tuple[int, str, str]] = set()  # those that end by time
-
-    @property
-    def evicted(self) -> int:
-        """How many transponders were forgotten for want of room."""
-        return self._tracks.evicted
 
     def restore(
         self,
@@ -139,15 +135,16 @@ class Fences:
         if positions is not None:
             ids, times = positions["transponder"].tolist(), positions["time"].tolist()
             first = [first_seen.get(transponder, time) for transponder, time in zip(ids, times, strict=True)]
-            self._tracks.restore(positions, np.array(first, np.int64))
+            self.tracks.restore(positions, np.array(first, np.int64))
         for transponder in (*(t for t in ship_types if t not in static_times), *static_times):
             time = static_times.get(transponder, _LONG_AGO)
             settled = time - first_seen.get(transponder, time) >= SETTLED
             self._ships.learn(transponder, time, ship_types.get(transponder, 0), settled=settled)
 
-    def restore_state(self, rule_id: str, transponder: int, key: str, state: Mapping[str, Any]) -> bool:
+    def take_up(self, kept: RuleState) -> bool:
         """Take up an episode; False if no rule watches its subject any more."""
-        fence = self._fences.get((rule_id, key))
+        transponder, state = kept.subject_id, kept.state or {}
+        fence = self._fences.get((kept.rule_id, kept.key))
         if fence is None or "lon" not in state:
             return False
         alert, before = state.get("alert"), state.get("before")
@@ -166,13 +163,12 @@ class Fences:
         if not fence.rule.lasting and not episode.received:
             return False
         self._hold(transponder, fence, episode)
-        self._tracks.expect(transponder)
+        self.tracks.expect(transponder)
         return True
 
-    def judge(self, observations: Observations, now: int, out: Outcome) -> int:
-        """Judge positions and statics in arrival order, then what is due by ``now``. Returns how many were late."""
-        positions, statics = observations.positions, observations.statics
-        advance = self._tracks.advance(positions)
+    def judge(self, heard: Heard, out: Outcome) -> None:
+        """Judge positions and statics in arrival order, then what is due."""
+        positions, statics, advance = heard.observations.positions, heard.observations.statics, heard.advance
         message = positions["message"]
         steps: list[tuple[int, int, int, Move | Forgotten | None]] = [
             (gone.message, POSITIONS, gone.row, gone) for gone in advance.forgotten
@@ -190,8 +186,7 @@ class Fences:
             else:
                 self._move(move, cause, out)
         for transponder, rule_id, zone_id in sorted(self._timed):
-            self._expire(transponder, self._fences[rule_id, zone_id], now, out)
-        return advance.late
+            self._expire(transponder, self._fences[rule_id, zone_id], heard.now, out)
 
     # --- ship types
 

@@ -24,6 +24,23 @@ class AlertState(StrEnum):
     RESOLVED = "resolved"
 
 
+class Event(StrEnum):
+    """What can happen to an alert, and what a notification tells of. The engine finds all but ACKNOWLEDGED."""
+
+    FIRING = "firing"
+    ESCALATED = "escalated"  # it has become more severe
+    DEESCALATED = "deescalated"  # it has become less severe
+    REVISED = "revised"  # data that came late show it to be another than was told
+    ACKNOWLEDGED = "acknowledged"
+    RETRACTED = "retracted"  # data that came late show that it was none; it is resolved thereby
+    RESOLVED = "resolved"
+
+    @property
+    def repeats(self) -> bool:
+        """Whether one alert can have it more than once."""
+        return self in {Event.ESCALATED, Event.DEESCALATED, Event.REVISED}
+
+
 class Severity(StrEnum):
     """How much it matters, least first."""
 
@@ -62,22 +79,25 @@ def alert_id(rule_id: str, subject: Subject, key: str, started_at: int) -> UUID:
     return uuid5(NAMESPACE, f"{rule_id}|{subject.kind}|{subject.id}|{key}|{started_at}")
 
 
-def notification_id(alert: UUID, event: str, channel: str) -> UUID:
-    """The id of one notification: stable, so that a receiver can drop one sent twice."""
-    return uuid5(NAMESPACE, f"{alert}|{event}|{channel}")
+def notification_id(alert: UUID, event: str, channel: str, at: int | None = None) -> UUID:
+    """The id of one notification: stable, so that a receiver can drop one sent twice.
+
+    ``at`` tells those of an event apart that an alert can have more than once.
+    """
+    return uuid5(NAMESPACE, f"{alert}|{event}|{channel}" + ("" if at is None else f"|{at}"))
 
 
 @dataclass(slots=True, frozen=True)
 class Transition:
-    """One change of one alert, as the engine found it: it fires, or it resolves."""
+    """One change of one alert, as the engine found it."""
 
     alert_id: UUID
     rule_id: str
     rule_version: str  # digest of the rule as loaded
     subject: Subject
     key: str  # see alert_id
-    state: AlertState  # FIRING or RESOLVED: people acknowledge, engines do not
-    severity: Severity
+    state: AlertState  # from now on
+    severity: Severity  # from now on
     at: int  # event time of the change, microseconds UTC
     started_at: int  # event time of the episode's start
     summary_en: str
@@ -87,6 +107,12 @@ class Transition:
     lon: float | None = None
     lat: float | None = None
     details: Mapping[str, Any] = field(default_factory=dict)  # JSON-ready: threshold, unit, since, ...
+    change: Event | None = None  # None: the one that the state is named for
+
+    @property
+    def event(self) -> Event:
+        """What happened."""
+        return self.change or Event(self.state.value)
 
 
 @dataclass(slots=True, frozen=True)

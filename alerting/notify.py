@@ -10,11 +10,10 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final
 
-from alerting.model import AlertState, Notification, Severity, Transition, notification_id
+from alerting.model import Event, Notification, Severity, Transition, notification_id
 from decoders.catalogue import METRICS
 
 if TYPE_CHECKING:
@@ -26,12 +25,8 @@ SCHEMA: Final = "haidang.notification/1"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Event(StrEnum):
-    """What a notification tells of; the value of ``Notification.event``."""
-
-    FIRING = "firing"
-    ACKNOWLEDGED = "acknowledged"
-    RESOLVED = "resolved"
+#: What a channel is told of unless it says otherwise: that it is there, all that alters what was told, and its end.
+TOLD: Final = frozenset(Event) - {Event.ACKNOWLEDGED}
 
 
 @dataclass(slots=True, frozen=True)
@@ -40,13 +35,13 @@ class ChannelSpec:
 
     name: str
     min_severity: Severity = Severity.INFO
-    events: frozenset[Event] = frozenset({Event.FIRING, Event.RESOLVED})
+    events: frozenset[Event] = TOLD
     rules: tuple[str, ...] = ("*",)  # globs on the rule id, any of which may match; case matters
 
     def wants(self, transition: Transition) -> bool:
         return (
             transition.severity.rank >= self.min_severity.rank
-            and _event(transition.state) in self.events
+            and transition.event in self.events
             and any(fnmatchcase(transition.rule_id, pattern) for pattern in self.rules)
         )
 
@@ -65,9 +60,10 @@ def notifications(
         if not takers:
             continue
         shared = payload(transition, link=link)
-        event = _event(transition.state)
+        event = transition.event
         for channel in takers:
-            row_id = notification_id(transition.alert_id, event.value, channel.name)
+            at = transition.at if event.repeats else None
+            row_id = notification_id(transition.alert_id, event.value, channel.name, at)
             rows.append(
                 Notification(
                     id=row_id,
@@ -86,7 +82,7 @@ def payload(transition: Transition, *, link: str | None = None) -> dict[str, Any
     details = _json_ready(transition.details)
     return {
         "schema": SCHEMA,
-        "event": _event(transition.state).value,
+        "event": transition.event.value,
         "alert_id": str(transition.alert_id),
         "rule": transition.rule_id,
         "rule_version": transition.rule_version,
@@ -122,10 +118,6 @@ def iso_z(microseconds: int) -> str:
     """Microseconds since the epoch as ISO 8601 in UTC: ``2026-11-23T20:30:00.000000Z``."""
     moment = _EPOCH + timedelta(microseconds=microseconds)
     return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def _event(state: AlertState) -> Event:
-    return Event(state.value)
 
 
 def _unit(details: Mapping[str, Any]) -> str | None:

@@ -13,6 +13,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
+from alerting.model import Event
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from uuid import UUID
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from alerting.model import Notification
 
 #: Of events of one alert at the same event time, which is told first.
-EVENT_ORDER: Final = ("firing", "acknowledged", "resolved")
+EVENT_ORDER: Final = tuple(event.value for event in Event)
 
 
 class OutboxAway(Exception):  # noqa: N818  # named for the state, not the fault: the caller waits it out

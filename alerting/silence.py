@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 import numpy as np
@@ -31,12 +31,13 @@ from alerting.watchers import Watchers
 from decoders.identity import metric_id
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
+    from alerting.heard import Heard
     from alerting.hearing import Hearing
-    from alerting.model import Subject
+    from alerting.model import RuleState, Subject
     from alerting.names import Names
     from alerting.series import Judged, Series
 
@@ -94,9 +95,9 @@ class Silence:
             self._waiting += [instant << 32 | slot for instant, slot in zip(instants, slots.tolist(), strict=True)]
         heapify(self._waiting)
 
-    def restore_state(self, rule_id: str, device: int, key: str, state: Mapping[str, Any]) -> bool:
+    def take_up(self, kept: RuleState) -> bool:
         """Take up an episode; False if no rule watches its subject any more."""
-        number = self._number.get(rule_id)
+        number, device, key, state = self._number.get(kept.rule_id), kept.subject_id, kept.key, kept.state or {}
         if number is None or self._rules[number].metric != key or "heard" not in state:
             return False
         metric = metric_id(key)
@@ -110,18 +111,19 @@ class Silence:
         self._patience[slot] = _ALWAYS
         return True
 
-    def judge(self, readings: Table, judged: Judged, now: int, out: Outcome) -> None:
-        """Judge the rows that are news, then the silences that are too long by ``now``."""
+    def judge(self, heard: Heard, out: Outcome) -> None:
+        """Judge the rows that are news, then the silences that are too long."""
         if not self._rules:
             return
-        if len(judged):
-            self._rows(readings, judged, out)
+        now = heard.now
+        if len(heard.readings):
+            self._rows(heard.observations.readings, heard.readings, out)
         while self._waiting and self._waiting[0] >> 32 < now:
             slot = heappop(self._waiting) & 0xFFFF_FFFF
             self._queued[slot] = False
-            heard = int(self._series.heard[slot])
+            last = int(self._series.heard[slot])
             for number in self._sets[self._watch[slot]]:
-                self._expire(slot, number, heard, now, out)
+                self._expire(slot, number, last, now, out)
             self._wait(slot, now)
 
     def _rows(self, readings: Table, judged: Judged, out: Outcome) -> None:

@@ -33,12 +33,13 @@ from alerting.watchers import Watchers
 from decoders.identity import metric_id
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
+    from alerting.heard import Heard
     from alerting.hearing import Hearing
-    from alerting.model import Subject
+    from alerting.model import RuleState, Subject
     from alerting.names import Names
     from alerting.series import Judged, Series
 
@@ -105,9 +106,9 @@ class Thresholds:
         self._timers: list[tuple[int, int, int]] = []  # (instant, slot, rule)
         self._timed: set[tuple[int, int]] = set()
 
-    def restore(self, rule_id: str, device: int, key: str, state: Mapping[str, Any]) -> bool:
+    def take_up(self, kept: RuleState) -> bool:
         """Take up an episode; False if no rule watches its subject any more."""
-        number = self._number.get(rule_id)
+        number, device, key, state = self._number.get(kept.rule_id), kept.subject_id, kept.key, kept.state or {}
         if number is None or self._rules[number].metric != key or "since" not in state:
             return False
         metric = metric_id(key)
@@ -127,12 +128,12 @@ class Thresholds:
             self._time(slot, number)
         return True
 
-    def judge(self, readings: Table, judged: Judged, now: int, out: Outcome) -> None:
-        """Judge the rows that are news, then what is due by ``now``."""
-        if len(judged):
-            self._rows(readings, judged, out)
-        for slot, number in self._overdue(now):
-            if self._expire(slot, number, now, out):
+    def judge(self, heard: Heard, out: Outcome) -> None:
+        """Judge the rows that are news, then what is due."""
+        if len(heard.readings):
+            self._rows(heard.observations.readings, heard.readings, out)
+        for slot, number in self._overdue(heard.now):
+            if self._expire(slot, number, heard.now, out):
                 if slot < len(self._calm):  # else no reading of it was judged since it was restored
                     self._calm[slot] = _UNLOOKED
                 if not self._episodes[slot]:

@@ -100,7 +100,7 @@ class Move:
 
 
 @dataclass(slots=True, frozen=True)
-class _Judged:
+class Stretch:
     """The judged rows of one stretch of a batch, sorted by transponder, then arrival; state from before comes first."""
 
     transponder: Ints
@@ -138,7 +138,12 @@ class Advance:
         self.moves: list[Move] = []
         self.late = 0
         self._tracks = tracks
-        self._log: list[_Judged | Forgotten] = []
+        self._log: list[Stretch | Forgotten] = []
+
+    @property
+    def stretches(self) -> list[Stretch]:
+        """Every judged fix of the batch beside the one before it, in arrival order of the stretches."""
+        return [entry for entry in self._log if isinstance(entry, Stretch)]
 
     @property
     def forgotten(self) -> list[Forgotten]:
@@ -147,7 +152,7 @@ class Advance:
     def forget(self, forgotten: Forgotten) -> None:
         self._log.append(forgotten)
 
-    def add(self, judged: _Judged, moves: list[Move], late: int) -> None:
+    def add(self, judged: Stretch, moves: list[Move], late: int) -> None:
         self._log.append(judged)
         self.moves += moves
         self.late += late
@@ -323,7 +328,7 @@ class Tracks:
         lat = np.concatenate([before["lat"], rows["lat"]])[order]
         zones = np.concatenate([before["zones"], np.zeros(len(rows), np.int32)])[order]
         zones[here] = self.index.locate(lon[here], lat[here])
-        judged = _Judged(
+        judged = Stretch(
             transponder=names[group],
             row=np.where(row >= 0, row + start, -1),
             message=np.concatenate([np.full(len(before), -1), rows["message"]])[order],
@@ -347,7 +352,7 @@ class Tracks:
         self._state["restored"][at] = False
         self._arrived += stop - start
 
-    def _moves(self, judged: _Judged) -> list[Move]:
+    def _moves(self, judged: Stretch) -> list[Move]:
         first = np.r_[True, judged.transponder[1:] != judged.transponder[:-1]]
         pair = np.flatnonzero(~first)  # the later fix of each pair; the earlier one is beside it
         worth = first & (judged.row >= 0) & (judged.zones != NOWHERE)
@@ -372,7 +377,7 @@ class Tracks:
             for i in np.flatnonzero(worth).tolist()
         ]
 
-    def _passages(self, judged: _Judged, pair: Ints) -> dict[int, list[Passage]]:
+    def _passages(self, judged: Stretch, pair: Ints) -> dict[int, list[Passage]]:
         """By index of the later fix: zones passed through since the earlier one, neither fix inside them."""
         out: dict[int, list[Passage]] = {}
         if not self._crossings:

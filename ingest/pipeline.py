@@ -351,7 +351,7 @@ class Pipeline:
         for reject in observations.rejects:
             self._telemetry.rejected(reject.reason)
         for transition in verdict.transitions:
-            self._telemetry.alert(transition.rule_id, transition.state)
+            self._telemetry.alert(transition.rule_id, transition.event)
         self._telemetry.late("positions", verdict.late_positions)
         self._telemetry.late("readings", verdict.late_readings)
         if thought.batch.fragments is not None:

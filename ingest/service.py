@@ -387,7 +387,9 @@ class Service:
             await asyncio.sleep(_EVICT_SECONDS)
 
     def _committed(self, committed: Committed) -> None:
-        if self._dispatcher is not None and (committed.alerts_fired or committed.alerts_resolved):
+        if self._dispatcher is not None and (
+            committed.alerts_fired or committed.alerts_changed or committed.alerts_resolved
+        ):
             self._dispatcher.notify()
         if self._on_committed is not None:
             self._on_committed(committed)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _ALERT: Final = sql.SQL(
     "id, rule_id, rule_version, subject_kind, subject_id, subject_name, key, state, severity, started_at, fired_at,"
     " last_at, acknowledged_at, acknowledged_by, resolved_at, resolved_by, value, zone_id, lon, lat, summary_en,"
-    " summary_vi, details, revision"
+    " summary_vi, details, revision, retracted"
 )
 
 
@@ -66,7 +66,7 @@ async def alert(dsn: str, id_: UUID) -> Row:
     async with ask.connected(dsn) as connection:
         found = await _alert(connection, id_, lock=False)
         history = await connection.execute(
-            "SELECT seq, at, recorded_at, actor, from_state, to_state, note, details FROM alert_history"
+            "SELECT seq, at, recorded_at, actor, from_state, to_state, change, note, details FROM alert_history"
             " WHERE alert_id = %s ORDER BY seq",
             (id_,),
         )
@@ -153,9 +153,9 @@ async def _change(dsn: str, id_: UUID, change: _Change, allowed: tuple[AlertStat
         after = await cursor.fetchone()
         assert after is not None  # the row is locked
         await connection.execute(
-            "INSERT INTO alert_history (alert_id, seq, at, actor, from_state, to_state, note)"
-            " VALUES (%s, %s, %s, %s, %s, %s, %s)",
-            (id_, after["revision"], change.at, change.actor, before["state"], change.to, change.note),
+            "INSERT INTO alert_history (alert_id, seq, at, actor, from_state, to_state, change, note)"
+            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
+            (id_, after["revision"], change.at, change.actor, before["state"], change.to, change.to, change.note),
         )
         queued = notifications([_transition(after, change)], change.channels, link=change.link)
         if queued:

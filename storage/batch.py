@@ -45,8 +45,9 @@ class Committed:
     records: NDArray[np.bool_]
     rejects: NDArray[np.bool_]
     conflicts: list[int] = field(default_factory=list)
-    #: Alerts that this transaction fired, resolved.
+    #: Alerts that this transaction fired, changed, ended; a change for each time.
     alerts_fired: int = 0
+    alerts_changed: int = 0
     alerts_resolved: int = 0
 
     @classmethod

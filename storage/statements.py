@@ -59,27 +59,60 @@ WITH given AS (
     ON CONFLICT (id) DO NOTHING
     RETURNING id
 ), history AS (
-    INSERT INTO alert_history (alert_id, seq, at, actor, to_state, details)
-    SELECT id, 1, at, 'engine', 'firing', details FROM given JOIN inserted USING (id)
+    INSERT INTO alert_history (alert_id, seq, at, actor, to_state, change, details)
+    SELECT id, 1, at, 'engine', 'firing', 'firing', details FROM given JOIN inserted USING (id)
 )
 SELECT count(*) FROM inserted
 """
 
-#: ``from_state`` is told from columns of the row as locked, not from a second look at the table: an acknowledgement by
-#: a person may be committed between the two. ``revision`` gives the history row its number for the same reason.
+#: Escalated, de-escalated, revised: one change of each alert at most. What has escalated wants to be seen anew. What is
+#: in the history is not done a second time. What was before is told from the row as locked: an acknowledgement by a
+#: person may be committed between two looks at the table.
+CHANGE_ALERTS: Final = b"""
+WITH given AS (
+    SELECT * FROM jsonb_to_recordset(%s::text::jsonb) AS t (
+        id uuid, change text, severity text, at timestamptz, value double precision, zone_id text,
+        lon double precision, lat double precision, summary_en text, summary_vi text, details jsonb)
+), locked AS MATERIALIZED (
+    SELECT a.id, a.state, a.severity FROM alerts AS a JOIN given USING (id) ORDER BY a.id FOR UPDATE OF a
+), changed AS (
+    UPDATE alerts AS a
+    SET severity = given.severity, value = given.value, zone_id = given.zone_id, lon = given.lon, lat = given.lat,
+        summary_en = given.summary_en, summary_vi = given.summary_vi, details = given.details,
+        state = CASE WHEN given.change = 'escalated' AND a.state = 'acknowledged' THEN 'firing' ELSE a.state END,
+        last_at = greatest(a.last_at, given.at), revision = a.revision + 1
+    FROM given JOIN locked USING (id)
+    WHERE a.id = given.id AND NOT EXISTS (
+        SELECT FROM alert_history AS h WHERE (h.alert_id, h.change, h.at) = (given.id, given.change, given.at))
+    RETURNING a.id, a.revision, a.state, locked.state AS from_state, locked.severity AS from_severity
+), history AS (
+    INSERT INTO alert_history (alert_id, seq, at, actor, from_state, to_state, change, details)
+    SELECT id, revision, at, 'engine', from_state, changed.state, change, details || jsonb_strip_nulls(
+        jsonb_build_object('value', value, 'summary_en', summary_en, 'summary_vi', summary_vi,
+            'severity', given.severity, 'from_severity', from_severity))
+    FROM given JOIN changed USING (id)
+)
+SELECT count(*) FROM changed
+"""
+
+#: Resolved or retracted. What was resolved can still be retracted, by data that came later yet.
 RESOLVE_ALERTS: Final = b"""
 WITH given AS (
     SELECT * FROM jsonb_to_recordset(%s::text::jsonb) AS t (
-        id uuid, at timestamptz, value double precision, summary_en text, summary_vi text, details jsonb)
+        id uuid, change text, at timestamptz, value double precision, summary_en text, summary_vi text, details jsonb)
+), locked AS MATERIALIZED (
+    SELECT a.id, a.state FROM alerts AS a JOIN given USING (id) ORDER BY a.id FOR UPDATE OF a
 ), changed AS (
     UPDATE alerts AS a
-    SET state = 'resolved', resolved_at = given.at, resolved_by = 'engine', last_at = greatest(a.last_at, given.at),
-        revision = a.revision + 1
-    FROM given WHERE a.id = given.id AND a.state <> 'resolved'
-    RETURNING a.id, a.revision, CASE WHEN a.acknowledged_at IS NULL THEN 'firing' ELSE 'acknowledged' END AS from_state
+    SET state = 'resolved', resolved_at = coalesce(a.resolved_at, given.at),
+        resolved_by = coalesce(a.resolved_by, 'engine'), last_at = greatest(a.last_at, given.at),
+        retracted = given.change = 'retracted', revision = a.revision + 1
+    FROM given JOIN locked USING (id)
+    WHERE a.id = given.id AND (a.state <> 'resolved' OR given.change = 'retracted' AND NOT a.retracted)
+    RETURNING a.id, a.revision, locked.state AS from_state
 ), history AS (
-    INSERT INTO alert_history (alert_id, seq, at, actor, from_state, to_state, details)
-    SELECT id, revision, at, 'engine', from_state, 'resolved', details || jsonb_strip_nulls(
+    INSERT INTO alert_history (alert_id, seq, at, actor, from_state, to_state, change, details)
+    SELECT id, revision, at, 'engine', from_state, 'resolved', change, details || jsonb_strip_nulls(
         jsonb_build_object('value', value, 'summary_en', summary_en, 'summary_vi', summary_vi))
     FROM given JOIN changed USING (id)
 )

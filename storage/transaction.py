@@ -56,6 +56,7 @@ async def write(
             await _begin(connection, work, instance, token)
         merges = await _merge(connection, work, undone)
         fired = await connection.execute(statements.FIRE_ALERTS, (work.fires,)) if work.fires else None
+        changed = [await connection.execute(statements.CHANGE_ALERTS, (wave,)) for wave in work.changes]
         resolved = await connection.execute(statements.RESOLVE_ALERTS, (work.resolves,)) if work.resolves else None
         for statement, parameters in work.after:
             await connection.execute(statement, parameters)
@@ -79,6 +80,7 @@ async def write(
         rejects=first_of(work.refusals, new_refusals),
         conflicts=conflicts,
         alerts_fired=await _one(fired) if fired is not None else 0,
+        alerts_changed=sum([await _one(cursor) for cursor in changed]),
         alerts_resolved=await _one(resolved) if resolved is not None else 0,
     )
 

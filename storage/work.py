@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import orjson
 
-from alerting.model import AlertState
+from alerting.model import AlertState, Event
 from decoders.identity import mmsi_class
 from storage import statements, tables
 from storage.arrays import fixed_array
@@ -51,6 +51,7 @@ class Work:
     before: list[tuple[bytes, Sequence[Any]]] = field(default_factory=list)  # dimensions
     after: list[tuple[bytes, Sequence[Any]]] = field(default_factory=list)  # state
     fires: str | None = None
+    changes: list[str] = field(default_factory=list)  # waves: each has one change of an alert at most
     resolves: str | None = None
     refusals: list[Refusal] = field(default_factory=list)  # one per reject
     #: What the database knows once this is committed: (kind, ids, least and greatest event times).
@@ -235,11 +236,13 @@ def _class(mmsi: int) -> str:
 def _prepare_decisions(work: Work) -> None:
     """Alerts and the notifications about them."""
     fires: dict[str, dict[str, Any]] = {}
+    changes: dict[str, list[dict[str, Any]]] = {}
     resolves: dict[str, dict[str, Any]] = {}
     for transition in work.batch.verdict.transitions:
         id_ = str(transition.alert_id)
         row = {
             "id": id_,
+            "change": transition.event.value,
             "at": iso(transition.at),
             "value": transition.value,
             "summary_en": transition.summary_en,
@@ -247,7 +250,17 @@ def _prepare_decisions(work: Work) -> None:
             "details": transition.details,
         }
         if transition.state is AlertState.RESOLVED:
-            resolves.setdefault(id_, row)
+            if id_ not in resolves or transition.event is Event.RETRACTED:
+                resolves[id_] = row
+            continue
+        row |= {
+            "severity": transition.severity,
+            "zone_id": transition.zone_id,
+            "lon": transition.lon,
+            "lat": transition.lat,
+        }
+        if transition.event is not Event.FIRING:
+            changes.setdefault(id_, []).append(row)
             continue
         fires.setdefault(
             id_,
@@ -259,14 +272,12 @@ def _prepare_decisions(work: Work) -> None:
                 "subject_id": transition.subject.id,
                 "subject_name": transition.subject.name,
                 "key": transition.key,
-                "severity": transition.severity,
                 "started_at": iso(transition.started_at),
-                "zone_id": transition.zone_id,
-                "lon": transition.lon,
-                "lat": transition.lat,
             },
         )
     work.fires = json_text(list(fires.values())) if fires else None
+    waves = max((len(of) for of in changes.values()), default=0)
+    work.changes = [json_text([of[n] for of in changes.values() if n < len(of)]) for n in range(waves)]
     work.resolves = json_text(list(resolves.values())) if resolves else None
 
 

@@ -61,10 +61,21 @@ class Alertmanager:
             match notification.event:
                 case "firing":
                     await self._post([self._alert(notification.payload, ends_at=self._hold())], deadline)
-                case "resolved":
+                case "escalated" | "deescalated" | "revised":
+                    await self._change(notification.payload, deadline)
+                case "resolved" | "retracted":
                     await self._resolve(notification.payload, deadline)
                 case other:
                     raise PermanentFailure(f"Alertmanager knows no event {other!r}")
+
+    async def _change(self, payload: Mapping[str, Any], deadline: float) -> None:
+        """What it was before ends as what it is now begins: the severity is a label, and labels are who an alert is."""
+        alert = self._alert(payload, ends_at=self._hold())
+        async with asyncio.timeout_at(deadline):
+            standing = await self._standing(payload["alert_id"])
+        over = self._alert(payload, ends_at=self._now())
+        former = [{**over, "labels": labels} for labels in standing if labels != alert["labels"]]
+        await self._post([*former, alert], deadline)
 
     async def _resolve(self, payload: Mapping[str, Any], deadline: float) -> None:
         ends_at = min(_moment(payload["at"]), self._now())

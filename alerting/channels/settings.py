@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from alerting.channels.base import Policy
-from alerting.model import Severity
-from alerting.notify import ChannelSpec, Event
+from alerting.model import Event, Severity
+from alerting.notify import TOLD, ChannelSpec
 
 #: Topic levels may hold these; each is the field of that name in the payload.
 TOPIC_FIELDS: Final = frozenset({"rule", "alert_id", "severity", "state", "event", "subject_kind", "subject_id"})
@@ -74,7 +74,7 @@ class _Channel(_Model):
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$", description="Unique; part of notification ids")]
     min_severity: Severity = Field(default=Severity.INFO, description="Less severe alerts are not told")
     events: frozenset[Event] = Field(
-        default=frozenset({Event.FIRING, Event.RESOLVED}), min_length=1, description="firing, acknowledged, resolved"
+        default=TOLD, min_length=1, description=", ".join(event.value for event in Event) + "; all but acknowledged"
     )
     rules: tuple[str, ...] = Field(
         default=("*",), min_length=1, description="Globs on the rule id, any of which may match"
@@ -169,10 +169,10 @@ class AlertmanagerSettings(_Channel):
 
     @model_validator(mode="after")
     def _fits(self) -> AlertmanagerSettings:
-        if not self.events <= {Event.FIRING, Event.RESOLVED}:
-            raise ValueError("Alertmanager knows firing and resolved only")
-        if Event.RESOLVED not in self.events:
-            raise ValueError("without resolved, alerts would stand for hold_days")
+        if Event.ACKNOWLEDGED in self.events:
+            raise ValueError("Alertmanager knows no acknowledged alerts")
+        if not {Event.RESOLVED, Event.RETRACTED} <= self.events:
+            raise ValueError("without resolved and retracted, alerts would stand for hold_days")
         for name in self.labels:
             if not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", name):
                 raise ValueError(f"{name!r} is no label name")

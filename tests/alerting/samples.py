@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from alerting.model import AlertState, Severity, Subject, SubjectKind, Transition, alert_id
-from alerting.notify import ChannelSpec, Event, notifications
+from alerting.model import AlertState, Event, Severity, Subject, SubjectKind, Transition, alert_id
+from alerting.notify import ChannelSpec, notifications
 from alerting.outbox import QueuedNotification
 
 START = 1_795_000_000_000_000  # 2026-11-18, microseconds

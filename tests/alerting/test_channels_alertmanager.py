@@ -14,7 +14,7 @@ import pytest
 from alerting.channels.alertmanager import Alertmanager
 from alerting.channels.base import PermanentFailure, TemporaryFailure
 from alerting.channels.settings import AlertmanagerSettings
-from alerting.model import AlertState, Severity, Subject, SubjectKind, Transition
+from alerting.model import AlertState, Event, Severity, Subject, SubjectKind, Transition
 from tests.alerting.samples import queued, transition
 from tests.alerting.target import answer, hang, target
 
@@ -112,6 +112,22 @@ async def test_names_with_quotes_and_line_breaks_are_no_matter(server: Alertmana
         [alert] = shown(server, moved)
         assert alert["labels"]["subject"] == 'gw/"dev"\n{}\\, Huế'
         await channel.send(queued(then(moved), "am"))
+        assert shown(server, moved) == []
+
+
+async def test_an_alert_that_escalates_and_is_retracted_stands_once_and_then_no_more(server: AlertmanagerServer) -> None:
+    moved = fresh(severity=Severity.MAJOR)
+    async with Alertmanager(settings(server.url)) as channel:
+        await channel.send(queued(moved, "am"))
+        worse = dataclasses.replace(moved, severity=Severity.CRITICAL, at=moved.at + 1, change=Event.ESCALATED)
+        await channel.send(queued(worse, "am"))
+        [alert] = shown(server, moved)
+        assert alert["labels"]["severity"] == "critical"
+        revised = dataclasses.replace(worse, at=moved.at + 2, summary_en="Seen anew", change=Event.REVISED)
+        await channel.send(queued(revised, "am"))
+        [alert] = shown(server, moved)
+        assert alert["annotations"]["summary"] == "Seen anew"
+        await channel.send(queued(then(worse, change=Event.RETRACTED), "am"))
         assert shown(server, moved) == []
 
 

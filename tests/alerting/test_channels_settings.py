@@ -10,8 +10,8 @@ from structlog.testing import capture_logs
 
 from alerting.channels import open_channels
 from alerting.channels.settings import ChannelSettings, LogSettings
-from alerting.model import Severity
-from alerting.notify import ChannelSpec, Event
+from alerting.model import Event, Severity
+from alerting.notify import ChannelSpec
 from tests.alerting.samples import queued, transition
 
 ADAPTER: TypeAdapter[ChannelSettings] = TypeAdapter(ChannelSettings)

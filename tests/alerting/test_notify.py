@@ -9,8 +9,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerting.model import AlertState, Severity, Subject, SubjectKind, Transition, notification_id
-from alerting.notify import ChannelSpec, Event, iso_z, notifications, payload
+from alerting.model import AlertState, Event, Severity, Subject, SubjectKind, Transition, notification_id
+from alerting.notify import ChannelSpec, iso_z, notifications, payload
 from tests.alerting.samples import START, transition
 
 LEAST_FIRST = ["info", "warning", "major", "critical"]

@@ -1,0 +1,38 @@
+"""What a rule may say: one model per kind of rule, as written in TOML.
+
+A rule is data with a source: what it watches, when it is in force, how much it matters, and where the number comes
+from. Everything is checked on loading (``alerting.pack``): unknown keys, metrics and zones are refused, so that a rule
+which loads is a rule which can fire.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from pydantic import Field, TypeAdapter
+
+from alerting.rules.base import BEGINNING, END, BaseRule, window
+from alerting.rules.devices import DeviceRule, Direction, NoDataRule, ThresholdRule
+from alerting.rules.zones import Condition, Scope, Selection, ZoneRule
+
+__all__ = [
+    "BEGINNING",
+    "END",
+    "RULE",
+    "BaseRule",
+    "Condition",
+    "DeviceRule",
+    "Direction",
+    "NoDataRule",
+    "Rule",
+    "Scope",
+    "Selection",
+    "ThresholdRule",
+    "ZoneRule",
+    "window",
+]
+
+Rule = ThresholdRule | ZoneRule | NoDataRule
+
+#: Validates one rule from its TOML table.
+RULE: Final[TypeAdapter[Rule]] = TypeAdapter(Annotated[Rule, Field(discriminator="kind")])

@@ -1,0 +1,106 @@
+"""What every rule says: what it is called, how much it matters, where its numbers come from, when it is in force."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, date, datetime, timedelta, timezone
+from hashlib import sha256
+from typing import Annotated, Any, Final
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+
+from alerting.model import Severity
+
+#: The least and the greatest event time, for rules without dates.
+BEGINNING: Final = -(2**62)
+END: Final = 2**62
+
+_DAY: Final = timedelta(days=1)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_UNITS: Final = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
+_DURATION: Final = re.compile(r"(?:(\d{1,5})d)?(?:(\d{1,5})h)?(?:(\d{1,5})m)?(?:(\d{1,9})s)?")
+
+
+def _duration(value: object) -> int:
+    """Microseconds, from text such as "10m", "1h30m" or "2d"."""
+    found = _DURATION.fullmatch(value) if isinstance(value, str) and value else None
+    if found is None:
+        raise ValueError('expected a duration such as "10m" or "1h30m"')
+    return 1_000_000 * sum(int(n) * unit for n, unit in zip(found.groups("0"), _UNITS.values(), strict=True))
+
+
+def _offset(value: str) -> str:
+    if not re.fullmatch(r"[+-](0\d|1[0-4]):[0-5]\d", value):
+        raise ValueError('expected an offset from UTC such as "+07:00"')
+    return value
+
+
+Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,79}$")]
+Duration = Annotated[
+    int, BeforeValidator(_duration), PlainSerializer(lambda us: f"{us // 1_000_000}s", when_used="json")
+]
+Positive = Annotated[Duration, Field(gt=0)]
+Text = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f]*$")]
+
+
+class Model(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, populate_by_name=False)
+
+
+class Title(Model):
+    """What the rule is called, in both languages."""
+
+    en: Text
+    vi: Text
+
+
+class BaseRule(Model):
+    id: Slug
+    title: Title
+    severity: Annotated[Severity, Field(strict=False)]
+    source: Text  # the legal or technical text the numbers come from
+    confidence: Text | None = None  # "confirm before use", and why
+    note: Text | None = None
+    valid_from: date | None = None  # the first and the last day (at utc_offset) whose events are judged
+    valid_to: date | None = None
+    utc_offset: Annotated[str, AfterValidator(_offset)] = "+07:00"
+    enabled: bool = True
+    channels: Annotated[tuple[Text, ...], Field(strict=False)] | None = None
+
+    @model_validator(mode="after")
+    def _dates_in_order(self) -> BaseRule:
+        if self.valid_from and self.valid_to and self.valid_to < self.valid_from:
+            raise ValueError(f"valid_to {self.valid_to} is before valid_from {self.valid_from}")
+        return self
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """What its author wrote, JSON-ready: ``RULE`` makes the same rule of it again."""
+        return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+
+    @property
+    def version(self) -> str:
+        """Twelve hex digits that change when anything about the rule does."""
+        text = json.dumps(self.model_dump(mode="json", by_alias=True), sort_keys=True, separators=(",", ":"))
+        return sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def window(self) -> tuple[int, int]:
+        """The event times judged: from the first up to, not including, the second, microseconds."""
+        return window(self.valid_from, self.valid_to, self.utc_offset)
+
+
+def window(first: date | None, last: date | None, utc_offset: str) -> tuple[int, int]:
+    """The instants from the start of one day to the end of another, in a place with that offset, microseconds."""
+    hours, minutes = int(utc_offset[1:3]), int(utc_offset[4:6])
+    east = (-1 if utc_offset[0] == "-" else 1) * timedelta(hours=hours, minutes=minutes)
+    return (
+        BEGINNING if first is None else _midnight(first, east),
+        END if last is None or last == date.max else _midnight(last + _DAY, east),
+    )
+
+
+def _midnight(day: date, east: timedelta) -> int:
+    """The instant a day begins in a place that much east of UTC, microseconds."""
+    return (datetime(day.year, day.month, day.day, tzinfo=timezone(east)) - _EPOCH) // timedelta(microseconds=1)
