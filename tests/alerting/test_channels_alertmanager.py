@@ -115,7 +115,7 @@ async def test_names_with_quotes_and_line_breaks_are_no_matter(server: Alertmana
         assert shown(server, moved) == []
 
 
-async def test_an_alert_that_escalates_and_is_retracted_stands_once_and_then_no_more(server: AlertmanagerServer) -> None:
+async def test_an_alert_escalates_and_is_retracted_and_stands_once_meanwhile(server: AlertmanagerServer) -> None:
     moved = fresh(severity=Severity.MAJOR)
     async with Alertmanager(settings(server.url)) as channel:
         await channel.send(queued(moved, "am"))
