@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 #: No measurement is as large. Beyond it integers of the wire lose their type, and sums of doubles may overflow.
 LARGEST: Final = 2**63
 
+#: Names of an entry by which it says who it is from.
+CLAIMS: Final = frozenset({"gateway", "device"})
 #: Characters of foreign text repeated in a detail.
 _SHOWN: Final = 40
 

@@ -15,7 +15,7 @@ import numpy as np
 import orjson
 
 from decoders.json_decoder import Bad, JsonDecoder
-from decoders.json_entries import LARGEST, fragment, number, reject
+from decoders.json_entries import CLAIMS, LARGEST, fragment, number, reject
 from decoders.records import READING, Name, Observations, Reason, empty
 from decoders.refused import Refused
 from decoders.times import EARLIEST, EPOCH, LATEST
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 _METRIC: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _NUMBERS: Final = frozenset({int, float})
+#: What gateways say beside the readings, and we have no use for.
+_SCALARS: Final = frozenset({int, float, bool, type(None)})
+_OWN: Final = frozenset({"time", "readings"})
 #: Sets of metrics that come together, remembered; when there are more, all are forgotten and learnt anew.
 _SHAPES: Final = 4096
 _DAY_US: Final = 86_400_000_000
@@ -154,7 +157,7 @@ class ReadingsDecoder(JsonDecoder[_Rows]):
             given = fields["time"]
             readings = fields["readings"]
             shape = self._shapes[tuple(readings)]
-            colons = len(readings) + 2
+            colons = len(readings) + len(fields)
             if type(given) is str:
                 since = datetime.fromisoformat(given) - EPOCH
                 time = since.days * _DAY_US + since.seconds * _SECOND_US + since.microseconds
@@ -163,6 +166,8 @@ class ReadingsDecoder(JsonDecoder[_Rows]):
                 time = given * 1000
             else:
                 return False
+            if len(fields) > len(_OWN):
+                colons += _colons_beside(fields)
         except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, OverflowError):
             return False
         ordinary = (
@@ -171,8 +176,7 @@ class ReadingsDecoder(JsonDecoder[_Rows]):
             and (self._max_future is None or time <= block.received_at + self._max_future)
             and not shape.metrics & ~device.metrics
             and _NUMBERS.issuperset(map(type, readings.values()))
-            # A name brings a colon, and of texts ``time`` alone has some: more, and there are other names, or one
-            # came twice.
+            # A name brings a colon, and texts have theirs: more, and a name came twice.
             and data.count(b":") == colons
             and b"\\" not in data
         )
@@ -238,6 +242,24 @@ class ReadingsDecoder(JsonDecoder[_Rows]):
             assert isinstance(refused, Refused)
             part = _part(fields, metric)
             yield reject(block, refused, block.data if part is fields else fragment(part, block.data), 1)
+
+
+def _colons_beside(fields: dict[str, Any]) -> int:
+    """Colons in the texts beside time and readings.
+
+    Raises:
+        ValueError: something there wants to be looked at.
+    """
+    colons = 0
+    for name in fields.keys() - _OWN:
+        value = fields[name]
+        if type(value) is str:
+            colons += value.count(":")
+        elif type(value) not in _SCALARS:
+            raise ValueError("not plain")
+        if ":" in name or name in CLAIMS:
+            raise ValueError("not plain")
+    return colons
 
 
 def _part(fields: dict[str, Any], metric: str) -> dict[str, Any]:

@@ -78,6 +78,8 @@ _ENTRY = st.one_of(
         optional={
             "device": st.sampled_from(["d0", "d1", "g0/d0", 1, "x:y"]),
             "gateway": st.sampled_from(["g0", "g1"]),
+            "fw": st.sampled_from(["2.4.1", "2:4", 7, 0.5, True, None]),
+            "a:b": st.sampled_from([1, "x"]),
             "note": st.sampled_from(["a:b", "x" * 301, [[[[1]]]], {"a": {"a": ":"}}]),
         },
     ),
