@@ -14,14 +14,20 @@ import unicodedata
 from dataclasses import dataclass
 from datetime import date
 from hashlib import sha256
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+import orjson
 import shapely
 from shapely.affinity import translate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    from numpy.typing import NDArray
+
+    Ring = NDArray[np.float64]  # [n, 2]: longitude, latitude
 
 #: Vertices one feature may have: some hundred times the most detailed zone known, and still indexed in a second.
 MAX_VERTICES: Final = 100_000
@@ -126,7 +132,7 @@ def to_feature_collection(zones: Iterable[Zone]) -> dict[str, Any]:
 
 def _document(data: bytes | str, file: str) -> dict[str, Any]:
     try:
-        document = json.loads(data)
+        document = _parsed(data)
     except UnicodeDecodeError as error:
         raise ZoneError(f"not UTF-8: byte {error.start}", file=file) from error
     except json.JSONDecodeError as error:
@@ -138,6 +144,14 @@ def _document(data: bytes | str, file: str) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise ZoneError("expected a GeoJSON FeatureCollection or Feature", file=file)
     return document
+
+
+def _parsed(data: bytes | str) -> Any:
+    """JSON, by the quick reader; what it does not read is read again by the one that says more about it."""
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return json.loads(data)
 
 
 def _features(document: dict[str, Any], file: str) -> list[Any]:
@@ -295,14 +309,33 @@ def _polygon(rings: object, where: str) -> shapely.Polygon:
     if not rings:
         raise ZoneError(f"{where}the geometry is empty")
     shell, *holes = (_ring(ring, f"{where}ring {number}") for number, ring in enumerate(rings, 1))
-    centre = (min(p[0] for p in shell) + max(p[0] for p in shell)) / 2
+    centre = (shell[:, 0].min() + shell[:, 0].max()) / 2
     return shapely.Polygon(shell, [_beside(hole, centre) for hole in holes])
 
 
-def _ring(points: object, where: str) -> list[tuple[float, float]]:
+def _plain(points: list[Any]) -> Ring | None:
+    """A ring of pairs of numbers in range, closed, and nowhere near the 180th meridian: almost all are."""
+    if len(points) < 4 or points[0] != points[-1]:
+        return None
+    if set(map(type, points)) != {list} or set(map(len, points)) != {2}:
+        return None
+    if not set(map(type, chain.from_iterable(points))) <= {float, int}:
+        return None
+    try:
+        ring = np.array(points, dtype=np.float64)
+    except OverflowError:
+        return None
+    lon, lat = ring[:, 0], ring[:, 1]
+    plain = lon.max() - lon.min() < 180 and abs(lon).max() <= 180 and abs(lat).max() <= 90
+    return ring if plain else None
+
+
+def _ring(points: object, where: str) -> Ring:
     """A closed ring with longitudes that run on without a jump (so they may pass 180)."""
     if not isinstance(points, list):
         raise ZoneError(f"{where}: expected an array of positions")
+    if (plain := _plain(points)) is not None:
+        return plain
     ring = [_position(point, f"{where}, point {number}") for number, point in enumerate(points, 1)]
     if len(ring) < 4:
         raise ZoneError(f"{where}: {len(ring)} points; a ring needs 4 or more, the last equal to the first")
@@ -321,7 +354,7 @@ def _ring(points: object, where: str) -> list[tuple[float, float]]:
         out.append((lon + shift, lat))
     if shift:
         raise ZoneError(f"{where}: encloses a pole, which longitude and latitude cannot show as a polygon")
-    return out
+    return np.array(out)
 
 
 def _position(value: object, where: str) -> tuple[float, float]:
@@ -341,11 +374,11 @@ def _position(value: object, where: str) -> tuple[float, float]:
     return lon, lat
 
 
-def _beside(hole: list[tuple[float, float]], centre: float) -> list[tuple[float, float]]:
+def _beside(hole: Ring, centre: float) -> Ring:
     """The hole moved by whole turns to the side of the 180th meridian where its shell was drawn."""
-    middle = (min(p[0] for p in hole) + max(p[0] for p in hole)) / 2
+    middle = (hole[:, 0].min() + hole[:, 0].max()) / 2
     turns = 360 * round((centre - middle) / 360)
-    return [(lon + turns, lat) for lon, lat in hole] if turns else hole
+    return np.add(hole, (turns, 0)) if turns else hole
 
 
 def _cut(polygon: shapely.Polygon) -> list[shapely.Polygon]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import orjson
 from psycopg.types.json import Jsonb
 
 from geofence.zones import read_zones, to_feature
@@ -82,11 +81,15 @@ async def import_zones(dsn: str, zones: Iterable[Zone], *, only: bool = False) -
 
 async def zones(dsn: str) -> list[Zone]:
     """The active zones, by id."""
-    rows = await ask.rows(dsn, b"SELECT id, geometry, properties FROM zones WHERE active ORDER BY id")
-    if not rows:
+    query = (
+        b"SELECT jsonb_build_object('type', 'Feature', 'id', id, 'geometry', geometry, 'properties', properties)::text"
+        b" AS feature FROM zones WHERE active ORDER BY id"
+    )
+    features = [row["feature"] for row in await ask.rows(dsn, query)]
+    if not features:
         return []
-    features = [{"type": "Feature", **row} for row in rows]
-    return read_zones(orjson.dumps({"type": "FeatureCollection", "features": features}), file="zones of the database")
+    text = f'{{"type": "FeatureCollection", "features": [{", ".join(features)}]}}'
+    return read_zones(text, file="zones of the database")
 
 
 async def import_rules(dsn: str, rules: Iterable[RuleVersion], *, only: bool = False) -> Imported:
