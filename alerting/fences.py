@@ -58,7 +58,7 @@ class _Fence:
     end: int
 
     def in_force(self, time: int) -> bool:
-        return self.start <= time < self.end
+        return self.start <= time < self.end and self.ruled.in_force(time)
 
     def __lt__(self, other: _Fence) -> bool:
         return (self.ruled.number, self.zone.id) < (other.ruled.number, other.zone.id)
@@ -116,6 +116,7 @@ class Fences:
         self.tracks = Tracks(
             ZoneIndex(list(by_id.values())),
             boundaries=edges,
+            daily={edge for r, _ in rules if r.calendar for edge in r.calendar.daily},
             capacity=capacity,
             crossings=any(condition is Condition.CROSSED for _, condition in self._at),
         )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass
 from math import inf, nextafter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from alerting.rules import Direction
 
@@ -60,11 +60,10 @@ class _Side:
     reached: list[float]  # signed
 
 
-class _Span:
-    """Between two event times at which a rule begins or ends."""
+class _Sides:
+    """The levels of rules that are in force together."""
 
-    def __init__(self, until: int, rules: Sequence[int], levels: Sequence[Level]) -> None:
-        self.until = until
+    def __init__(self, rules: Sequence[int], levels: Sequence[Level]) -> None:
         self._sides: list[tuple[int, _Side]] = []
         for sign in (1, -1):
             mine = sorted((n for n in rules if levels[n].sign == sign), key=lambda n: (levels[n].reached, n))
@@ -72,7 +71,7 @@ class _Span:
                 self._sides.append((sign, _Side(mine, [levels[n].reached for n in mine])))
 
     def holding(self, value: float) -> Iterator[int]:
-        """The rules in force whose level a value reaches."""
+        """The rules whose level a value reaches."""
         for sign, side in self._sides:
             yield from side.rules[: bisect_right(side.reached, sign * value)]
 
@@ -94,22 +93,51 @@ class _Span:
         return low, high
 
 
+class Span(NamedTuple):
+    """The levels in force around an event time, and until when."""
+
+    sides: _Sides
+    until: int
+
+
 class Plan:
-    """The rules that watch a subject, by when they are in force."""
+    """The rules that watch a subject, by when they are in force.
+
+    Between two days at which a rule begins or ends for good, those without a calendar stay the same. Those with one
+    are asked, and what is found is remembered by which of them are in force.
+    """
 
     def __init__(self, rules: Sequence[int], ruled: Sequence[Ruled], levels: Sequence[Level]) -> None:
-        edges = {edge for n in rules for edge in (ruled[n].start, ruled[n].end)}
-        self._edges = sorted(edges)
+        self._ruled, self._levels = ruled, levels
+        self._edges = sorted({edge for n in rules for edge in (ruled[n].start, ruled[n].end)})
         starts = [-_LAST, *self._edges]
         ends = [*self._edges, _LAST]
-        self._spans = [
-            _Span(end, [n for n in rules if ruled[n].start <= start and end <= ruled[n].end], levels)
+        self._rules = [
+            [n for n in rules if ruled[n].start <= start and end <= ruled[n].end]
             for start, end in zip(starts, ends, strict=True)
         ]
+        self._recurring = [[n for n in found if ruled[n].calendar is not None] for found in self._rules]
+        self._spans = [
+            None if recurring else Span(_Sides(found, levels), end)
+            for found, recurring, end in zip(self._rules, self._recurring, ends, strict=True)
+        ]
+        self._ends = ends
+        self._known: dict[tuple[int, frozenset[int]], _Sides] = {}
 
-    def span(self, time: int) -> _Span:
-        """The span an event time lies in."""
-        return self._spans[bisect_right(self._edges, time)]
+    def span(self, time: int) -> Span:
+        """What is in force at an event time, and until when."""
+        era = bisect_right(self._edges, time)
+        span = self._spans[era]
+        return self._recurring_span(era, time) if span is None else span
+
+    def _recurring_span(self, era: int, time: int) -> Span:
+        recurring = self._recurring[era]
+        resting = frozenset(n for n in recurring if not self._ruled[n].in_force(time))
+        sides = self._known.get((era, resting))
+        if sides is None:
+            sides = _Sides([n for n in self._rules[era] if n not in resting], self._levels)
+            self._known[era, resting] = sides
+        return Span(sides, min(self._ends[era], *(self._ruled[n].next_edge(time) for n in recurring)))
 
 
 class Plans:

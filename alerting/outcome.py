@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from alerting.model import RuleState, Transition, Verdict
+from alerting.rules.base import END
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from alerting.model import Subject
     from alerting.rules import Rule
+    from alerting.rules.calendar import Calendar
 
 
 class Order(NamedTuple):
@@ -44,9 +46,29 @@ class Ruled:
     version: str
     start: int
     end: int
+    calendar: Calendar | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "calendar", self.rule.calendar)
 
     def in_force(self, time: int) -> bool:
-        return self.start <= time < self.end
+        """Whether events at a time are judged."""
+        return self.start <= time < self.end and (self.calendar is None or self.calendar.holds(time))
+
+    def next_edge(self, time: int) -> int:
+        """The first instant after ``time`` at which the rule comes into force or goes out of it; ``END`` if none is."""
+        if time >= self.end:
+            return END
+        if self.calendar is None:
+            return self.start if time < self.start else self.end
+        if time < self.start:
+            if self.calendar.holds(self.start):
+                return self.start
+            time = self.start
+        edge = self.calendar.next_edge(time)
+        if edge is None or edge >= self.end:
+            return self.end if self.calendar.holds(time) else END
+        return edge
 
     @property
     def title(self) -> dict[str, str]:

@@ -175,8 +175,8 @@ class Thresholds:
             self._expire(slot, number, row.received, out)
             if number in mine:
                 self._go_on(slot, number, row, out)
-        span = self._plans[self._plan_of(slot)].span(row.time)
-        for number in span.holding(row.value):
+        sides, until = self._plans[self._plan_of(slot)].span(row.time)
+        for number in sides.holding(row.value):
             if number not in mine:
                 mine[number] = _Episode(row.time, row.received, row.value)
                 if self._rules[number].for_:
@@ -184,8 +184,7 @@ class Thresholds:
                     self._remember(slot, number, out)
                 else:
                     self._fire(slot, number, row.value, row.order(self._ruled[number], self._rules[number].metric), out)
-        low, high = span.calm(row.value, mine)
-        until = span.until
+        low, high = sides.calm(row.value, mine)
         for number, episode in mine.items():
             level = self._levels[number]
             least = level.kept

@@ -28,7 +28,7 @@ from geofence.order import in_order
 from geofence.slots import Slots
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -186,6 +186,7 @@ class Tracks:
         index: the zones.
         boundaries: event times (microseconds) at which something about the zones or their rules begins or ends; a
             move over one of them is handed on even if it stays in the same zones.
+        daily: times of the day, microseconds after midnight UTC, at which the same may happen on any day.
         capacity: how many transponders to remember.
         max_gap: microseconds between two fixes beyond which nothing is concluded about the way between.
         max_speed: knots, likewise.
@@ -197,6 +198,7 @@ class Tracks:
         index: ZoneIndex,
         *,
         boundaries: Sequence[int] = (),
+        daily: Iterable[int] = (),
         capacity: int = CAPACITY,
         max_gap: int = 6 * HOUR,
         max_speed: float = 60.0,
@@ -207,6 +209,7 @@ class Tracks:
         self.index = index
         self.evicted = 0
         self._boundaries = np.unique(np.array(boundaries, np.int64))
+        self._daily = np.unique(np.array(list(daily), np.int64))
         self._capacity = capacity
         self._max_gap = max_gap
         self._max_speed = max_speed
@@ -361,6 +364,10 @@ class Tracks:
         worth[pair] = (judged.zones[pair] != judged.zones[pair - 1]) | judged.restored[pair - 1]
         if len(self._boundaries):
             era = np.searchsorted(self._boundaries, judged.time, side="right")
+            worth[pair] |= era[pair] != era[pair - 1]
+        if len(self._daily):
+            day, clock = np.divmod(judged.time, 24 * HOUR)
+            era = day * len(self._daily) + np.searchsorted(self._daily, clock, side="right")
             worth[pair] |= era[pair] != era[pair - 1]
         passages = self._passages(judged, pair)
         worth[list(passages)] = True

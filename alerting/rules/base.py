@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
 from alerting.model import Severity
+from alerting.rules.calendar import Calendar, Hours, Month, Season, calendar
 
 #: The least and the greatest event time, for rules without dates.
 BEGINNING: Final = -(2**62)
@@ -64,6 +65,9 @@ class BaseRule(Model):
     note: Text | None = None
     valid_from: date | None = None  # the first and the last day (at utc_offset) whose events are judged
     valid_to: date | None = None
+    months: Annotated[tuple[Month, ...], Field(strict=False, min_length=1)] | None = None  # and of those days, which
+    season: Season | None = None
+    hours: Annotated[tuple[Hours, ...], Field(strict=False, min_length=1)] | None = None  # and at which of their hours
     utc_offset: Annotated[str, AfterValidator(_offset)] = "+07:00"
     enabled: bool = True
     channels: Annotated[tuple[Text, ...], Field(strict=False)] | None = None
@@ -89,6 +93,11 @@ class BaseRule(Model):
     def window(self) -> tuple[int, int]:
         """The event times judged: from the first up to, not including, the second, microseconds."""
         return window(self.valid_from, self.valid_to, self.utc_offset)
+
+    @property
+    def calendar(self) -> Calendar | None:
+        """When, within ``window``, events are judged; None: always."""
+        return calendar(self.months, self.season, self.hours, self.utc_offset)
 
 
 def window(first: date | None, last: date | None, utc_offset: str) -> tuple[int, int]:

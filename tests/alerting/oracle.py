@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import shapely
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
 
 #: (rule id, subject id, key, "firing" | "resolved", at, started_at, value)
 Told = tuple[str, int, str, str, int, int, float | None]
+
+
+def _between(first: str, text: str, end: str, *, last: bool) -> bool:
+    """Whether a text lies in a span of such texts that may run over its end, which belongs to it or not."""
+    before_end = text <= end if last else text < end
+    return first <= text and before_end if first <= end else first <= text or before_end
 
 
 @dataclass(frozen=True)
@@ -106,7 +113,16 @@ class Oracle:
 
     def _in_force(self, rule: Rule, time: int) -> bool:
         start, end = rule.window
-        return start <= time < end
+        sign = -1 if rule.utc_offset[0] == "-" else 1
+        east = sign * timedelta(hours=int(rule.utc_offset[1:3]), minutes=int(rule.utc_offset[4:]))
+        there = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=time) + east
+        day, clock = there.strftime("%m-%d"), there.strftime("%H:%M")
+        return (
+            start <= time < end
+            and (rule.months is None or there.month in rule.months)
+            and (rule.season is None or _between(rule.season.from_, day, rule.season.to, last=True))
+            and (rule.hours is None or any(_between(h[:5], clock, h[6:], last=False) for h in rule.hours))
+        )
 
     # --- readings
 

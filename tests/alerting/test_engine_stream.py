@@ -58,6 +58,8 @@ RULES = [
     level(id="low", **{"raise": 1.0, "direction": "below", "inclusive": False, "for": "30m"}),
     level(id="ends", devices=["kim-*"], valid_to=date.fromisoformat("2025-12-31"), **{"raise": 2.0, "for": "10m"}),
     level(id="begins", valid_from=date.fromisoformat("2026-01-01"), **{"raise": 2.0}),
+    level(id="night", hours=["22:30-00:20"], **{"raise": 2.0, "clear": 1.0}),
+    level(id="old-year", season={"from": "12-31", "to": "12-31"}, **{"raise": 2.0, "for": "10m"}),
     rule(id="silent", kind="no_data", metric="water_level", after="30m"),
     rule(id="silent-soon", kind="no_data", metric="water_level", devices=["kim-*"], after="8m"),
     rule(
@@ -66,7 +68,10 @@ RULES = [
     on_zone(id="in", condition="inside"),
     on_zone(id="in-fishing", condition="inside", scope={"ship_types": [30], "vms": True}),
     on_zone(id="in-new", condition="inside", valid_from=date.fromisoformat("2026-01-01"), scope={"ship_types": [30]}),
+    on_zone(id="in-hours", condition="inside", hours=["22:30-23:00", "00:10-01:00"]),
+    on_zone(id="in-january", condition="inside", months=[1], utc_offset="+00:30"),
     on_zone(id="enter", condition="entered"),
+    on_zone(id="enter-night", condition="entered", hours=["23:00-00:30"], season={"from": "12-31", "to": "01-02"}),
     on_zone(id="enter-fishing", condition="entered", scope={"ship_types": [30, "70-79"]}),
     on_zone(
         id="enter-old",

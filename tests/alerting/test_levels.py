@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from math import inf, nextafter
 from typing import Any
 
@@ -39,14 +39,21 @@ def rules(draw: st.DrawFn) -> list[ThresholdRule]:
         first, last = draw(st.sampled_from([(None, None), (1, None), (None, 1), (2, 2), (1, 3)]))
         fields |= {"valid_from": date(1970, 1, first)} if first else {}
         fields |= {"valid_to": date(1970, 1, last)} if last else {}
+        fields |= draw(
+            st.sampled_from([{}, {}, {"hours": ["18:00-06:00"]}, {"season": {"from": "01-02", "to": "01-02"}}])
+        )
         found.append(rule(number, **fields))
     return found
 
 
 def holds(rule: ThresholdRule, value: float, time: int) -> bool:
     start, end = rule.window
+    at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=time)
+    meant = start <= time < end
+    meant &= rule.hours is None or not 6 <= at.hour < 18
+    meant &= rule.season is None or (at.month, at.day) == (1, 2)
     beyond = value > rule.raise_ if rule.direction == "above" else value < rule.raise_
-    return start <= time < end and (beyond or (rule.inclusive and value == rule.raise_))
+    return meant and (beyond or (rule.inclusive and value == rule.raise_))
 
 
 @given(rules(), st.sampled_from(VALUES), st.integers(-1, 4 * DAY), st.sampled_from(VALUES), st.integers(0, 4 * DAY))
@@ -55,12 +62,12 @@ def test_within_its_calm_no_reading_reaches_a_level_that_was_not_reached(
 ) -> None:
     ruled = [Ruled(r, n, "v", *r.window) for n, r in enumerate(watching)]
     plans = Plans(ruled, [Level.of(r) for r in watching])
-    span = plans[plans.number(tuple(range(len(watching))))].span(time)
+    sides, until = plans[plans.number(tuple(range(len(watching))))].span(time)
     held = {n for n, r in enumerate(watching) if holds(r, value, time)}
-    assert set(span.holding(value)) == held
-    low, high = span.calm(value, held)
+    assert set(sides.holding(value)) == held
+    low, high = sides.calm(value, held)
     assert low < value < high
-    if low < other < high and time + later < span.until:
+    if low < other < high and time + later < until:
         assert {n for n, r in enumerate(watching) if holds(r, other, time + later)} <= held
     for edge in (low, high):  # and it is no smaller than it has to be
         if abs(edge) < inf:
@@ -70,8 +77,9 @@ def test_within_its_calm_no_reading_reaches_a_level_that_was_not_reached(
 @given(rules(), st.sampled_from(VALUES))
 def test_a_level_says_of_a_value_what_its_rule_says(watching: list[ThresholdRule], value: float) -> None:
     for r in watching:
-        assert Level.of(r).holds(value) == holds(r, value, r.window[0])
-        assert Level.of(r).keeps(value) == holds(r, value, r.window[0])
+        always = rule(0, direction=r.direction.value, inclusive=r.inclusive, **{"raise": r.raise_})
+        assert Level.of(r).holds(value) == holds(always, value, 0)
+        assert Level.of(r).keeps(value) == holds(always, value, 0)
         above = r.direction == "above"
         with_clear = r.model_copy(update={"clear": -5.0 if above else 5.0})
         assert Level.of(with_clear).keeps(value) == (value > -5.0 if above else value < 5.0)

@@ -1,0 +1,28 @@
+"""What an alert says to people, in English and Vietnamese. One line each: it has to fit a text message.
+
+One file a family of rules; the words they share are in ``alerting.messages.words``.
+"""
+
+from __future__ import annotations
+
+from alerting.messages.devices import no_data_fired, no_data_resolved, threshold_fired, threshold_resolved
+from alerting.messages.words import METRIC_NAMES, Text, clock, iso, metric_name, quantity, span, titled, withdrawn
+from alerting.messages.zones import zone_fired, zone_resolved
+
+__all__ = [
+    "METRIC_NAMES",
+    "Text",
+    "clock",
+    "iso",
+    "metric_name",
+    "no_data_fired",
+    "no_data_resolved",
+    "quantity",
+    "span",
+    "threshold_fired",
+    "threshold_resolved",
+    "titled",
+    "withdrawn",
+    "zone_fired",
+    "zone_resolved",
+]
