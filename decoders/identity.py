@@ -8,7 +8,7 @@ an id is about 1 in 9,000,000.
 from __future__ import annotations
 
 from enum import StrEnum
-from functools import cache
+from functools import cache, lru_cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
@@ -81,6 +81,7 @@ def _hash(kind: str, name: str) -> int:
     return int.from_bytes(found.digest()) >> 2 | _TOP
 
 
+@lru_cache(maxsize=1024)
 def source_id(name: str) -> int:
     return _hash("source", name)
 

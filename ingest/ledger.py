@@ -168,7 +168,7 @@ def settle(
         ledger: the accounts.
         observations: of the batch.
         found: ``fates(...)``.
-        sources: (source, first message, messages) of each delivery.
+        sources: (source, first message, messages) of each run of deliveries.
         names: source id to source name.
         refused: whether each of ``observations.rejects`` is new in quarantine.
     """

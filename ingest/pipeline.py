@@ -13,7 +13,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -329,10 +331,10 @@ class Pipeline:
         """Into the ledger and the counters."""
         deliveries, observations, verdict = thought.deliveries, thought.observations, thought.batch.verdict
         found = fates(observations, committed, thought.duplicates)
-        spans, first = [], 0
-        for delivery in deliveries:
-            spans.append((delivery.source, first, delivery.messages))
-            first += delivery.messages
+        spans: list[tuple[str, int, int]] = []
+        for source, group in groupby(deliveries, attrgetter("source")):
+            first = spans[-1][1] + spans[-1][2] if spans else 0
+            spans.append((source, first, sum(delivery.messages for delivery in group)))
         settle(self._telemetry.ledger, observations, found, spans, self._thinker.names, committed.rejects.tolist())
         rows = {
             "positions": int(committed.positions.sum()),
@@ -453,6 +455,6 @@ def _halves(delivery: Delivery) -> tuple[Delivery, Delivery]:
     middle = len(lines) // 2
     first, second = b"".join(lines[:middle]), b"".join(lines[middle:])
     return (
-        replace(delivery, payload=first, messages=count_lines(first), ack=None),
-        replace(delivery, payload=second, messages=count_lines(second), line=delivery.line and delivery.line + middle),
+        delivery._replace(payload=first, messages=count_lines(first), ack=None),
+        delivery._replace(payload=second, messages=count_lines(second), line=delivery.line and delivery.line + middle),
     )

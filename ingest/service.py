@@ -6,7 +6,6 @@ import asyncio
 import ssl
 import time
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -169,7 +168,7 @@ class Recall:
         for block in await self._store.fragments():
             key = self._formats.get(block.source) or ("nmea" if block.per_line else "mqtt")
             of = waiting.setdefault(key, [])
-            of.append(replace(block, first=sum(b.messages for b in of)))
+            of.append(block._replace(first=sum(b.messages for b in of)))
         for key, blocks in waiting.items():
             decoders[key].decode(blocks)
         fragments = [block for decoder in decoders.values() for block in decoder.pending()]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -345,12 +344,11 @@ def test_any_stream_in_any_batches_says_the_same_either_way(
         for line, source, origin, received_at in stream[at : at + size]:
             ended = line + (b"\n" if data.draw(st.integers(0, 4)) else b"")
             one = block(ended, first=first, source=source, origin=origin, received_at=received_at, line=at + first + 1)
-            one = replace(one, per_line=per_line)
+            one = one._replace(per_line=per_line)
             last = blocks[-1] if blocks else None
-            if last and replace(last, data=b"", first=0, line=0) == replace(one, data=b"", first=0, line=0):
-                blocks[-1] = replace(
-                    last, data=(last.data if last.data[-1:] == b"\n" else last.data + b"\n") + one.data
-                )
+            if last and last._replace(data=b"", first=0, line=0) == one._replace(data=b"", first=0, line=0):
+                joined = (last.data if last.data[-1:] == b"\n" else last.data + b"\n") + one.data
+                blocks[-1] = last._replace(data=joined)
             else:
                 blocks.append(one)
             first = blocks[-1].first + blocks[-1].messages
@@ -496,7 +494,7 @@ def test_fragments_meet_the_same_fate_either_way(stream: list[Any], cap: int, si
     at = count = 0
     while at < len(blocks):
         part = blocks[at : at + sizes[count % len(sizes)]]
-        both.decode([replace(one, first=first) for first, one in enumerate(part)])
+        both.decode([one._replace(first=first) for first, one in enumerate(part)])
         at += len(part)
         count += 1
     both.flush()

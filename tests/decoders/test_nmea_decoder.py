@@ -244,9 +244,8 @@ def streams(draw: st.DrawFn) -> list[Block]:
 
 
 def _renumber(blocks: Sequence[Block]) -> list[Block]:
-    from dataclasses import replace
 
-    return [replace(one, first=first) for first, one in enumerate(blocks)]
+    return [one._replace(first=first) for first, one in enumerate(blocks)]
 
 
 @settings(deadline=None)

@@ -11,7 +11,6 @@ import functools
 import os
 import signal
 import sys
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
@@ -134,7 +133,7 @@ def after_ack(burn: Fuse) -> None:
             ack()
             burn()
 
-        force(self, replace(delivery, ack=acked) if ack is not None else delivery)
+        force(self, delivery._replace(ack=acked) if ack is not None else delivery)
 
     Inbox.force = wrapped  # type: ignore[method-assign]  # the boundary
 
