@@ -12,13 +12,11 @@ from dataclasses import dataclass
 from math import inf, nextafter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from alerting.rules import Direction
-
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Sequence
 
     from alerting.outcome import Ruled
-    from alerting.rules import ThresholdRule
+    from alerting.rules import LadderRule
 
 _LAST: Final = 2**63 - 1
 
@@ -36,12 +34,13 @@ class Level:
     kept: float  # a fired alert goes on while the signed value is above it
 
     @classmethod
-    def of(cls, rule: ThresholdRule) -> Level:
-        sign = 1 if rule.direction is Direction.ABOVE else -1
-        level = sign * float(rule.raise_)
+    def of(cls, rule: LadderRule, step: int = 0) -> Level:
+        """The level of a rule's ladder with that number."""
+        rung, sign = rule.rungs[step], rule.sign
+        level = sign * rung.raise_
         held = nextafter(level, -inf) if rule.inclusive else level
         reached = level if rule.inclusive else nextafter(level, inf)
-        return cls(sign, held, reached, held if rule.clear is None else sign * float(rule.clear))
+        return cls(sign, held, reached, held if rung.clear is None else sign * rung.clear)
 
     def holds(self, value: float) -> bool:
         """Whether the level is reached."""

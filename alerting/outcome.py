@@ -16,7 +16,7 @@ from alerting.rules.base import END
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from alerting.model import Subject
+    from alerting.model import Severity, Subject
     from alerting.rules import Rule
     from alerting.rules.calendar import Calendar
 
@@ -81,11 +81,14 @@ class Ruled:
         said |= {"confidence": rule.confidence} if rule.confidence else {}
         return said | ({"note": rule.note} if rule.note else {})
 
-    def left_behind(self, started_at: int) -> dict[str, Any]:
-        """What a state must hold of its rule for its alert to be closed after the rule is gone."""
+    def left_behind(self, started_at: int, severity: Severity | None = None) -> dict[str, Any]:
+        """What a state must hold of its rule for its alert to be closed after the rule is gone.
+
+        ``severity``: that of the alert, where it is not the rule's.
+        """
         return {
             "version": self.version,
-            "severity": self.rule.severity.value,
+            "severity": (severity or self.rule.severity).value,
             "title": self.title,
             "started_at": started_at,
         }

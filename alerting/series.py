@@ -28,6 +28,7 @@ class Judged:
     row: Ints  # of the readings table
     slot: Ints
     heard_before: Ints  # receive time of the one before; NEVER for the first
+    time_before: Ints  # and its event time
 
     def __len__(self) -> int:
         return len(self.row)
@@ -97,7 +98,7 @@ class Series:
                 order, slot, time, received, before = (a[news] for a in (order, slot, time, received, before))
             self._state[slot, _TIME] = time
             self._state[slot, _HEARD] = received
-            return Judged(order, slot, before[:, _HEARD]), len(which) - len(order)
+            return Judged(order, slot, before[:, _HEARD], before[:, _TIME]), len(which) - len(order)
         return self._repeated(which, slot[first], time, received)
 
     def _repeated(self, which: Ints, slots: Ints, times: Ints, received: Ints) -> tuple[Judged, int]:
@@ -117,7 +118,7 @@ class Series:
         self._state[slot[last], _TIME] = time[last]
         self._state[slot[last], _HEARD] = heard[last]
         here = np.flatnonzero(row >= 0)
-        return Judged(row[here], slot[here], heard[here - 1]), int(np.count_nonzero(~news))
+        return Judged(row[here], slot[here], heard[here - 1], time[here - 1]), int(np.count_nonzero(~news))
 
     def _slots_of(self, readings: Table) -> Ints:
         device, metric = readings["device"], readings["metric"]

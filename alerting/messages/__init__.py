@@ -5,7 +5,13 @@ One file a family of rules; the words they share are in ``alerting.messages.word
 
 from __future__ import annotations
 
-from alerting.messages.devices import no_data_fired, no_data_resolved, threshold_fired, threshold_resolved
+from alerting.messages.devices import (
+    no_data_fired,
+    no_data_resolved,
+    threshold_eased,
+    threshold_reached,
+    threshold_resolved,
+)
 from alerting.messages.words import METRIC_NAMES, Text, clock, iso, metric_name, quantity, span, titled, withdrawn
 from alerting.messages.zones import zone_fired, zone_resolved
 
@@ -19,7 +25,8 @@ __all__ = [
     "no_data_resolved",
     "quantity",
     "span",
-    "threshold_fired",
+    "threshold_eased",
+    "threshold_reached",
     "threshold_resolved",
     "titled",
     "withdrawn",

@@ -4,24 +4,35 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from alerting.messages.ladder import level_prefix, reached
 from alerting.messages.words import Text, clock, metric_name, quantity, span, titled, within
-from alerting.rules import Direction
+from alerting.model import Event
 
 if TYPE_CHECKING:
     from alerting.rules import NoDataRule, ThresholdRule
 
 
-def threshold_fired(rule: ThresholdRule, device: str, value: float, since: int) -> Text:
-    """A level was reached, and held for as long as the rule asks."""
-    name, level, seen = metric_name(rule.metric), quantity(rule.raise_, rule.unit), quantity(value, rule.unit)
-    when = clock(since, rule.utc_offset)
-    above = rule.direction is Direction.ABOVE
-    en = {True: "at or above", False: "above"} if above else {True: "at or below", False: "below"}
-    vi = {True: "bằng hoặc trên", False: "trên"} if above else {True: "bằng hoặc dưới", False: "dưới"}
+def threshold_reached(rule: ThresholdRule, step: int, device: str, value: float, since: int, event: Event) -> Text:
+    """A level was reached, and held for as long as the rule asks; or it is the next less severe one that still is."""
+    rung = rule.rungs[step]
+    name, seen, when = metric_name(rule.metric), quantity(value, rule.unit), clock(since, rule.utc_offset)
+    said = reached(rule, step, rule.unit)
+    what, now = within(name) if rule.levels else name, level_prefix(rung, event) if rule.levels else Text("", "")
     return titled(
         rule,
-        f"{name.en} at {device} {seen.en}, {en[rule.inclusive]} {level.en} since {when.en}",
-        f"{name.vi} tại {device} {seen.vi}, {vi[rule.inclusive]} {level.vi} từ {when.vi}",
+        f"{now.en}{what.en} at {device} {seen.en}, {said.en} since {when.en}",
+        f"{now.vi}{what.vi} tại {device} {seen.vi}, {said.vi} từ {when.vi}",
+    )
+
+
+def threshold_eased(rule: ThresholdRule, step: int, device: str, value: float, at: int) -> Text:
+    """A more severe level is not held any more, this one still is."""
+    name, seen = within(metric_name(rule.metric)), quantity(value, rule.unit)
+    now, when = level_prefix(rule.rungs[step], Event.DEESCALATED), clock(at, rule.utc_offset)
+    return titled(
+        rule,
+        f"{now.en}{name.en} at {device} {seen.en} at {when.en}",
+        f"{now.vi}{name.vi} tại {device} {seen.vi} lúc {when.vi}",
     )
 
 

@@ -12,7 +12,8 @@ from typing import Annotated, Final
 from pydantic import Field, TypeAdapter
 
 from alerting.rules.base import BEGINNING, END, BaseRule, window
-from alerting.rules.devices import DeviceRule, Direction, NoDataRule, ThresholdRule
+from alerting.rules.devices import DeviceRule, NoDataRule, ThresholdRule
+from alerting.rules.ladder import Direction, LadderRule, Rung
 from alerting.rules.zones import Condition, Scope, Selection, ZoneRule
 
 __all__ = [
@@ -23,8 +24,10 @@ __all__ = [
     "Condition",
     "DeviceRule",
     "Direction",
+    "LadderRule",
     "NoDataRule",
     "Rule",
+    "Rung",
     "Scope",
     "Selection",
     "ThresholdRule",

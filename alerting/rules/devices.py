@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field
 
 from alerting.rules.base import BaseRule, Duration, Positive, Text
+from alerting.rules.ladder import LadderRule
 
 
 def _pattern(value: str) -> str:
@@ -17,16 +17,10 @@ def _pattern(value: str) -> str:
     return value
 
 
-Level = Annotated[float, Field(allow_inf_nan=False)]
 Glob = Annotated[str, AfterValidator(_pattern)]
 # TOML has lists and text where the models have tuples and enumerations; everything else stays strict.
 Patterns = Annotated[tuple[Glob, ...], Field(strict=False)]
 Gateways = Annotated[tuple[str, ...], Field(strict=False)]
-
-
-class Direction(StrEnum):
-    ABOVE = "above"
-    BELOW = "below"
 
 
 class DeviceRule(BaseRule):
@@ -59,32 +53,18 @@ def _matches(device: str, patterns: tuple[str, ...]) -> bool:
     return False
 
 
-class ThresholdRule(DeviceRule):
-    """A level and, on its other side, the level at which the alert is over.
+class ThresholdRule(DeviceRule, LadderRule):
+    """A level of the readings themselves.
 
-    Between the two nothing changes (hysteresis). Without ``clear`` it is over as soon as ``raise`` is not reached.
-    With ``for`` the level must have been held that long: see ``alerting.thresholds`` for how that is told.
+    With ``for`` the level must have been held that long before it counts, for firing and for each step up; with
+    ``keep_firing_for`` it must not have been held for that long before it is over. See ``alerting.thresholds`` for how
+    that is told.
     """
 
     kind: Literal["threshold"]
     unit: str
-    direction: Annotated[Direction, Field(strict=False)] = Direction.ABOVE
-    raise_: Level = Field(alias="raise")
-    clear: Level | None = None
-    inclusive: bool = True  # a value equal to `raise` reaches it
     for_: Duration = Field(default=0, alias="for")
-
-    @model_validator(mode="after")
-    def _clear_on_the_other_side(self) -> ThresholdRule:
-        if self.clear is not None and self.sign * self.clear >= self.sign * self.raise_:
-            side = "below" if self.direction is Direction.ABOVE else "above"
-            raise ValueError(f"clear {self.clear:g} must be {side} raise {self.raise_:g}")
-        return self
-
-    @property
-    def sign(self) -> int:
-        """+1 where greater is worse, -1 where less is."""
-        return 1 if self.direction is Direction.ABOVE else -1
+    keep_firing_for: Duration = 0
 
 
 class NoDataRule(DeviceRule):

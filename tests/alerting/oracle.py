@@ -14,8 +14,13 @@ from geofence.tracks import KNOT, distance
 if TYPE_CHECKING:
     from geofence.zones import Zone
 
-#: (rule id, subject id, key, "firing" | "resolved", at, started_at, value)
+#: (rule id, subject id, key, what happened, at, started_at, value)
 Told = tuple[str, int, str, str, int, int, float | None]
+
+
+def happened(event: str, severity: str) -> str:
+    """What a transition is, in one word, or two where it is about anything but a warning."""
+    return str(event) if severity == "warning" else f"{event} {severity}"
 
 
 def _between(first: str, text: str, end: str, *, last: bool) -> bool:
@@ -70,10 +75,11 @@ class Oracle:
         """Stop the clocks that are running."""
         if until - since <= 60_000_000:
             return
-        for place, level in self.levels.items():
-            rule = self.rules[place[0]]
+        for (n, _), ladder in self.levels.items():
+            rule = self.rules[n]
             assert isinstance(rule, ThresholdRule)
-            level["due"] = self._later(level["due"], rule.for_, since, until)
+            for level in ladder["levels"].values():
+                level["due"] = self._later(level["due"], rule.for_, since, until)
         for place, due in self.patience.items():
             rule = self.rules[place[0]]
             assert isinstance(rule, NoDataRule)
@@ -85,12 +91,7 @@ class Oracle:
     def tick(self, now: int) -> None:
         """Everything whose deadline lies before ``now``, in order."""
         found: list[tuple[Any, Told]] = []
-        for (n, device), level in list(self.levels.items()):
-            rule = self.rules[n]
-            assert isinstance(rule, ThresholdRule)
-            due = level["due"]
-            if level["at"] is None and due < now:
-                self._level_fires(n, device, level, level["value"], (due, 2, device, n, rule.metric, 0), found)
+        self._levels_due(now, found)
         for (device, metric), heard in self.heard.items():
             for n, rule in enumerate(self.rules):
                 if not isinstance(rule, NoDataRule) or (n, device) in self.silent or rule.metric != metric:
@@ -110,6 +111,21 @@ class Oracle:
                 found.append(((due, 1, ship, n, zone, 0), told))
                 del self.visits[n, ship, zone]
         self.told += [t for _, t in sorted(found, key=lambda f: f[0])]
+
+    def _levels_due(self, now: int, found: list[Any]) -> None:
+        """Levels that nothing has contradicted for long enough."""
+        for (n, device), ladder in list(self.levels.items()):
+            rule = self.rules[n]
+            assert isinstance(rule, ThresholdRule)
+            waiting = [level for level in ladder["levels"].values() if not level["on"]]
+            for due in sorted({level["due"] for level in waiting if level["due"] < now}):
+                for step, level in list(ladder["levels"].items()):
+                    if level["due"] == due and not level["on"]:
+                        level["on"] = self._in_force(rule, level["since"] + rule.for_)
+                        value = level["value"]
+                        if not level["on"]:
+                            del ladder["levels"][step]
+                self._alert(n, device, 0, value, (due, 2, device, n, rule.metric, 0), found)
 
     def _in_force(self, rule: Rule, time: int) -> bool:
         start, end = rule.window
@@ -149,43 +165,53 @@ class Oracle:
 
     def _level(self, n: int, rule: ThresholdRule, item: Item, found: list[Any]) -> None:
         above = rule.direction.value == "above"
-        beyond = item.value > rule.raise_ if above else item.value < rule.raise_
-        holds = beyond or (rule.inclusive and item.value == rule.raise_)
-        over = not holds
-        if rule.clear is not None:
-            over = item.value <= rule.clear if above else item.value >= rule.clear
-        if not self._in_force(rule, item.time):
-            holds, over = False, True
-        level = self.levels.get((n, item.subject))
-        order = (n, rule.metric, 0)
-        if level is None:
-            if holds:
-                level = {"since": item.time, "received": item.received, "value": item.value, "at": None}
-                level["due"] = item.received + rule.for_
-                self.levels[n, item.subject] = level
-                if not rule.for_:
-                    self._level_fires(n, item.subject, level, item.value, order, found)
-        elif level["at"] is None:
-            if not holds:
-                del self.levels[n, item.subject]
-            elif item.time - level["since"] >= rule.for_:
-                self._level_fires(n, item.subject, level, item.value, order, found)
-        elif over:
-            at = max(item.time, level["at"])
-            found.append((order, (rule.id, item.subject, rule.metric, "resolved", at, level["since"], item.value)))
-            del self.levels[n, item.subject]
+        in_force = self._in_force(rule, item.time)
+        ladder = self.levels.setdefault((n, item.subject), {"levels": {}, "alert": None})
+        for step, rung in enumerate(rule.rungs):
+            beyond = item.value > rung.raise_ if above else item.value < rung.raise_
+            holds = in_force and (beyond or (rule.inclusive and item.value == rung.raise_))
+            over = not holds
+            if in_force and rung.clear is not None:
+                over = item.value <= rung.clear if above else item.value >= rung.clear
+            level = ladder["levels"].get(step)
+            if level is None:
+                if holds:
+                    level = {"since": item.time, "received": item.received, "value": item.value, "on": not rule.for_}
+                    level |= {"due": item.received + rule.for_, "held": item.time}
+                    ladder["levels"][step] = level
+            elif not in_force or (not level["on"] and not holds):
+                del ladder["levels"][step]
+            elif not over:
+                level["on"] = level["on"] or item.time - level["since"] >= rule.for_
+                level["held"] = item.time
+            elif item.time - level["held"] >= rule.keep_firing_for:
+                del ladder["levels"][step]
+        self._alert(n, item.subject, item.time, item.value, (n, rule.metric, 0), found)
 
-    def _level_fires(
-        self, n: int, device: int, level: dict[str, Any], value: float, order: Any, found: list[Any]
-    ) -> None:
-        rule = self.rules[n]
+    def _alert(self, n: int, device: int, time: int, value: float, order: Any, found: list[Any]) -> None:
+        """Have the alert follow its levels: as severe as the worst that is on."""
+        rule, ladder = self.rules[n], self.levels[n, device]
         assert isinstance(rule, ThresholdRule)
-        at = level["since"] + rule.for_
-        if not self._in_force(rule, at):
-            del self.levels[n, device]
+        on = [step for step, level in ladder["levels"].items() if level["on"]]
+        alert = ladder["alert"]
+        if alert is None:
+            if not on:
+                return
+            start = min(ladder["levels"][step]["since"] for step in on)
+            alert = {"start": start, "at": start + rule.for_, "step": max(on)}
+            ladder["alert"], what = alert, "firing"
+        elif not on:
+            alert["at"], what = max(alert["at"], time), "resolved"
+            ladder["alert"] = None
+        elif max(on) == alert["step"]:
             return
-        level["at"] = at
-        found.append((order, (rule.id, device, rule.metric, "firing", at, level["since"], value)))
+        else:
+            up = max(on) > alert["step"]
+            what = "escalated" if up else "deescalated"
+            alert["step"] = max(on)
+            alert["at"] = max(alert["at"], ladder["levels"][max(on)]["since"] + rule.for_ if up else time)
+        said = happened(what, rule.rungs[alert["step"]].severity)
+        found.append((order, (rule.id, device, rule.metric, said, alert["at"], alert["start"], value)))
 
     # --- zones
 

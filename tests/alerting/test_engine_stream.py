@@ -17,7 +17,7 @@ from alerting.rules import RULE
 from decoders.identity import device_id, metric_id, transponder_id
 from decoders.records import NULL_I2, POSITION, READING, STATIC, Name, Observations, empty
 from geofence.zones import Zone
-from tests.alerting.oracle import Item, Oracle, Told
+from tests.alerting.oracle import Item, Oracle, Told, happened
 
 if TYPE_CHECKING:
     from alerting.model import Verdict
@@ -58,6 +58,31 @@ RULES = [
     level(id="low", **{"raise": 1.0, "direction": "below", "inclusive": False, "for": "30m"}),
     level(id="ends", devices=["kim-*"], valid_to=date.fromisoformat("2025-12-31"), **{"raise": 2.0, "for": "10m"}),
     level(id="begins", valid_from=date.fromisoformat("2026-01-01"), **{"raise": 2.0}),
+    level(id="kept", keep_firing_for="12m", **{"raise": 2.0, "clear": 1.0}),
+    level(id="kept-low", direction="below", keep_firing_for="6m", **{"raise": 1.0, "for": "5m"}),
+    level(
+        id="ladder",
+        levels=[
+            {"severity": "warning", "raise": 1.5, "clear": 1.0},
+            {"severity": "major", "raise": 2.5, "clear": 1.5, "name": {"en": "II", "vi": "II"}},
+            {"severity": "critical", "raise": 4.0},
+        ],
+    ),
+    level(
+        id="slow-ladder",
+        keep_firing_for="8m",
+        levels=[{"severity": "warning", "raise": 2.0}, {"severity": "critical", "raise": 3.0, "clear": 2.5}],
+        **{"for": "10m"},
+    ),
+    level(
+        id="low-ladder",
+        direction="below",
+        inclusive=False,
+        valid_to=date.fromisoformat("2025-12-31"),
+        hours=["22:00-23:40", "23:50-24:00"],
+        levels=[{"severity": "warning", "raise": 2.5}, {"severity": "major", "raise": 1.5, "clear": 2.0}],
+        **{"for": "6m"},
+    ),
     level(id="night", hours=["22:30-00:20"], **{"raise": 2.0, "clear": 1.0}),
     level(id="old-year", season={"from": "12-31", "to": "12-31"}, **{"raise": 2.0, "for": "10m"}),
     rule(id="silent", kind="no_data", metric="water_level", after="30m"),
@@ -211,7 +236,11 @@ def run(
 
 
 def told(transitions: list[Any]) -> list[Told]:
-    return [(t.rule_id, t.subject.id, t.key, t.state.value, t.at, t.started_at, t.value) for t in transitions]
+    """As the oracle tells it: what is not a warning is told with its severity."""
+    return [
+        (t.rule_id, t.subject.id, t.key, happened(t.event, t.severity), t.at, t.started_at, t.value)
+        for t in transitions
+    ]
 
 
 @settings(max_examples=200, deadline=None)

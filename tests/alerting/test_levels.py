@@ -52,8 +52,9 @@ def holds(rule: ThresholdRule, value: float, time: int) -> bool:
     meant = start <= time < end
     meant &= rule.hours is None or not 6 <= at.hour < 18
     meant &= rule.season is None or (at.month, at.day) == (1, 2)
-    beyond = value > rule.raise_ if rule.direction == "above" else value < rule.raise_
-    return meant and (beyond or (rule.inclusive and value == rule.raise_))
+    level = rule.rungs[0].raise_
+    beyond = value > level if rule.direction == "above" else value < level
+    return meant and (beyond or (rule.inclusive and value == level))
 
 
 @given(rules(), st.sampled_from(VALUES), st.integers(-1, 4 * DAY), st.sampled_from(VALUES), st.integers(0, 4 * DAY))

@@ -208,7 +208,8 @@ def judged(rule: Rule) -> list[Transition]:
     engine, now = Engine(BOOK.rules, BOOK.zones), a_day(rule)
     match rule:
         case ThresholdRule():
-            calm, bad = (0.0, rule.raise_) if rule.direction is Direction.ABOVE else (100.0, rule.raise_)
+            bad = rule.rungs[0].raise_
+            calm = 0.0 if rule.direction is Direction.ABOVE else 100.0
             if not rule.inclusive:
                 bad += rule.sign * 0.01
             later = now + MINUTE + rule.for_
@@ -250,7 +251,7 @@ def test_the_pm2_5_limit_falls_on_new_year_s_day_2026_at_hue() -> None:
     old, new = (next(r for r in BOOK.rules if r.id == f"air-pm2-5-{year}") for year in (2023, 2026))
     assert isinstance(old, ThresholdRule)
     assert isinstance(new, ThresholdRule)
-    assert (old.raise_, new.raise_) == (50.0, 45.0)
+    assert (old.rungs[0].raise_, new.rungs[0].raise_) == (50.0, 45.0)
     assert old.window[1] == new.window[0] == 1_767_200_400_000_000  # 2025-12-31T17:00Z
 
 
