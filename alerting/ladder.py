@@ -25,11 +25,12 @@ class Standing:
     since: int  # event time of the episode's start
     at: int  # and of its last change
     step: int
+    worst: int  # the highest step it was on
 
     @classmethod
     def begin(cls, rule_id: str, subject: Subject, key: str, since: int, at: int, step: int) -> Standing:
         """That of an episode that has just become an alert."""
-        return cls(alert_id(rule_id, subject, key, since), since, at, step)
+        return cls(alert_id(rule_id, subject, key, since), since, at, step, step)
 
     @classmethod
     def restore(cls, state: Mapping[str, Any]) -> Standing | None:
@@ -37,12 +38,14 @@ class Standing:
         if not state.get("alert"):
             return None
         since = state.get("started_at", state.get("since"))
-        return cls(UUID(state["alert"]), since, state["at"], state.get("step", 0))
+        return cls(UUID(state["alert"]), since, state["at"], state.get("step", 0), state.get("worst", 0))
 
     def kept(self, ruled: Ruled, rungs: tuple[Rung, ...]) -> dict[str, Any]:
         """What a state must hold of it, JSON-ready."""
         severity = rungs[self.step].severity
-        return {"alert": str(self.alert), "at": self.at, "step": self.step} | ruled.left_behind(self.since, severity)
+        return {"alert": str(self.alert), "at": self.at, "step": self.step, "worst": self.worst} | ruled.left_behind(
+            self.since, severity
+        )
 
     def move(self, step: int, up: int, down: int) -> Event | None:
         """Go to another step, -1 being none; what that is, None if nothing. Times: of the change, by its direction."""
@@ -52,7 +55,7 @@ class Standing:
         self.at = max(self.at, up if event is Event.ESCALATED else down)
         if step < 0:
             return Event.RESOLVED
-        self.step = step
+        self.step, self.worst = step, max(step, self.worst)
         return event
 
     def transition(
@@ -71,6 +74,7 @@ class Standing:
         details = ruled.told() | {"threshold": rung.raise_, "clear": rung.clear, **said}
         if len(rungs) > 1:
             details["level"] = {"number": self.step + 1, "of": len(rungs)}
+            details["worst_severity"] = rungs[self.worst].severity.value
             if rung.name:
                 details["level"]["name"] = {"en": rung.name.en, "vi": rung.name.vi}
         steps = event in {Event.ESCALATED, Event.DEESCALATED}

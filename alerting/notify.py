@@ -39,8 +39,10 @@ class ChannelSpec:
     rules: tuple[str, ...] = ("*",)  # globs on the rule id, any of which may match; case matters
 
     def wants(self, transition: Transition) -> bool:
+        """Whether it is told of a change. What was once severe enough for it is told to its end."""
+        worst = Severity(transition.details.get("worst_severity", transition.severity))
         return (
-            transition.severity.rank >= self.min_severity.rank
+            max(transition.severity.rank, worst.rank) >= self.min_severity.rank
             and transition.event in self.events
             and any(fnmatchcase(transition.rule_id, pattern) for pattern in self.rules)
         )

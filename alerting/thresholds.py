@@ -144,10 +144,9 @@ class Thresholds:
         # As kept before rules had several levels:
         flat = (0, state.get("since"), state.get("received"), state.get("value"), standing is not None, None)
         told = [(step, _Episode(*said)) for step, *said in state.get("rungs", [flat])]
-        if max(step for step, _ in told) >= len(self._ladders[number]) or (
-            standing is not None and standing.step >= len(self._ladders[number])
-        ):
-            return False
+        steps = [step for step, _ in told] + ([standing.worst] if standing is not None else [])
+        if max(steps) >= len(self._ladders[number]):
+            return False  # it had more levels then
         slot = self._series.slot(device, metric)
         if standing is not None:
             self._alerts[slot, number] = standing

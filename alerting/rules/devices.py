@@ -53,7 +53,7 @@ def _matches(device: str, patterns: tuple[str, ...]) -> bool:
     return False
 
 
-class ThresholdRule(DeviceRule, LadderRule):
+class ThresholdRule(LadderRule, DeviceRule):
     """A level of the readings themselves.
 
     With ``for`` the level must have been held that long before it counts, for firing and for each step up; with

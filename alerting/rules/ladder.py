@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from enum import StrEnum
 from itertools import pairwise
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from alerting.model import Severity  # noqa: TC001  # pydantic needs it
+from alerting.model import Severity
 from alerting.rules.base import BaseRule, Model, Title
 
 Level = Annotated[float, Field(allow_inf_nan=False)]
@@ -55,19 +55,12 @@ class LadderRule(BaseRule):
     in all that it says; the severity of the rule is that of the first.
     """
 
+    severity: Annotated[Severity, Field(strict=False)] = Severity.INFO  # of `levels`, if not said
     direction: Annotated[Direction, Field(strict=False)] = Direction.ABOVE
     raise_: Level | None = Field(default=None, alias="raise")
     clear: Level | None = None
     levels: Annotated[tuple[Rung, ...], Field(strict=False, min_length=1)] | None = None
     inclusive: bool = True  # a value equal to `raise` reaches it
-
-    @model_validator(mode="before")
-    @classmethod
-    def _severity_of_the_first(cls, table: Any) -> Any:  # what TOML holds
-        match table:
-            case {"levels": [{"severity": first}, *_]} if "severity" not in table:
-                return table | {"severity": first}
-        return table
 
     @field_validator("levels")
     @classmethod
@@ -90,15 +83,20 @@ class LadderRule(BaseRule):
 
     @model_validator(mode="after")
     def _one_level_or_several(self) -> LadderRule:
+        said = "severity" in self.model_fields_set
         if self.levels is None:
+            if not said:
+                raise ValueError("'severity' is missing")
             if self.raise_ is None:
                 raise ValueError("'raise' is missing")
             if self.clear is not None and (wrong := _misplaced(self.clear, self.raise_, self.direction)):
                 raise ValueError(wrong)
         elif self.raise_ is not None or self.clear is not None:
             raise ValueError("raise and clear are for one level; levels say their own")
-        elif self.severity != self.levels[0].severity:
+        elif said and self.severity != self.levels[0].severity:
             raise ValueError(f"severity {self.severity}: it is that of the first level, {self.levels[0].severity}")
+        else:
+            self.__dict__["severity"] = self.levels[0].severity  # still being made: not frozen yet
         return self
 
     @property

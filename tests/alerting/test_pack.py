@@ -238,13 +238,17 @@ def test_every_rule_of_the_pack_fires_and_resolves(rule: Rule) -> None:
 
 @pytest.mark.parametrize(("device", "levels"), [("kim-long", (1.0, 2.0, 3.5)), ("phu-oc", (1.5, 3.0, 4.5))])
 def test_flood_alarm_levels_are_reached_when_equalled(device: str, levels: tuple[float, ...]) -> None:
-    for number, level in enumerate(levels, 1):
-        rule = next(r for r in BOOK.rules if r.id == f"flood-{device}-{number}")
-        assert isinstance(rule, ThresholdRule)
+    rule = next(r for r in BOOK.rules if r.id == f"flood-{device}")
+    assert isinstance(rule, ThresholdRule)
+    assert tuple(rung.raise_ for rung in rule.rungs) == levels
+    for level, rung in zip(levels, rule.rungs, strict=True):
         below = Engine(BOOK.rules, BOOK.zones).judge(readings(rule, [(a_day(rule), level - 0.01)]), a_day(rule))
         at = Engine(BOOK.rules, BOOK.zones).judge(readings(rule, [(a_day(rule), level)]), a_day(rule))
-        assert len(below.transitions) == number - 1
-        assert len(at.transitions) == number
+        less = [r.severity for r in rule.rungs if r.raise_ < level]
+        assert [t.severity for t in below.transitions] == less[-1:]
+        assert [t.severity for t in at.transitions] == [rung.severity]
+        assert rung.name
+        assert rung.name.vi in at.transitions[0].summary_vi
 
 
 def test_the_pm2_5_limit_falls_on_new_year_s_day_2026_at_hue() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import date
 from typing import Any
 
@@ -95,6 +96,50 @@ def test_what_cannot_be_meant_is_refused(fields: dict[str, Any]) -> None:
 def test_what_cannot_be_meant_of_zones_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         RULE.validate_python(ZONE | fields)
+
+
+def rung(severity: str, level: float, **fields: Any) -> dict[str, Any]:
+    return {"severity": severity, "raise": level} | fields
+
+
+LADDER = {key: value for key, value in LEVEL.items() if key not in {"raise", "severity"}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"levels": []}, "at least 1"),
+        ({"levels": [rung("warning", 1.0), rung("warning", 2.0)]}, "level 2: warning must be more severe than warning"),
+        ({"levels": [rung("major", 1.0), rung("warning", 2.0)]}, "level 2: warning must be more severe than major"),
+        ({"levels": [rung("warning", 2.0), rung("major", 2.0)]}, "level 2: raise 2 must be above 2"),
+        (
+            {"levels": [rung("warning", 2.0), rung("major", 3.0)], "direction": "below"},
+            "level 2: raise 3 must be below 2",
+        ),
+        (
+            {"levels": [rung("warning", 2.0, clear=1.5), rung("major", 3.0, clear=1.5)]},
+            "level 2: clear 1.5 must be above",
+        ),
+        ({"levels": [rung("warning", 2.0), rung("major", 3.0, clear=1.5)]}, "level 2: clear 1.5 must be above 2"),
+        ({"levels": [rung("warning", 2.0), rung("major", 3.0, clear=3.0)]}, "level 2: clear 3 must be below raise 3"),
+        ({"levels": [rung("warning", 2.0)], "raise": 2.0}, "raise and clear are for one level"),
+        ({"levels": [rung("warning", 2.0)], "clear": 1.0}, "raise and clear are for one level"),
+        ({"levels": [rung("warning", 2.0)], "severity": "major"}, "severity major: it is that of the first level"),
+        ({"levels": [rung("warning", 2.0, colour="red")]}, "extra"),
+        ({"severity": "major"}, "'raise' is missing"),
+        ({"raise": 2.0}, "'severity' is missing"),
+    ],
+)
+def test_a_ladder_that_does_not_lead_upwards_is_refused(fields: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValidationError, match=reason):
+        RULE.validate_python(LADDER | fields)
+
+
+def test_a_ladder_keeps_its_severity_and_body_through_json() -> None:
+    made = RULE.validate_python(LADDER | {"levels": [rung("warning", 1.0), rung("major", 2.0, clear=1.5)]})
+    assert made.severity == "warning"
+    again = RULE.validate_json(json.dumps(made.body))
+    assert (again, again.version) == (made, made.version)
 
 
 def test_the_version_changes_with_anything_and_with_nothing_else() -> None:

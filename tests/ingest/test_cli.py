@@ -307,7 +307,7 @@ def test_help_and_version_answer() -> None:
 
 @pytest.fixture
 def alarmed(migrated: str, tmp_path: Path) -> str:
-    """A database in which a river has passed alarm levels, and where two messages were refused."""
+    """A database in which two rivers have passed alarm levels, and where two messages were refused."""
     moments = [f"2026-10-05T06:{minute:02d}:00Z" for minute in range(6)]
     levels = [0.5, 1.2, 2.4, 2.6, 2.2, 1.95]
     topic = "haidang/v1/gw/kim-long/readings"
@@ -315,6 +315,8 @@ def alarmed(migrated: str, tmp_path: Path) -> str:
         {"received_at": at, "topic": topic, "payload": {"time": at, "readings": {"water_level": level}}}
         for at, level in zip(moments, levels, strict=True)
     ]
+    other = {"time": moments[0], "readings": {"water_level": 1.6}}
+    records.insert(0, {"received_at": moments[0], "topic": "haidang/v1/gw/phu-oc/readings", "payload": other})
     records += [
         {"received_at": moments[-1], "topic": topic, "payload": "{no json"},
         {"received_at": moments[-1], "topic": "haidang/v1/gw/nmea", "payload": "!AIVDM,1,1,,A,13HOI:0P,0*00"},
@@ -322,33 +324,36 @@ def alarmed(migrated: str, tmp_path: Path) -> str:
     path = tmp_path / "river.jsonl"
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
     summary = done("replay", path, "--rules", "pack:hue", "--source", "gateways", "--dsn", migrated, "--json").only
-    assert (summary["received"], summary["quarantined"], summary["alerts"]) == (8, 2, 2)
+    assert (summary["received"], summary["quarantined"], summary["alerts"]) == (9, 2, 2)
     return migrated
 
 
 def test_alerts_are_listed_filtered_and_shown(alarmed: str) -> None:
     alerts = done("alerts", "list", "--dsn", alarmed, "--json").lines
-    assert [alert["rule_id"] for alert in alerts] == ["flood-kim-long-2", "flood-kim-long-1"]
+    assert [alert["rule_id"] for alert in alerts] == ["flood-kim-long", "flood-phu-oc"]
     assert {alert["state"] for alert in alerts} == {"firing"}
     major = done("alerts", "list", "--dsn", alarmed, "--severity", "major", "--json").lines
     assert major == alerts[:1]
-    assert done("alerts", "list", "--dsn", alarmed, "--rule", "flood-kim-long-1", "--json").lines == alerts[1:]
+    assert done("alerts", "list", "--dsn", alarmed, "--rule", "flood-phu-oc", "--json").lines == alerts[1:]
     assert done("alerts", "list", "--dsn", alarmed, "--state", "resolved", "--json").lines == []
-    assert done("alerts", "list", "--dsn", alarmed, "--since", "2026-10-05T06:02:00Z", "--json").lines == alerts[:1]
+    assert done("alerts", "list", "--dsn", alarmed, "--since", "2026-10-05T06:01:00Z", "--json").lines == alerts[:1]
     assert done("alerts", "list", "--dsn", alarmed, "--limit", 1, "--json").lines == alerts[:1]
 
     shown = done("alerts", "show", alerts[0]["id"], "--dsn", alarmed, "--json").only
     assert shown["subject_name"] == "gw/kim-long"
     assert shown["value"] == 2.4
-    assert [(h["from_state"], h["to_state"], h["actor"]) for h in shown["history"]] == [(None, "firing", "engine")]
+    assert [(h["from_state"], h["to_state"], h["change"], h["actor"]) for h in shown["history"]] == [
+        (None, "firing", "firing", "engine"),
+        ("firing", "firing", "escalated", "engine"),
+    ]
     assert shown["notifications"] == []  # a replay tells nobody
     assert "gw/kim-long" in done("alerts", "show", alerts[0]["id"], "--dsn", alarmed).out
-    assert "Flood alarm II at Kim Long" in table("alerts", "list", "--dsn", alarmed)
+    assert "Flood at Kim Long: up to alarm II" in table("alerts", "list", "--dsn", alarmed)
     refused(haidang("alerts", "show", uuid4(), "--dsn", alarmed), "no alert")
 
 
 def test_an_alert_is_acknowledged_then_resolved_and_the_record_stands(alarmed: str) -> None:
-    id_ = done("alerts", "list", "--dsn", alarmed, "--json").lines[0]["id"]
+    id_ = done("alerts", "list", "--dsn", alarmed, "--json").lines[1]["id"]
     by = ("--by", "Lan", "--dsn", alarmed)
     assert done("alerts", "ack", id_, *by, "--note", "seen", "--json").only["state"] == "acknowledged"
     (row,) = done("alerts", "list", "--state", "acknowledged", "--dsn", alarmed, "--json").lines
@@ -381,9 +386,9 @@ def test_zones_and_rules_are_listed(alarmed: str) -> None:
     assert {zone["type"] for zone in zones} == {"Feature"}
     assert "dien-hai-core" in {zone["id"] for zone in zones}
     rules = done("rules", "list", "--dsn", alarmed, "--json").lines
-    assert {"flood-kim-long-1", "lagoon-core-inside"} <= {one["id"] for one in rules}
+    assert {"flood-kim-long", "lagoon-core-inside"} <= {one["id"] for one in rules}
     assert all(one["version"] and one["kind"] for one in rules)
-    assert "flood-kim-long-1" in table("rules", "list", "--dsn", alarmed)
+    assert "flood-kim-long" in table("rules", "list", "--dsn", alarmed)
     assert "dien-hai-core" in table("zones", "list", "--dsn", alarmed)
     again = done("zones", "import", "pack:hue", "--dsn", alarmed, "--json").only
     assert (again["new"], again["changed"], len(again["unchanged"])) == ([], [], len(zones))
@@ -402,7 +407,7 @@ def test_importing_only_some_rules_retires_the_others(alarmed: str, tmp_path: Pa
     path.write_text(rule())
     done("rules", "import", path, "--only", "--dsn", alarmed)
     assert [one["id"] for one in done("rules", "list", "--dsn", alarmed, "--json").lines] == ["high"]
-    assert rows(alarmed, "SELECT count(*) FROM rules WHERE id = 'flood-kim-long-1'") == [(1,)]
+    assert rows(alarmed, "SELECT count(*) FROM rules WHERE id = 'flood-kim-long'") == [(1,)]
 
 
 def test_quarantine_is_listed_and_shown_with_its_bytes(alarmed: str) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from services.mosquitto import Mosquitto
 
-#: What the alarm levels of Kim Long tell of one flood: three begin, three end.
+#: What is told of the floods below: three begin, three end.
 TOLD = 6
 
 
@@ -39,8 +39,8 @@ def webhook(url: str, **more: Any) -> dict[str, Any]:
 
 
 async def flood(broker: Mosquitto, gateway: str) -> None:
-    """The river rises over all three levels and falls under them."""
-    await publish(broker, gateway, "kim-long", [reading(0, 0.1), reading(1, 9.9), reading(2, 0.1)])
+    """The river rises over all levels and falls under them, three times."""
+    await publish(broker, gateway, "kim-long", [reading(n, 9.9 if n % 2 else 0.1) for n in range(7)])
 
 
 def states(dsn: str, channel: str) -> set[str]:
@@ -136,7 +136,7 @@ async def test_the_queue_survives_a_kill_while_nobody_listens(
         url = "http://{LOOPBACK}:{closed}"
         allow_networks = ["127.0.0.0/8"]
         max_delay_seconds = 0.2
-        rules = ["flood-kim-long-*"]
+        rules = ["flood-kim-long*"]
         """
     config = write_config(tmp_path / "haidang.toml", migrated, broker, gateway, more)
     process = Process(config, log=tmp_path / "log")

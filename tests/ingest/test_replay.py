@@ -182,7 +182,7 @@ def test_a_recording_raises_the_same_alerts_in_any_batches(
     small = replay(migrated, minute.path, "--rules", "pack:hue", "--batch", 7)
     large = replay(plain_migrated, minute.path, "--rules", "pack:hue", "--batch", 20_000)
     assert {**small, "seconds": 0} == {**large, "seconds": 0}
-    assert small["alerts"] > 10
+    assert small["alerts"] >= 10
     one, other = dump(migrated), dump(plain_migrated)
     assert one["alerts"]
     assert one == other
@@ -200,7 +200,7 @@ def test_a_recording_raises_what_a_perfect_observer_saw_and_nothing_else(any_mig
 
     alerts = done("alerts", "list", "--dsn", any_migrated, "--json", "--limit", 1000).lines
     assert len(alerts) == summary["alerts"]
-    zone, threshold = zone_alerts(alerts), threshold_alerts(alerts)
+    zone, threshold = zone_alerts(alerts), threshold_steps(any_migrated)
     for kind in ("entered", "crossed"):
         told = [line for line in minute.truth if line["kind"] == f"zone_{kind}" and (kind, line["zone"]) in WATCHED]
         expected = {(t["subject"], t["zone"]): t for t in told if not t.get("at_start")}
@@ -254,14 +254,16 @@ def zone_alerts(alerts: list[dict[str, Any]]) -> dict[tuple[str, str, str], date
     return out
 
 
-def threshold_alerts(alerts: list[dict[str, Any]]) -> dict[tuple[str, str, float], datetime]:
+def threshold_steps(dsn: str) -> dict[tuple[str, str, float], datetime]:
+    """When the water reached which alarm level: every step up of every flood alert."""
     levels = {"kim-long": (1.0, 2.0, 3.5), "phu-oc": (1.5, 3.0, 4.5)}
-    out = {}
-    for alert in alerts:
-        if found := re.fullmatch(r"flood-(kim-long|phu-oc)-([123])", alert["rule_id"]):
-            level = levels[found[1]][int(found[2]) - 1]
-            out[alert["subject_name"], "water_level", level] = datetime.fromisoformat(alert["started_at"])
-    return out
+    found = rows(
+        dsn,
+        "SELECT a.subject_name, h.at, (h.details #>> '{level,number}')::int"
+        " FROM alert_history h JOIN alerts a ON a.id = h.alert_id"
+        " WHERE starts_with(a.rule_id, 'flood-') AND h.change IN ('firing', 'escalated')",
+    )
+    return {(name, "water_level", levels[name.rpartition("/")[2]][number - 1]): at for name, at, number in found}
 
 
 def test_redelivered_publishes_change_nothing(migrated: str, plain_migrated: str, tmp_path: Path) -> None:

@@ -203,7 +203,8 @@ def test_readings_and_vessels_come_in_and_the_duty_room_is_told(
 
         river = [r for r in http_target.wait_for(2) if b"flood-kim-long" in r.body]
         until(
-            lambda: len([r for r in http_target.requests if b"flood-kim-long" in r.body]) == 2, "both levels are told"
+            lambda: len([r for r in http_target.requests if b"flood-kim-long" in r.body]) == 2,
+            "the first level is told, and the step up",
         )
         river = [r for r in http_target.requests if b"flood-kim-long" in r.body]
         for request in http_target.requests:
