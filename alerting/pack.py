@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 
-from alerting.rules import RULE, NoDataRule, ThresholdRule, ZoneRule
+from alerting.rules import KINDS, RULE
 from decoders.catalogue import METRICS
 from geofence.zones import Zone, ZoneError, read_zones
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
     from alerting.rules import Rule
+    from alerting.rules.base import Fault
     from decoders.catalogue import Metric
 
 #: Where the packs that ship with the program lie; ``"pack:hue"`` is the folder ``hue`` of it.
@@ -170,28 +171,16 @@ def _rules(
     return rules
 
 
-def _rule(
-    table: dict[str, Any], zones: set[str], metrics: Mapping[str, Metric]
-) -> tuple[Rule | None, list[tuple[tuple[str | int, ...], str]]]:
+def _rule(table: dict[str, Any], zones: set[str], metrics: Mapping[str, Metric]) -> tuple[Rule | None, list[Fault]]:
     """The rule of one table, and what is wrong with it as (place, reason)."""
     try:
         rule = RULE.validate_python(table)
     except ValidationError as error:
         return None, [_fault(e, table.get("kind")) for e in error.errors(include_url=False)]
-    match rule:
-        case ThresholdRule() | NoDataRule():
-            metric = metrics.get(rule.metric)
-            if metric is None:
-                return rule, [(("metric",), f"unknown metric {rule.metric!r}")]
-            if isinstance(rule, ThresholdRule) and rule.unit != metric.unit:
-                return rule, [(("unit",), f"{rule.metric} is in {metric.unit}, not in {rule.unit}")]
-        case ZoneRule():
-            missing = [zone for zone in rule.zones if zone not in zones]
-            return rule, [(("zones",), f"unknown zone {zone!r}") for zone in missing]
-    return rule, []
+    return rule, rule.faults(metrics, zones)
 
 
-def _fault(error: ErrorDetails, kind: object) -> tuple[tuple[str | int, ...], str]:
+def _fault(error: ErrorDetails, kind: object) -> Fault:
     place = tuple(error["loc"])
     if place and place[0] == kind:
         place = place[1:]
@@ -202,11 +191,15 @@ def _fault(error: ErrorDetails, kind: object) -> tuple[tuple[str | int, ...], st
         case "missing":
             return place, f"{key!r} is missing"
         case "union_tag_not_found":
-            return ("kind",), "'kind' is missing: threshold, zone or no_data"
+            return ("kind",), f"'kind' is missing: {_one_of(KINDS)}"
         case "union_tag_invalid":
-            return ("kind",), f"unknown kind {kind!r}: threshold, zone or no_data"
+            return ("kind",), f"unknown kind {kind!r}: {_one_of(KINDS)}"
     reason = error["msg"].removeprefix("Value error, ")
     return place, f"{key}: {reason}" if key else reason
+
+
+def _one_of(words: Sequence[str]) -> str:
+    return f"{', '.join(words[:-1])} or {words[-1]}"
 
 
 def _syntax(message: str, text: str) -> tuple[str, int]:

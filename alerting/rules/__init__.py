@@ -7,7 +7,7 @@ which loads is a rule which can fire.
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Final, get_args
 
 from pydantic import Field, TypeAdapter
 
@@ -19,6 +19,7 @@ from alerting.rules.zones import Condition, Scope, Selection, ZoneRule
 __all__ = [
     "BEGINNING",
     "END",
+    "KINDS",
     "RULE",
     "BaseRule",
     "Condition",
@@ -36,6 +37,9 @@ __all__ = [
 ]
 
 Rule = ThresholdRule | ZoneRule | NoDataRule
+
+#: What ``kind`` may be.
+KINDS: Final = tuple(sorted(rule.model_fields["kind"].annotation.__args__[0] for rule in get_args(Rule)))
 
 #: Validates one rule from its TOML table.
 RULE: Final[TypeAdapter[Rule]] = TypeAdapter(Annotated[Rule, Field(discriminator="kind")])

@@ -6,12 +6,17 @@ import json
 import re
 from datetime import UTC, date, datetime, timedelta, timezone
 from hashlib import sha256
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
 from alerting.model import Severity
 from alerting.rules.calendar import Calendar, Hours, Month, Season, calendar
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Mapping
+
+    from decoders.catalogue import Metric
 
 #: The least and the greatest event time, for rules without dates.
 BEGINNING: Final = -(2**62)
@@ -43,6 +48,10 @@ Duration = Annotated[
 ]
 Positive = Annotated[Duration, Field(gt=0)]
 Text = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f]*$")]
+
+
+#: Something wrong with a rule: the place in its table, and the reason.
+Fault = tuple[tuple[str | int, ...], str]
 
 
 class Model(BaseModel):
@@ -88,6 +97,10 @@ class BaseRule(Model):
         """Twelve hex digits that change when anything about the rule does."""
         text = json.dumps(self.model_dump(mode="json", by_alias=True), sort_keys=True, separators=(",", ":"))
         return sha256(text.encode()).hexdigest()[:12]
+
+    def faults(self, metrics: Mapping[str, Metric], zones: Container[str]) -> list[Fault]:  # noqa: ARG002
+        """What is wrong with what the rule speaks of, given the metrics and the ids of the zones that there are."""
+        return []
 
     @property
     def window(self) -> tuple[int, int]:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
 from alerting.rules.base import BaseRule, Duration, Positive, Text
 from alerting.rules.ladder import LadderRule
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Mapping
+
+    from alerting.rules.base import Fault
+    from decoders.catalogue import Metric
 
 
 def _pattern(value: str) -> str:
@@ -34,6 +40,15 @@ class DeviceRule(BaseRule):
     devices: Annotated[Patterns, Field(min_length=1)] = ("*",)
     gateways: Gateways | None = None
     exclude: Patterns = ()
+
+    def faults(self, metrics: Mapping[str, Metric], zones: Container[str]) -> list[Fault]:  # noqa: ARG002
+        metric = metrics.get(self.metric)
+        if metric is None:
+            return [(("metric",), f"unknown metric {self.metric!r}")]
+        unit: str | None = getattr(self, "unit", None)  # the kinds that compare values say it
+        if unit is not None and unit != metric.unit:
+            return [(("unit",), f"{self.metric} is in {metric.unit}, not in {unit}")]
+        return []
 
     def applies_to(self, device: str) -> bool:
         """Whether the rule watches the device named "gateway/device"."""

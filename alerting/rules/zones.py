@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from typing import Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from alerting.rules.base import BaseRule, Model, Positive, Slug
 from decoders.identity import MmsiClass, mid, mmsi_class
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Mapping
+
+    from alerting.rules.base import Fault
+    from decoders.catalogue import Metric
 
 _AIS_BELOW: Final = 1 << 62  # ids of transponders that are not AIS have this bit (decoders.identity)
 
@@ -113,6 +119,9 @@ class ZoneRule(BaseRule):
         if "resolve_after" in self.model_fields_set and self.lasting:
             raise ValueError("resolve_after is for left and crossed; an alert of entered or inside ends on leaving")
         return self
+
+    def faults(self, metrics: Mapping[str, Metric], zones: Container[str]) -> list[Fault]:  # noqa: ARG002
+        return [(("zones",), f"unknown zone {zone!r}") for zone in self.zones if zone not in zones]
 
     @property
     def lasting(self) -> bool:

@@ -87,7 +87,7 @@ def test_a_folder_loads_with_rules_in_order_and_its_zones(folder: Path) -> None:
         ("raise = 2.0", "", "rules.toml:3: rule 'level': 'raise' is missing"),
         ('vi = "Mực nước"', 'fr = "Niveau"', "rules.toml:13: rule 'level': unknown key 'title.fr'"),
         ("[30]", "[300]", "rules.toml:24: rule 'zone': scope.ship_types: ship types are 1 to 255, found 300"),
-        ('kind = "zone"', "", "rules.toml:15: rule 'zone': 'kind' is missing: threshold, zone or no_data"),
+        ('kind = "zone"', "", "rules.toml:15: rule 'zone': 'kind' is missing: no_data, threshold or zone"),
         ('kind = "zone"', 'kind = "line"', "rules.toml:17: rule 'zone': unknown kind 'line'"),
         ('utc_offset = "+07:00"', "offset = 7", "rules.toml:1: unknown key 'offset'; rules are [[rule]] tables"),
         ("raise = 2.0", "raise = ", "rules.toml:9: not TOML: Invalid value"),

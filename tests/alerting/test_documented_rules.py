@@ -1,0 +1,110 @@
+"""Every rule kind has an example on the page about rules, and every example there loads and fires.
+
+For an example, add a function that gives its stream, under the id of its rule: ``@stream("my-rule")``.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import shapely
+
+from alerting import pack
+from alerting.engine import Engine
+from alerting.model import Event
+from alerting.rules import KINDS
+from decoders.identity import device_id, metric_id, transponder_id
+from decoders.records import POSITION, READING, Name, Observations, empty
+from geofence.zones import Zone
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PAGE = Path(__file__).parents[2] / "docs" / "rules.md"
+EXAMPLES = re.findall(r"^```toml\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+IDS = [rule["id"] for example in EXAMPLES for rule in tomllib.loads(example)["rule"]]
+#: Zones that examples may speak of.
+ZONES = [Zone("core", "Core", "Vùng lõi", "t", shapely.box(107.0, 16.0, 107.1, 16.1))]
+
+#: 2026-10-05T06:00Z, one in the afternoon at Hue.
+START = 1_791_180_000_000_000
+MINUTE = 60_000_000
+VMS = transponder_id("vms", "HUE-1")
+
+Stream = list[Observations]
+STREAMS: dict[str, Callable[[], Stream]] = {}
+
+
+def stream(rule_id: str) -> Callable[[Callable[[], Stream]], Callable[[], Stream]]:
+    """Register what makes the example with that id fire: batches, in which time is also receive time."""
+
+    def register(made: Callable[[], Stream]) -> Callable[[], Stream]:
+        STREAMS[rule_id] = made
+        return made
+
+    return register
+
+
+def readings(device: str, metric: str, *rows: tuple[float, float]) -> Observations:
+    """Values of one metric of "gateway/device", each with its minute."""
+    table = empty(READING, len(rows))
+    table["device"], table["metric"] = device_id(*device.split("/")), metric_id(metric)
+    table["time"] = table["received_at"] = [START + int(minute * MINUTE) for minute, _ in rows]
+    table["value"] = [value for _, value in rows]
+    table["message"] = range(len(rows))
+    name = Name("device", device_id(*device.split("/")), device)
+    return Observations(messages=len(rows), readings=table, names=[name])
+
+
+def fixes(transponder: int, *rows: tuple[float, float, float]) -> Observations:
+    """Minute, longitude and latitude of fixes of one transponder."""
+    table = empty(POSITION, len(rows))
+    table["transponder"] = transponder
+    table["time"] = table["received_at"] = [START + int(minute * MINUTE) for minute, *_ in rows]
+    table["lon"], table["lat"] = [lon for _, lon, _ in rows], [lat for *_, lat in rows]
+    table["message"] = range(len(rows))
+    return Observations(messages=len(rows), positions=table)
+
+
+@stream("river-kim-long")
+def _() -> Stream:
+    levels = [0.5, 1.0, 1.2, 2.1, 2.2, 1.5, 0.5, 0.5, 0.5, 0.5]
+    return [readings("gw/kim-long", "water_level", *((10.0 * n, level) for n, level in enumerate(levels)))]
+
+
+@stream("silent-river")
+def _() -> Stream:
+    return [readings("gw/kim-long", "water_level", (0, 0.5)), readings("gw/kim-long", "water_level", (31, 0.5))]
+
+
+@stream("night-in-the-core")
+def _() -> Stream:
+    # Six in the evening at Hue comes five hours after the start.
+    return [fixes(VMS, (0, 107.05, 16.05), (299, 107.05, 16.05), (300, 107.05, 16.05), (1021, 107.05, 16.05))]
+
+
+def test_every_kind_has_an_example() -> None:
+    kinds = {rule["kind"] for example in EXAMPLES for rule in tomllib.loads(example)["rule"]}
+    assert kinds == set(KINDS)
+    assert len(set(IDS)) == len(IDS)
+    assert set(STREAMS) == set(IDS)
+
+
+@pytest.mark.parametrize(("example", "rule_id"), list(zip(EXAMPLES, IDS, strict=True)), ids=IDS)
+def test_the_example_loads_fires_once_and_ends(example: str, rule_id: str, tmp_path: Path) -> None:
+    (tmp_path / "rules.toml").write_text(example)
+    book = pack.load([tmp_path], zones=ZONES)
+    engine = Engine(book.rules, book.zones)
+    events = [
+        transition.event for batch in STREAMS[rule_id]() for transition in engine.judge(batch, _last(batch)).transitions
+    ]
+    told = [event for event in events if event in {Event.FIRING, Event.RESOLVED}]
+    assert told == [Event.FIRING, Event.RESOLVED]
+
+
+def _last(batch: Observations) -> int:
+    return max(int(table["received_at"][-1]) for table in (batch.readings, batch.positions) if len(table))
