@@ -20,7 +20,7 @@ Rules are looked at one by one only for readings that leave their subject's calm
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from heapq import heappop, heappush
 from math import inf, nextafter
 from typing import TYPE_CHECKING, Any, Final
@@ -62,6 +62,10 @@ class _Rung:
     level: Level
     for_: int
     keep: int
+
+
+#: Of an episode as it was kept before rules had several levels.
+_FLAT: Final = ("since", "received", "value")
 
 
 @dataclass(slots=True)
@@ -142,8 +146,8 @@ class Thresholds:
             return False
         standing = Standing.restore(state)
         # As kept before rules had several levels:
-        flat = (0, state.get("since"), state.get("received"), state.get("value"), standing is not None, None)
-        told = [(step, _Episode(*said)) for step, *said in state.get("rungs", [flat])]
+        flat = {"step": 0, "counts": standing is not None} | {name: state.get(name) for name in _FLAT}
+        told = [(said.pop("step"), _Episode(**said)) for said in map(dict, state.get("rungs", [flat]))]
         steps = [step for step, _ in told] + ([standing.worst] if standing is not None else [])
         if max(steps) >= len(self._ladders[number]):
             return False  # it had more levels then
@@ -341,7 +345,7 @@ class Thresholds:
             standing = None
         state: dict[str, Any] | None = None
         if episodes:
-            told = [[step, e.since, e.received, e.value, e.counts, e.held] for step, e in episodes.items()]
+            told = [{"step": step, **asdict(episode)} for step, episode in episodes.items()]
             state = {"rungs": told} | (standing.kept(self._ruled[number], self._ladders[number]) if standing else {})
         out.remember(rule.id, subject, rule.metric, state)
 

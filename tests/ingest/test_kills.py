@@ -78,7 +78,9 @@ def tables(dsn: str) -> Tables:
 
 
 def _timeless(value: Any) -> Any:
-    return {key: of for key, of in value.items() if key != "received"} if isinstance(value, dict) else value
+    if isinstance(value, list):
+        return [_timeless(of) for of in value]
+    return {key: _timeless(of) for key, of in value.items() if key != "received"} if isinstance(value, dict) else value
 
 
 @dataclass(frozen=True, slots=True)
