@@ -20,6 +20,7 @@ from alerting import messages
 from alerting.fences import Fences
 from alerting.heard import Heard
 from alerting.hearing import Hearing
+from alerting.lateness import late
 from alerting.model import AlertState, Severity, Subject, SubjectKind, Transition
 from alerting.names import Names
 from alerting.outcome import Order, Outcome, Ruled
@@ -117,7 +118,9 @@ class Engine:
         heard = Heard(observations, readings, advance, self._now)
         for part in self._parts:
             part.judge(heard, out)
-        return out.verdict(late_positions=advance.late, late_readings=late_readings)
+        verdict = out.verdict(late_positions=advance.late, late_readings=late_readings)
+        verdict.late = late(heard)
+        return verdict
 
     def _withdraw(self, out: Outcome) -> None:
         """Close what no rule watches any more."""

@@ -138,6 +138,16 @@ class Notification:
     payload: Mapping[str, Any]  # JSON-ready; what every channel renders from
 
 
+@dataclass(slots=True, frozen=True)
+class Late:
+    """Rows of one subject that came after newer ones, and so were not judged: the span of their event times."""
+
+    kind: SubjectKind
+    subject: int
+    since: int  # microseconds UTC, both included
+    until: int
+
+
 @dataclass(slots=True)
 class Verdict:
     """What judging one batch changed."""
@@ -146,6 +156,7 @@ class Verdict:
     states: list[RuleState] = field(default_factory=list)
     late_positions: int = 0
     late_readings: int = 0
+    late: list[Late] = field(default_factory=list)  # by kind and subject
 
 
 @dataclass(slots=True)

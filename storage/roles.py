@@ -49,7 +49,7 @@ KEPT: Final = (
     "progress",
 )
 #: Rows of these come and go.
-WORKING: Final = ("rule_state", "fragments")
+WORKING: Final = ("rule_state", "fragments", "alert_reviews")
 
 _CREATE: Final = """
 DO $$

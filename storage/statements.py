@@ -119,6 +119,22 @@ WITH given AS (
 SELECT count(*) FROM changed
 """
 
+#: What came late may change what is to be said of alerts of its time; a rule may look that far around its alert.
+ASK_FOR_REVIEWS: Final = b"""
+WITH given AS (
+    SELECT * FROM jsonb_to_recordset(%s::text::jsonb) AS t (
+        kind text, subject bigint, since timestamptz, until timestamptz)
+)
+INSERT INTO alert_reviews AS r (alert_id, since, until)
+SELECT a.id, given.since, given.until
+FROM given JOIN alerts AS a ON (a.subject_kind, a.subject_id) = (given.kind, given.subject)
+WHERE a.started_at <= given.until + interval '1 day' AND NOT a.retracted
+    AND (a.resolved_at IS NULL OR a.resolved_at >= given.since - interval '1 day')
+ORDER BY a.id
+ON CONFLICT (alert_id) DO UPDATE SET asked = r.asked + 1, asked_at = now(),
+    since = least(r.since, excluded.since), until = greatest(r.until, excluded.until)
+"""
+
 #: The channel on which the outbox is told that there is something to send.
 OUTBOX_CHANNEL: Final = "haidang_outbox"
 

@@ -286,6 +286,12 @@ def _prepare_state(work: Work, instance: str) -> None:
     batch = work.batch
     if batch.notifications:
         work.after.append((statements.QUEUE_NOTIFICATIONS, (notification_rows(batch.notifications),)))
+    if batch.verdict.late:
+        late = [
+            {"kind": of.kind, "subject": of.subject, "since": iso(of.since), "until": iso(of.until)}
+            for of in batch.verdict.late
+        ]
+        work.after.append((statements.ASK_FOR_REVIEWS, (json_text(late),)))
     states = {(s.rule_id, str(s.subject_kind), s.subject_id, s.key): s.state for s in batch.verdict.states}
     keys = ("rule_id", "subject_kind", "subject_id", "key")
     kept = [dict(zip(keys, key, strict=True), state=state) for key, state in states.items() if state is not None]

@@ -12,7 +12,19 @@ from alerting.messages.devices import (
     threshold_reached,
     threshold_resolved,
 )
-from alerting.messages.words import METRIC_NAMES, Text, clock, iso, metric_name, quantity, span, titled, withdrawn
+from alerting.messages.words import (
+    METRIC_NAMES,
+    Text,
+    clock,
+    iso,
+    metric_name,
+    quantity,
+    retracted,
+    revised,
+    span,
+    titled,
+    withdrawn,
+)
 from alerting.messages.zones import zone_fired, zone_resolved
 
 __all__ = [
@@ -24,6 +36,8 @@ __all__ = [
     "no_data_fired",
     "no_data_resolved",
     "quantity",
+    "retracted",
+    "revised",
     "span",
     "threshold_eased",
     "threshold_reached",

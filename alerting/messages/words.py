@@ -103,6 +103,20 @@ def withdrawn(title: dict[str, Any], subject: str) -> Text:
     )
 
 
+def revised(text: Text) -> Text:
+    """What is to be said now, of an alert of which something else was told."""
+    return Text(f"{text.en} (revised: some data came late)", f"{text.vi} (sửa lại: có dữ liệu đến muộn)")
+
+
+def retracted(rule: Rule, subject: str) -> Text:
+    """It was none."""
+    return titled(
+        rule,
+        f"retracted for {subject}: data that came late show that it was not so",
+        f"rút lại đối với {subject}: dữ liệu đến muộn cho thấy không phải như vậy",
+    )
+
+
 def titled(rule: Rule, en: str, vi: str) -> Text:
     """A sentence after the title of its rule."""
     return Text(f"{rule.title.en}: {en}", f"{rule.title.vi}: {vi}")
