@@ -18,6 +18,7 @@ from uuid import UUID
 
 from alerting import messages
 from alerting.fences import Fences
+from alerting.figures import Figures
 from alerting.heard import Heard
 from alerting.hearing import Hearing
 from alerting.lateness import late
@@ -68,8 +69,9 @@ class Engine:
         self._hearing = Hearing()
         self._thresholds = Thresholds(ruled, self._names, self._series, self._hearing)
         self._silence = Silence(ruled, self._names, self._series, self._hearing)
+        self._figures = Figures(ruled, self._names, self._series)
         self._fences = Fences(ruled, zones, self._names, capacity=capacity)
-        self._parts: tuple[Part, ...] = (self._thresholds, self._silence, self._fences)
+        self._parts: tuple[Part, ...] = (self._thresholds, self._figures, self._silence, self._fences)
         self._withdrawn: list[RuleState] = []
         self._now = -(2**62)
 
@@ -82,6 +84,7 @@ class Engine:
         if memory.readings is not None:
             self._series.restore(memory.readings)
             self._silence.restore()
+            self._figures.restore(memory.readings)
         self._fences.restore(memory.positions, memory.ship_types, memory.static_times, memory.first_seen)
         for state in memory.states:
             if state.state is None or self._hearing.restore(state):

@@ -36,11 +36,16 @@ class Level:
     @classmethod
     def of(cls, rule: LadderRule, step: int = 0) -> Level:
         """The level of a rule's ladder with that number."""
-        rung, sign = rule.rungs[step], rule.sign
-        level = sign * rung.raise_
-        held = nextafter(level, -inf) if rule.inclusive else level
-        reached = level if rule.inclusive else nextafter(level, inf)
-        return cls(sign, held, reached, held if rung.clear is None else sign * rung.clear)
+        rung = rule.rungs[step]
+        return cls.at(rule.sign, rung.raise_, rung.clear, inclusive=rule.inclusive)
+
+    @classmethod
+    def at(cls, sign: int, raise_: float, clear: float | None, *, inclusive: bool) -> Level:
+        """That of two values, neither signed."""
+        level = sign * raise_
+        held = nextafter(level, -inf) if inclusive else level
+        reached = level if inclusive else nextafter(level, inf)
+        return cls(sign, held, reached, held if clear is None else sign * clear)
 
     def holds(self, value: float) -> bool:
         """Whether the level is reached."""

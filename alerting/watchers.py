@@ -12,7 +12,7 @@ from decoders.identity import metric_id
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from alerting.rules import NoDataRule, ThresholdRule
+    from alerting.rules.devices import OnDevices
 
 _GLOB: Final = re.compile(r"[*?\[]")
 
@@ -23,7 +23,7 @@ class Watchers:
     Says what ``applies_to`` of each rule says. Patterns that several rules share are tried once for a name.
     """
 
-    def __init__(self, rules: Sequence[ThresholdRule | NoDataRule]) -> None:
+    def __init__(self, rules: Sequence[OnDevices]) -> None:
         self._of: dict[int, list[tuple[int, int]]] = {}  # metric -> (rule, group)
         self._groups: list[Callable[[str], bool] | None] = []
         known: dict[object, int] = {}
@@ -32,7 +32,8 @@ class Watchers:
             if group == len(self._groups):
                 every = "*" in rule.devices and rule.gateways is None and not rule.exclude
                 self._groups.append(None if every else _predicate(rule.devices, rule.gateways, rule.exclude))
-            self._of.setdefault(metric_id(rule.metric), []).append((number, group))
+            for metric in rule.watched:
+                self._of.setdefault(metric_id(metric), []).append((number, group))
 
     @property
     def metrics(self) -> set[int]:

@@ -12,12 +12,14 @@ from alerting.messages.devices import (
     threshold_reached,
     threshold_resolved,
 )
+from alerting.messages.figures import figure
 from alerting.messages.words import (
     METRIC_NAMES,
     Text,
     clock,
     iso,
     metric_name,
+    out_of_force,
     quantity,
     retracted,
     revised,
@@ -31,10 +33,12 @@ __all__ = [
     "METRIC_NAMES",
     "Text",
     "clock",
+    "figure",
     "iso",
     "metric_name",
     "no_data_fired",
     "no_data_resolved",
+    "out_of_force",
     "quantity",
     "retracted",
     "revised",

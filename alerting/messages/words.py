@@ -117,6 +117,16 @@ def retracted(rule: Rule, subject: str) -> Text:
     )
 
 
+def out_of_force(rule: Rule, subject: str, at: int) -> Text:
+    """The rule is not meant for this time of day or year, or not any more."""
+    when = clock(at, rule.utc_offset)
+    return titled(
+        rule,
+        f"over: {subject}, the rule is no longer in force at {when.en}",
+        f"đã hết: {subject}, quy tắc hết hiệu lực lúc {when.vi}",
+    )
+
+
 def titled(rule: Rule, en: str, vi: str) -> Text:
     """A sentence after the title of its rule."""
     return Text(f"{rule.title.en}: {en}", f"{rule.title.vi}: {vi}")

@@ -11,8 +11,10 @@ from typing import Annotated, Final, get_args
 
 from pydantic import Field, TypeAdapter
 
+from alerting.rules.aqi import AqiRule
 from alerting.rules.base import BEGINNING, END, BaseRule, window
 from alerting.rules.devices import DeviceRule, NoDataRule, ThresholdRule
+from alerting.rules.figures import RangeRule, RateRule, StuckRule, WindowRule
 from alerting.rules.ladder import Direction, LadderRule, Rung
 from alerting.rules.zones import Condition, Scope, Selection, ZoneRule
 
@@ -21,22 +23,27 @@ __all__ = [
     "END",
     "KINDS",
     "RULE",
+    "AqiRule",
     "BaseRule",
     "Condition",
     "DeviceRule",
     "Direction",
     "LadderRule",
     "NoDataRule",
+    "RangeRule",
+    "RateRule",
     "Rule",
     "Rung",
     "Scope",
     "Selection",
+    "StuckRule",
     "ThresholdRule",
+    "WindowRule",
     "ZoneRule",
     "window",
 ]
 
-Rule = ThresholdRule | ZoneRule | NoDataRule
+Rule = ThresholdRule | WindowRule | RateRule | StuckRule | RangeRule | AqiRule | NoDataRule | ZoneRule
 
 #: What ``kind`` may be.
 KINDS: Final = tuple(sorted(rule.model_fields["kind"].annotation.__args__[0] for rule in get_args(Rule)))

@@ -115,14 +115,19 @@ class BaseRule(Model):
 
 def window(first: date | None, last: date | None, utc_offset: str) -> tuple[int, int]:
     """The instants from the start of one day to the end of another, in a place with that offset, microseconds."""
-    hours, minutes = int(utc_offset[1:3]), int(utc_offset[4:6])
-    east = (-1 if utc_offset[0] == "-" else 1) * timedelta(hours=hours, minutes=minutes)
+    offset = east(utc_offset)
     return (
-        BEGINNING if first is None else _midnight(first, east),
-        END if last is None or last == date.max else _midnight(last + _DAY, east),
+        BEGINNING if first is None else _midnight(first, offset),
+        END if last is None or last == date.max else _midnight(last + _DAY, offset),
     )
 
 
-def _midnight(day: date, east: timedelta) -> int:
+def east(utc_offset: str) -> timedelta:
+    """How far ahead of UTC an offset is."""
+    hours, minutes = int(utc_offset[1:3]), int(utc_offset[4:6])
+    return (-1 if utc_offset[0] == "-" else 1) * timedelta(hours=hours, minutes=minutes)
+
+
+def _midnight(day: date, offset: timedelta) -> int:
     """The instant a day begins in a place that much east of UTC, microseconds."""
-    return (datetime(day.year, day.month, day.day, tzinfo=timezone(east)) - _EPOCH) // timedelta(microseconds=1)
+    return (datetime(day.year, day.month, day.day, tzinfo=timezone(offset)) - _EPOCH) // timedelta(microseconds=1)

@@ -29,26 +29,21 @@ Patterns = Annotated[tuple[Glob, ...], Field(strict=False)]
 Gateways = Annotated[tuple[str, ...], Field(strict=False)]
 
 
-class DeviceRule(BaseRule):
-    """A rule about one metric of devices, each by itself.
+class OnDevices(BaseRule):
+    """A rule about devices, each by itself.
 
     ``devices`` are globs on the device ("kim-long", "air-*") or on gateway and device ("hue-gw-1/air-*"), any of which
     may match; ``exclude`` likewise takes out again. ``gateways``, if given, are globs on the gateway.
     """
 
-    metric: Text
     devices: Annotated[Patterns, Field(min_length=1)] = ("*",)
     gateways: Gateways | None = None
     exclude: Patterns = ()
 
-    def faults(self, metrics: Mapping[str, Metric], zones: Container[str]) -> list[Fault]:  # noqa: ARG002
-        metric = metrics.get(self.metric)
-        if metric is None:
-            return [(("metric",), f"unknown metric {self.metric!r}")]
-        unit: str | None = getattr(self, "unit", None)  # the kinds that compare values say it
-        if unit is not None and unit != metric.unit:
-            return [(("unit",), f"{self.metric} is in {metric.unit}, not in {unit}")]
-        return []
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """The metrics it looks at."""
+        raise NotImplementedError
 
     def applies_to(self, device: str) -> bool:
         """Whether the rule watches the device named "gateway/device"."""
@@ -57,6 +52,29 @@ class DeviceRule(BaseRule):
             if not any(fnmatchcase(gateway, pattern) for pattern in self.gateways):
                 return False
         return _matches(device, self.devices) and not _matches(device, self.exclude)
+
+
+class DeviceRule(OnDevices):
+    """A rule about one metric of devices, each by itself."""
+
+    metric: Text
+
+    @property
+    def watched(self) -> tuple[str, ...]:
+        return (self.metric,)
+
+    def faults(self, metrics: Mapping[str, Metric], zones: Container[str]) -> list[Fault]:  # noqa: ARG002
+        metric = metrics.get(self.metric)
+        if metric is None:
+            return [(("metric",), f"unknown metric {self.metric!r}")]
+        unit: str | None = getattr(self, "unit", None)  # the kinds that compare values say it
+        if unit is not None and unit != self.unit_of(metric):
+            return [(("unit",), f"{self.metric} is in {self.unit_of(metric)}, not in {unit}")]
+        return []
+
+    def unit_of(self, metric: Metric) -> str:
+        """The unit of what the rule compares."""
+        return metric.unit
 
 
 def _matches(device: str, patterns: tuple[str, ...]) -> bool:

@@ -150,7 +150,7 @@ class Oracle:
         self.last_time[key] = item.time
         self.heard[key] = item.received
         for n, rule in enumerate(self.rules):
-            if isinstance(rule, ZoneRule) or rule.metric != item.what:
+            if not isinstance(rule, ThresholdRule | NoDataRule) or rule.metric != item.what:
                 continue
             if not rule.applies_to(self.devices[item.subject]):
                 continue

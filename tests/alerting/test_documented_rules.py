@@ -87,6 +87,34 @@ def _() -> Stream:
     return [fixes(VMS, (0, 107.05, 16.05), (299, 107.05, 16.05), (300, 107.05, 16.05), (1021, 107.05, 16.05))]
 
 
+@stream("pm2-5-day")
+def _() -> Stream:
+    values = [30.0] * 24 + [90.0] * 24 + [10.0] * 24
+    return [readings("gw/air-1", "pm2_5", *((60.0 * hour, value) for hour, value in enumerate(values)))]
+
+
+@stream("river-rising-fast")
+def _() -> Stream:
+    levels = [1.0] * 8 + [1.0 + 0.2 * n for n in range(8)] + [2.4] * 8
+    return [readings("gw/kim-long", "water_level", *((15.0 * n, level) for n, level in enumerate(levels)))]
+
+
+@stream("gauge-stuck")
+def _() -> Stream:
+    return [readings("gw/kim-long", "water_level", (0, 1.1), *((30.0 * n, 1.2) for n in range(1, 15)), (450, 1.3))]
+
+
+@stream("gauge-implausible")
+def _() -> Stream:
+    return [readings("gw/kim-long", "water_level", (0, 1.1), (10, 7.01), (20, 6.95), (30, 6.8))]
+
+
+@stream("air-quality")
+def _() -> Stream:
+    values = [20.0] * 6 + [60.0] * 12 + [110.0] * 12 + [20.0] * 12
+    return [readings("gw/air-1", "pm2_5", *((60.0 * hour, value) for hour, value in enumerate(values)))]
+
+
 def test_every_kind_has_an_example() -> None:
     kinds = {rule["kind"] for example in EXAMPLES for rule in tomllib.loads(example)["rule"]}
     assert kinds == set(KINDS)

@@ -11,7 +11,17 @@ import shapely
 from alerting import pack
 from alerting.engine import Engine
 from alerting.model import AlertState
-from alerting.rules import Condition, Direction, NoDataRule, Rule, ThresholdRule, ZoneRule
+from alerting.rules import (
+    KINDS,
+    AqiRule,
+    Condition,
+    Direction,
+    NoDataRule,
+    Rule,
+    ThresholdRule,
+    WindowRule,
+    ZoneRule,
+)
 from decoders.identity import device_id, metric_id
 from decoders.records import POSITION, READING, STATIC, Name, Observations, empty
 from geofence.zones import Zone, to_feature
@@ -87,7 +97,11 @@ def test_a_folder_loads_with_rules_in_order_and_its_zones(folder: Path) -> None:
         ("raise = 2.0", "", "rules.toml:3: rule 'level': 'raise' is missing"),
         ('vi = "Mực nước"', 'fr = "Niveau"', "rules.toml:13: rule 'level': unknown key 'title.fr'"),
         ("[30]", "[300]", "rules.toml:24: rule 'zone': scope.ship_types: ship types are 1 to 255, found 300"),
-        ('kind = "zone"', "", "rules.toml:15: rule 'zone': 'kind' is missing: no_data, threshold or zone"),
+        (
+            'kind = "zone"',
+            "",
+            f"rules.toml:15: rule 'zone': 'kind' is missing: {', '.join(KINDS[:-1])} or {KINDS[-1]}",
+        ),
         ('kind = "zone"', 'kind = "line"', "rules.toml:17: rule 'zone': unknown kind 'line'"),
         ('utc_offset = "+07:00"', "offset = 7", "rules.toml:1: unknown key 'offset'; rules are [[rule]] tables"),
         ("raise = 2.0", "raise = ", "rules.toml:9: not TOML: Invalid value"),
@@ -165,14 +179,17 @@ def a_day(rule: Rule) -> int:
     return min(start + 30 * DAY, end - DAY) + DAY // 2
 
 
-def device_of(rule: ThresholdRule | NoDataRule) -> str:
+Watching = ThresholdRule | NoDataRule | WindowRule | AqiRule
+
+
+def device_of(rule: Watching) -> str:
     return "hue-gw-1/" + rule.devices[0].replace("*", "1")
 
 
-def readings(rule: ThresholdRule | NoDataRule, rows: list[tuple[int, float]]) -> Observations:
+def readings(rule: Watching, rows: list[tuple[int, float]]) -> Observations:
     name = device_of(rule)
     table = empty(READING, len(rows))
-    table["device"], table["metric"] = device_id(*name.split("/")), metric_id(rule.metric)
+    table["device"], table["metric"] = device_id(*name.split("/")), metric_id(rule.watched[0])
     table["time"] = table["received_at"] = [time for time, _ in rows]
     table["value"] = [value for _, value in rows]
     number = device_id(*name.split("/"))
@@ -207,6 +224,14 @@ def judged(rule: Rule) -> list[Transition]:
     """What the whole pack makes of input meant for one rule."""
     engine, now = Engine(BOOK.rules, BOOK.zones), a_day(rule)
     match rule:
+        case WindowRule():
+            step, high = rule.over // 24, 2 * rule.rungs[0].raise_
+            rows = [(now + n * step, value) for n, value in enumerate([0.0] * 24 + [high] * 24 + [0.0] * 24)]
+            return engine.judge(readings(rule, rows), rows[-1][0]).transitions
+        case AqiRule():
+            values = [20.0] * 6 + [120.0] * 12 + [20.0] * 12
+            rows = [(now + n * 60 * MINUTE, value) for n, value in enumerate(values)]
+            return engine.judge(readings(rule, rows), rows[-1][0]).transitions
         case ThresholdRule():
             bad = rule.rungs[0].raise_
             calm = 0.0 if rule.direction is Direction.ABOVE else 100.0
@@ -222,6 +247,7 @@ def judged(rule: Rule) -> list[Transition]:
             return engine.judge(readings(rule, rows), rows[-1][0]).transitions
         case ZoneRule():
             return engine.judge(voyage(through(rule), now), now + DAY).transitions
+    raise AssertionError(f"no stream is known for {rule.kind}")
 
 
 @pytest.mark.parametrize("rule", BOOK.rules, ids=lambda rule: rule.id)
@@ -253,8 +279,9 @@ def test_flood_alarm_levels_are_reached_when_equalled(device: str, levels: tuple
 
 def test_the_pm2_5_limit_falls_on_new_year_s_day_2026_at_hue() -> None:
     old, new = (next(r for r in BOOK.rules if r.id == f"air-pm2-5-{year}") for year in (2023, 2026))
-    assert isinstance(old, ThresholdRule)
-    assert isinstance(new, ThresholdRule)
+    assert isinstance(old, WindowRule)
+    assert isinstance(new, WindowRule)
+    assert (old.aggregate, old.over, new.over) == ("mean", DAY, DAY)
     assert (old.rungs[0].raise_, new.rungs[0].raise_) == (50.0, 45.0)
     assert old.window[1] == new.window[0] == 1_767_200_400_000_000  # 2025-12-31T17:00Z
 

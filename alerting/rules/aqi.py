@@ -1,0 +1,67 @@
+"""Rules on VN_AQI, the air quality index."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from alerting import vn_aqi
+from alerting.rules.devices import OnDevices
+from alerting.rules.ladder import LadderRule, Level, Rung
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Mapping
+
+    from alerting.rules.base import Fault
+    from decoders.catalogue import Metric
+
+#: The only unit that the index is made of.
+_UNIT = "µg/m³"
+Band = Literal["moderate", "poor", "bad", "very_bad", "hazardous"]
+
+
+class Period(StrEnum):
+    HOUR = "hour"
+    DAY = "day"
+
+
+class AqiRung(Rung):
+    """A level of the index: a ``band``, reached where it begins, or ``raise``."""
+
+    raise_: Level = Field(default=-1, alias="raise")
+    band: Band | None = None
+
+    @model_validator(mode="after")
+    def _band_or_raise(self) -> AqiRung:
+        if (self.band is None) == ("raise_" not in self.model_fields_set):
+            raise ValueError("a level says either raise or band")
+        if self.band is not None:
+            # Still being made: not frozen yet.
+            self.__dict__["raise_"] = float(next(b.low for b in vn_aqi.BANDS if b.id == self.band))
+        return self
+
+
+class AqiRule(LadderRule, OnDevices):
+    """The index of each device that measures particles, by Decision 1459/QĐ-TCMT (``alerting.vn_aqi``).
+
+    Of the hour, or of the day, that is over at the rule's offset from UTC: it is judged when the device first tells of
+    a later one. An hour counts for a metric with ``min_samples`` readings in it.
+    """
+
+    kind: Literal["vn_aqi"]
+    period: Annotated[Period, Field(strict=False)] = Period.HOUR
+    levels: Annotated[tuple[AqiRung, ...], Field(strict=False, min_length=1)] | None = None
+    min_samples: Annotated[int, Field(ge=1, le=3600)] = 1
+
+    @property
+    def watched(self) -> tuple[str, ...]:
+        return vn_aqi.METRICS
+
+    def faults(self, metrics: Mapping[str, Metric], zones: Container[str]) -> list[Fault]:  # noqa: ARG002
+        return [
+            (("kind",), f"the index wants {name} in {_UNIT}")
+            for name in self.watched
+            if name not in metrics or metrics[name].unit != _UNIT
+        ]
