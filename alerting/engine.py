@@ -8,11 +8,15 @@ not a batch ended in between. So a process that was killed and one that was not 
 For that ``now`` must not run ahead of rows still to come: it is at least the receive time of every row of the batch,
 and at most that of the next row to be judged.
 
+A rule in shadow mode is judged like all others. Its alerts have ids of their own (``model.shadow_id``) and are marked.
+When its mode changes, the alerts it has open are closed as what they were, and whatever holds then fires anew.
+
 An engine is thrown away, and a new one restored, when a batch it judged could not be committed.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -22,7 +26,7 @@ from alerting.figures import Figures
 from alerting.heard import Heard
 from alerting.hearing import Hearing
 from alerting.lateness import late
-from alerting.model import AlertState, Severity, Subject, SubjectKind, Transition
+from alerting.model import AlertState, Severity, Subject, SubjectKind, Transition, shadow_id
 from alerting.names import Names
 from alerting.outcome import Order, Outcome, Ruled
 from alerting.series import Series
@@ -64,6 +68,7 @@ class Engine:
         if len({rule.id for rule in rules}) < len(rules):
             raise ValueError("two rules share an id")
         ruled = [Ruled(rule, n, rule.version, *rule.window) for n, rule in enumerate(rules) if rule.enabled]
+        self._shadow = {r.rule.id: r.version for r in ruled if r.shadow}
         self._names = Names(names, capacity=capacity)
         self._series = Series()
         self._hearing = Hearing()
@@ -89,7 +94,9 @@ class Engine:
         for state in memory.states:
             if state.state is None or self._hearing.restore(state):
                 continue
-            if not any(part.take_up(state) for part in self._parts):
+            alert, shadow = state.state.get("alert"), bool(state.state.get("shadow"))
+            other_mode = alert is not None and shadow != (state.rule_id in self._shadow)
+            if other_mode or not any(part.take_up(state) for part in self._parts):
                 self._withdrawn.append(state)
 
     def deaf(self, since: int, until: int) -> None:
@@ -123,7 +130,13 @@ class Engine:
             part.judge(heard, out)
         verdict = out.verdict(late_positions=advance.late, late_readings=late_readings)
         verdict.late = late(heard)
+        verdict.transitions = [self._in_its_mode(transition) for transition in verdict.transitions]
         return verdict
+
+    def _in_its_mode(self, transition: Transition) -> Transition:
+        if not transition.shadow and self._shadow.get(transition.rule_id) != transition.rule_version:
+            return transition
+        return replace(transition, shadow=True, alert_id=shadow_id(transition.alert_id))
 
     def _withdraw(self, out: Outcome) -> None:
         """Close what no rule watches any more."""
@@ -158,4 +171,5 @@ class Engine:
             summary_vi=text.vi,
             zone_id=old.key if old.subject_kind is SubjectKind.TRANSPONDER else None,
             details={"title": title, "reason": "withdrawn"},
+            shadow=bool(state.get("shadow")),
         )

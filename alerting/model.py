@@ -79,6 +79,11 @@ def alert_id(rule_id: str, subject: Subject, key: str, started_at: int) -> UUID:
     return uuid5(NAMESPACE, f"{rule_id}|{subject.kind}|{subject.id}|{key}|{started_at}")
 
 
+def shadow_id(id_: UUID) -> UUID:
+    """The id of the same alert of a rule in shadow mode: another one, for it may fire once more in earnest."""
+    return uuid5(NAMESPACE, f"{id_}|shadow")
+
+
 def notification_id(alert: UUID, event: str, channel: str, at: int | None = None) -> UUID:
     """The id of one notification: stable, so that a receiver can drop one sent twice.
 
@@ -108,6 +113,8 @@ class Transition:
     lat: float | None = None
     details: Mapping[str, Any] = field(default_factory=dict)  # JSON-ready: threshold, unit, since, ...
     change: Event | None = None  # None: the one that the state is named for
+    shadow: bool = False  # of a rule that is tried out: nobody is to be told
+    known: int = 0  # receive time at which it became known: of the row it follows from, or when a timer ran out
 
     @property
     def event(self) -> Event:

@@ -54,11 +54,11 @@ def notifications(
     """One row for each transition and each channel that wants it, in the order of the transitions.
 
     Ids are ``model.notification_id``: told twice of the same transition, the same rows come out. ``link`` is the
-    address of an alert's page, in which ``{alert_id}`` is replaced.
+    address of an alert's page, in which ``{alert_id}`` is replaced. Of what rules in shadow mode find, nobody is told.
     """
     rows: list[Notification] = []
     for transition in transitions:
-        takers = [channel for channel in channels if channel.wants(transition)]
+        takers = [] if transition.shadow else [channel for channel in channels if channel.wants(transition)]
         if not takers:
             continue
         shared = payload(transition, link=link)

@@ -7,11 +7,11 @@ a timer is due once its deadline has passed, not when it is reached.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from alerting.model import RuleState, Transition, Verdict
-from alerting.rules.base import END
+from alerting.rules.base import END, Mode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,6 +71,11 @@ class Ruled:
         return edge
 
     @property
+    def shadow(self) -> bool:
+        """Whether the rule is only tried out."""
+        return self.rule.mode is Mode.SHADOW
+
+    @property
     def title(self) -> dict[str, str]:
         return {"en": self.rule.title.en, "vi": self.rule.title.vi}
 
@@ -86,12 +91,13 @@ class Ruled:
 
         ``severity``: that of the alert, where it is not the rule's.
         """
-        return {
+        said = {
             "version": self.version,
             "severity": (severity or self.rule.severity).value,
             "title": self.title,
             "started_at": started_at,
         }
+        return said | ({"shadow": True} if self.shadow else {})
 
 
 @dataclass(slots=True)
@@ -117,7 +123,7 @@ class Outcome:
     def verdict(self, *, late_positions: int, late_readings: int) -> Verdict:
         self._transitions.sort(key=lambda found: found[0])
         return Verdict(
-            transitions=[transition for _, transition in self._transitions],
+            transitions=[replace(transition, known=order.known) for order, transition in self._transitions],
             states=[self._states[place] for place in sorted(self._states)],
             late_positions=late_positions,
             late_readings=late_readings,

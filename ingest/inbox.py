@@ -5,16 +5,22 @@ each message as it comes, a busy one thousands at a time.
 
 A deque and two events, not ``asyncio.Queue``: a consumer that dies cannot leave producers waiting for ever
 (``close`` wakes all of them), and taking a whole batch is one call.
+
+Here the order of arrival is made: every message gets an instant of its own, so that ``received_at`` says it for good,
+and rows read from the tables can be judged again as they came (``decoders.arrival``).
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from ingest.delivery import Delivery
+
+#: How far the instants handed out may run ahead of the clock: one that was put back is not held up for longer.
+_AHEAD_US: Final = 1_000_000
 
 
 class InboxClosed(Exception):  # noqa: N818  # a state, not a fault
@@ -34,6 +40,7 @@ class Inbox:
         self._room = asyncio.Event()
         self._room.set()
         self._closed = False
+        self._free = 0  # the first instant that no message has yet
 
     @property
     def messages(self) -> int:
@@ -86,6 +93,9 @@ class Inbox:
         """
         if self._closed:
             raise InboxClosed
+        if 0 < self._free - delivery.received_at <= _AHEAD_US:
+            delivery = delivery._replace(received_at=self._free)
+        self._free = delivery.received_at + delivery.messages
         self._waiting.append(delivery)
         self._messages += delivery.messages
         self._bytes += len(delivery.payload)

@@ -251,7 +251,7 @@ class Pipeline:
         """
         before = self._now
         if deliveries:
-            self._now = max(self._now, deliveries[-1].received_at)
+            self._now = max(self._now, deliveries[-1].received_at + deliveries[-1].messages - 1)
         elif self._clock is not None:
             self._now = max(self._now, self._clock())
         if self._clock is not None and (gained := self._steps.gained(self._clock())):
@@ -353,7 +353,8 @@ class Pipeline:
         for reject in observations.rejects:
             self._telemetry.rejected(reject.reason)
         for transition in verdict.transitions:
-            self._telemetry.alert(transition.rule_id, transition.event)
+            if not transition.shadow:
+                self._telemetry.alert(transition.rule_id, transition.event)
         self._telemetry.late("positions", verdict.late_positions)
         self._telemetry.late("readings", verdict.late_readings)
         if thought.batch.fragments is not None:
@@ -456,5 +457,10 @@ def _halves(delivery: Delivery) -> tuple[Delivery, Delivery]:
     first, second = b"".join(lines[:middle]), b"".join(lines[middle:])
     return (
         delivery._replace(payload=first, messages=count_lines(first), ack=None),
-        delivery._replace(payload=second, messages=count_lines(second), line=delivery.line and delivery.line + middle),
+        delivery._replace(
+            payload=second,
+            received_at=delivery.received_at + middle,
+            messages=count_lines(second),
+            line=delivery.line and delivery.line + middle,
+        ),
     )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from decoders.arrival import in_order, spread
 from decoders.block import Block
 from decoders.identity import source_id
 from decoders.records import Name, Observations, Reason, Reject, concatenate
@@ -156,6 +157,10 @@ class Thinker:
         observations = concatenate(parts)
         observations.rejects += damaged
         observations.messages = first
+        if first > len(deliveries):
+            messages = [d.messages for d in deliveries]
+            spread(observations, np.repeat(np.cumsum(messages) - messages, messages))
+        in_order(observations)
         sources = {d.source for d in deliveries if not d.damaged}
         observations.names.extend(Name("source", source_id(s), s, self._formats[s]) for s in sorted(sources))
         return observations

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _ALERT: Final = sql.SQL(
     "id, rule_id, rule_version, subject_kind, subject_id, subject_name, key, state, severity, started_at, fired_at,"
     " last_at, acknowledged_at, acknowledged_by, resolved_at, resolved_by, value, zone_id, lon, lat, summary_en,"
-    " summary_vi, details, revision, retracted"
+    " summary_vi, details, revision, retracted, shadow, known_at"
 )
 
 
@@ -41,9 +41,13 @@ async def alerts(
     rule: str | None = None,
     severity: Severity | None = None,
     since: datetime | None = None,
+    shadow: bool = False,
     limit: int = 100,
 ) -> list[Row]:
-    """Alerts, the newest first. ``severity`` is the least that is shown; ``since`` bounds ``started_at``."""
+    """Alerts, the newest first: of rules in force, or of those in ``shadow`` mode.
+
+    ``severity`` is the least that is shown; ``since`` bounds ``started_at``.
+    """
     severities = [s.value for s in Severity if severity is not None and s.rank >= severity.rank]
     condition, values = ask.where(
         {
@@ -51,10 +55,23 @@ async def alerts(
             "rule_id = %s": rule,
             "severity = ANY(%s)": severities or None,
             "started_at >= %s": since,
+            "shadow = %s": shadow,
         }
     )
     query = sql.SQL("SELECT {} FROM alerts{} ORDER BY started_at DESC, id LIMIT %s").format(_ALERT, condition)
     return await ask.rows(dsn, query, [*values, limit])
+
+
+async def known(dsn: str, since: datetime, until: datetime, rules: Sequence[str]) -> list[Row]:
+    """The alerts of these rules that became known from ``since`` up to, not including, ``until``, shadow or not.
+
+    What was stored before that was kept counts by the time it fired at.
+    """
+    query = sql.SQL(
+        "SELECT {} FROM alerts WHERE coalesce(known_at, fired_at) >= %s AND coalesce(known_at, fired_at) < %s"
+        " AND rule_id = ANY(%s) ORDER BY coalesce(known_at, fired_at), id"
+    ).format(_ALERT)
+    return await ask.rows(dsn, query, (since, until, list(rules)))
 
 
 async def alert(dsn: str, id_: UUID) -> Row:
@@ -182,4 +199,5 @@ def _transition(row: Row, change: _Change) -> Transition:
         lon=row["lon"],
         lat=row["lat"],
         details={**row["details"], **said},
+        shadow=row["shadow"],
     )

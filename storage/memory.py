@@ -12,7 +12,7 @@ from decoders.block import Block
 from decoders.records import POSITION, READING, RECEPTION
 from decoders.window import SPAN_US
 from storage import tables
-from storage.columns import SIGNATURE, TRAILER, decode, stride
+from storage.fetch import fetch, selected
 from storage.times import microseconds, moment
 
 if TYPE_CHECKING:
@@ -24,13 +24,6 @@ if TYPE_CHECKING:
     from storage.columns import Column
 
     Connection = AsyncConnection[tuple[Any, ...]]
-
-#: The null of a nullable column, by its type in the database and that of its field (``decoders.records``).
-_NULL: Final = {"double precision": "'NaN'::double precision", "real": "'NaN'::real"}
-
-
-#: Bytes of a COPY decoded at a time: a table of a million rows is never held twice.
-_CHUNK: Final = 1 << 20
 
 
 async def load(connection: Connection, instance: str, transponders: int) -> Memory:
@@ -55,7 +48,7 @@ async def load(connection: Connection, instance: str, transponders: int) -> Memo
         ship_types=await _numbers(connection, _SHIP_TYPES, newest),
         static_times={id_: microseconds(time) for id_, time in static_times.items()},
         first_seen={id_: microseconds(time) for id_, time in first_seen.items()},
-        names=await _names(connection),
+        names=await names(connection),
         listened=await _listened(connection, instance),
     )
 
@@ -81,7 +74,7 @@ async def recent(connection: Connection, until: int | None, instance: str) -> ND
         " UNION ALL SELECT {names} FROM ais_messages WHERE {bounds}"
         " ORDER BY received_at, time, transponder_id, digest"
     ).format(names=names, bounds=bounds)
-    return await _table(connection, query, columns, RECEPTION)
+    return await fetch(connection, query, columns, RECEPTION)
 
 
 async def _listened(connection: Connection, instance: str) -> int | None:
@@ -145,7 +138,6 @@ async def _latest(
     ``transponders``: how many rows: those of transponders heard again some time after the first (``SETTLED``), then
     those most recently heard, of one instant the greatest (as ``geofence.tracks`` chooses).
     """
-    selected = sql.SQL(", ").join(_selected(column, dtype) for column in columns)
     source: sql.Composable = sql.Identifier(table)
     if transponders is not None:
         source = sql.SQL(
@@ -153,38 +145,8 @@ async def _latest(
             " ORDER BY coalesce(l.time >= t.first_seen + interval '60 s', false) DESC,"
             " l.received_at DESC, l.transponder_id DESC LIMIT {}) AS newest"
         ).format(source, sql.Literal(transponders))
-    query = sql.SQL("SELECT {} FROM {} ORDER BY received_at, time").format(selected, source)
-    return await _table(connection, query, columns, dtype)
-
-
-def _selected(column: Column, dtype: np.dtype[Any]) -> sql.Composable:
-    name = sql.Identifier(column.name)
-    if not column.nullable:
-        return name
-    if column.type in _NULL:
-        return sql.SQL("coalesce({}, {})").format(name, sql.SQL(_NULL[column.type]))
-    least = int(np.iinfo(dtype[column.field]).min)
-    return sql.SQL("coalesce({}, ({})::{})").format(name, sql.Literal(least), sql.SQL(column.type))
-
-
-async def _table(
-    connection: Connection, query: sql.Composed, columns: Sequence[Column], dtype: np.dtype[Any]
-) -> NDArray[np.void]:
-    """The rows of a query of fixed width without NULL, decoded as they come."""
-    parts: list[NDArray[np.void]] = []
-    pending, row = bytearray(), stride(columns)
-    async with (
-        connection.cursor() as cursor,
-        cursor.copy(sql.SQL("COPY ({}) TO STDOUT (FORMAT BINARY)").format(query)) as copy,
-    ):
-        async for block in copy:
-            pending += block
-            if len(pending) >= _CHUNK:
-                whole = len(SIGNATURE) + (len(pending) - len(SIGNATURE)) // row * row
-                parts.append(decode(columns, bytes(pending[:whole]) + TRAILER, dtype))
-                del pending[len(SIGNATURE) : whole]
-    parts.append(decode(columns, bytes(pending), dtype))
-    return np.concatenate(parts) if len(parts) > 1 else parts[0]
+    query = sql.SQL("SELECT {} FROM {} ORDER BY received_at, time").format(selected(columns, dtype), source)
+    return await fetch(connection, query, columns, dtype)
 
 
 async def _numbers(connection: Connection, query: bytes, parameters: tuple[int]) -> dict[int, Any]:
@@ -192,7 +154,7 @@ async def _numbers(connection: Connection, query: bytes, parameters: tuple[int])
     return dict(await cursor.fetchall())
 
 
-async def _names(connection: Connection) -> dict[tuple[str, int], str]:
+async def names(connection: Connection) -> dict[tuple[str, int], str]:
     """Names as decoders tell them; an AIS transponder's is its MMSI, and not told."""
     cursor = await connection.execute(
         """

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from psycopg import sql
 
 from storage import ask, roles
-from storage.alerts import acknowledge, alert, alerts, resolve
+from storage.alerts import acknowledge, alert, alerts, known, resolve
 from storage.errors import RequestRefused
 from storage.imports import Imported, RuleVersion, import_rules, import_zones, rules, zones
 
@@ -30,6 +30,8 @@ __all__ = [
     "alerts",
     "import_rules",
     "import_zones",
+    "known",
+    "progress",
     "quarantine_summary",
     "quarantined",
     "queued",
@@ -127,6 +129,11 @@ async def refused(dsn: str, id_: UUID) -> Row:
 async def sources(dsn: str) -> list[Row]:
     """Where messages came from: ``id``, ``name``, ``kind``."""
     return await ask.rows(dsn, b"SELECT id, name, kind FROM sources ORDER BY name, id")
+
+
+async def progress(dsn: str) -> list[Row]:
+    """How far each ingesting process has committed: ``instance``, ``received_at`` (None: nothing yet)."""
+    return await ask.rows(dsn, b"SELECT instance, received_at FROM progress ORDER BY instance")
 
 
 async def row_counts(dsn: str) -> dict[str, int]:

@@ -49,20 +49,21 @@ WITH given AS (
     SELECT * FROM jsonb_to_recordset(%s::text::jsonb) AS t (
         id uuid, rule_id text, rule_version text, subject_kind text, subject_id bigint, subject_name text, key text,
         severity text, started_at timestamptz, at timestamptz, value double precision, zone_id text,
-        lon double precision, lat double precision, summary_en text, summary_vi text, details jsonb)
+        lon double precision, lat double precision, summary_en text, summary_vi text, details jsonb, shadow boolean,
+        known_at timestamptz)
 ), inserted AS (
     INSERT INTO alerts (id, rule_id, rule_version, subject_kind, subject_id, subject_name, key, state, severity,
-        started_at, fired_at, last_at, value, zone_id, lon, lat, summary_en, summary_vi, details)
+        started_at, fired_at, last_at, value, zone_id, lon, lat, summary_en, summary_vi, details, shadow, known_at)
     SELECT id, rule_id, rule_version, subject_kind, subject_id, subject_name, key, 'firing', severity,
-        started_at, at, at, value, zone_id, lon, lat, summary_en, summary_vi, details
+        started_at, at, at, value, zone_id, lon, lat, summary_en, summary_vi, details, shadow, known_at
     FROM given ORDER BY id
     ON CONFLICT (id) DO NOTHING
-    RETURNING id
+    RETURNING id, shadow
 ), history AS (
     INSERT INTO alert_history (alert_id, seq, at, actor, to_state, change, details)
     SELECT id, 1, at, 'engine', 'firing', 'firing', details FROM given JOIN inserted USING (id)
 )
-SELECT count(*) FROM inserted
+SELECT count(*) FROM inserted WHERE NOT shadow
 """
 
 #: Escalated, de-escalated, revised: one change of each alert at most. What has escalated wants to be seen anew. What is

@@ -273,6 +273,8 @@ def _prepare_decisions(work: Work) -> None:
                 "subject_name": transition.subject.name,
                 "key": transition.key,
                 "started_at": iso(transition.started_at),
+                "shadow": transition.shadow,
+                "known_at": iso(transition.known or transition.at),
             },
         )
     work.fires = json_text(list(fires.values())) if fires else None

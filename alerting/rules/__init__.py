@@ -12,7 +12,7 @@ from typing import Annotated, Final, get_args
 from pydantic import Field, TypeAdapter
 
 from alerting.rules.aqi import AqiRule
-from alerting.rules.base import BEGINNING, END, BaseRule, window
+from alerting.rules.base import BEGINNING, END, BaseRule, Mode, duration, window
 from alerting.rules.devices import DeviceRule, NoDataRule, ThresholdRule
 from alerting.rules.figures import RangeRule, RateRule, StuckRule, WindowRule
 from alerting.rules.ladder import Direction, LadderRule, Rung
@@ -29,6 +29,7 @@ __all__ = [
     "DeviceRule",
     "Direction",
     "LadderRule",
+    "Mode",
     "NoDataRule",
     "RangeRule",
     "RateRule",
@@ -40,6 +41,7 @@ __all__ = [
     "ThresholdRule",
     "WindowRule",
     "ZoneRule",
+    "duration",
     "window",
 ]
 

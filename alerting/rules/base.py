@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, date, datetime, timedelta, timezone
+from enum import StrEnum
 from hashlib import sha256
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
@@ -14,7 +15,7 @@ from alerting.model import Severity
 from alerting.rules.calendar import Calendar, Hours, Month, Season, calendar
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping
+    from collections.abc import Container, Iterator, Mapping
 
     from decoders.catalogue import Metric
 
@@ -28,8 +29,12 @@ _UNITS: Final = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
 _DURATION: Final = re.compile(r"(?:(\d{1,5})d)?(?:(\d{1,5})h)?(?:(\d{1,5})m)?(?:(\d{1,9})s)?")
 
 
-def _duration(value: object) -> int:
-    """Microseconds, from text such as "10m", "1h30m" or "2d"."""
+def duration(value: object) -> int:
+    """Microseconds, from text such as "10m", "1h30m" or "2d".
+
+    Raises:
+        ValueError: it is something else.
+    """
     found = _DURATION.fullmatch(value) if isinstance(value, str) and value else None
     if found is None:
         raise ValueError('expected a duration such as "10m" or "1h30m"')
@@ -44,7 +49,7 @@ def _offset(value: str) -> str:
 
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,79}$")]
 Duration = Annotated[
-    int, BeforeValidator(_duration), PlainSerializer(lambda us: f"{us // 1_000_000}s", when_used="json")
+    int, BeforeValidator(duration), PlainSerializer(lambda us: f"{us // 1_000_000}s", when_used="json")
 ]
 Positive = Annotated[Duration, Field(gt=0)]
 Text = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f]*$")]
@@ -56,6 +61,13 @@ Fault = tuple[tuple[str | int, ...], str]
 
 class Model(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, populate_by_name=False)
+
+
+class Mode(StrEnum):
+    """Whether anybody is told."""
+
+    LIVE = "live"
+    SHADOW = "shadow"  # judged and stored like all others, and nobody is told
 
 
 class Title(Model):
@@ -79,6 +91,7 @@ class BaseRule(Model):
     hours: Annotated[tuple[Hours, ...], Field(strict=False, min_length=1)] | None = None  # and at which of their hours
     utc_offset: Annotated[str, AfterValidator(_offset)] = "+07:00"
     enabled: bool = True
+    mode: Annotated[Mode, Field(strict=False)] = Mode.LIVE
     channels: Annotated[tuple[Text, ...], Field(strict=False)] | None = None
 
     @model_validator(mode="after")
@@ -94,13 +107,17 @@ class BaseRule(Model):
 
     @property
     def version(self) -> str:
-        """Twelve hex digits that change when anything about the rule does."""
-        text = json.dumps(self.model_dump(mode="json", by_alias=True), sort_keys=True, separators=(",", ":"))
+        """Twelve hex digits that change when anything its author wrote about the rule does."""
+        text = json.dumps(self.body, sort_keys=True, separators=(",", ":"))
         return sha256(text.encode()).hexdigest()[:12]
 
     def faults(self, metrics: Mapping[str, Metric], zones: Container[str]) -> list[Fault]:  # noqa: ARG002
         """What is wrong with what the rule speaks of, given the metrics and the ids of the zones that there are."""
         return []
+
+    def durations(self) -> Iterator[int]:
+        """Every duration that the rule says, parts of it and defaults included, microseconds."""
+        return _durations(self)
 
     @property
     def window(self) -> tuple[int, int]:
@@ -111,6 +128,25 @@ class BaseRule(Model):
     def calendar(self) -> Calendar | None:
         """When, within ``window``, events are judged; None: always."""
         return calendar(self.months, self.season, self.hours, self.utc_offset)
+
+
+def _durations(value: object, *, timed: bool = False) -> Iterator[int]:
+    if isinstance(value, BaseModel):
+        for name, field in type(value).model_fields.items():
+            hints = (field.annotation, *field.metadata)
+            yield from _durations(getattr(value, name), timed=any(map(_is_duration, hints)))
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from _durations(item, timed=timed)
+    elif timed and isinstance(value, int):
+        yield value
+
+
+def _is_duration(hint: object) -> bool:
+    """Whether a type hint, or any part of it, is ``Duration``."""
+    if isinstance(hint, BeforeValidator):
+        return hint.func is duration
+    return any(map(_is_duration, get_args(hint)))
 
 
 def window(first: date | None, last: date | None, utc_offset: str) -> tuple[int, int]:

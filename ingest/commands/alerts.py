@@ -40,11 +40,14 @@ def list_(
     rule: Annotated[str | None, typer.Option(help="Only alerts of this rule.")] = None,
     severity: Annotated[Severity | None, typer.Option(help="The least severity shown.")] = None,
     since: Annotated[datetime | None, typer.Option(parser=moment, metavar="TIME", help="Started since then.")] = None,
+    shadow: Annotated[bool, typer.Option("--shadow", help="Those of rules in shadow mode instead.")] = False,
     limit: Annotated[int, typer.Option(min=1, max=100_000)] = 100,
     as_json: Json = False,
 ) -> None:
     """Alerts, the newest first."""
-    rows = asyncio.run(readers.alerts(dsn, state=state, rule=rule, severity=severity, since=since, limit=limit))
+    rows = asyncio.run(
+        readers.alerts(dsn, state=state, rule=rule, severity=severity, since=since, shadow=shadow, limit=limit)
+    )
     columns = {
         "started_at": "started",
         "state": "state",

@@ -1,4 +1,4 @@
-"""``haidang rules check|import|list``."""
+"""``haidang rules check|import|list|backtest``."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from typing import Annotated
 import typer
 
 from alerting import pack
+from ingest.commands.backtest import backtest
 from ingest.commands.options import Dsn, Json
 from ingest.output import json_line, listing, refusals
 from ingest.watch import install
 from storage import readers
 
 app = typer.Typer(no_args_is_help=True)
+
+app.command("backtest")(backtest)
 
 Files = Annotated[list[str], typer.Argument(help="TOML files of rules, folders of such, or pack:NAME.")]
 
@@ -64,9 +67,17 @@ def list_(dsn: Dsn, as_json: Json = False) -> None:
             "version": rule.version,
             "kind": rule.body.get("kind"),
             "severity": rule.body.get("severity"),
+            "mode": rule.body.get("mode", "live"),
             "title": rule.body.get("title", {}).get("en"),
         }
         for rule in rules
     ]
-    columns = {"id": "id", "kind": "kind", "severity": "severity", "title": "title", "version": "version"}
+    columns = {
+        "id": "id",
+        "kind": "kind",
+        "severity": "severity",
+        "mode": "mode",
+        "title": "title",
+        "version": "version",
+    }
     listing(rows, columns, as_json=False, empty="no rules: haidang rules import FILE")

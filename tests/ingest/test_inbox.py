@@ -21,10 +21,38 @@ async def test_a_batch_is_what_has_arrived_in_order_up_to_the_size() -> None:
     for n in range(10):
         await inbox.put(delivery(n, messages=3))
     batch = await inbox.take(10)
-    assert [d.received_at for d in batch] == [0, 1, 2]
-    assert [d.received_at for d in await inbox.take(1_000)] == list(range(3, 10))
+    assert [d.origin for d in batch] == ["0", "1", "2"]
+    assert [d.origin for d in await inbox.take(1_000)] == [str(n) for n in range(3, 10)]
     assert inbox.messages == 0
     assert inbox.bytes == 0
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 4)), max_size=30))
+async def test_every_message_has_an_instant_of_its_own_and_none_is_moved_without_need(
+    arrivals: list[tuple[int, int]],
+) -> None:
+    inbox, at, free = Inbox(), 1_000_000, 0
+    for n, (later, messages) in enumerate(arrivals):
+        at += later
+        await inbox.put(delivery(n, messages)._replace(received_at=at))
+    for (later, messages), taken in zip(arrivals, await inbox.take(1_000, 0) if arrivals else [], strict=True):
+        free = max(free, taken.received_at)
+        assert taken.received_at == free  # after all instants of those before
+        free += messages
+        del later
+    sent = [1_000_000 + sum(later for later, _ in arrivals[: n + 1]) for n in range(len(arrivals))]
+    inbox = Inbox()
+    for n, time in enumerate(sent):
+        await inbox.put(delivery(n)._replace(received_at=time + 10 * n))
+    taken_in = await inbox.take(1_000, 0) if arrivals else []
+    assert [d.received_at for d in taken_in] == [time + 10 * n for n, time in enumerate(sent)]
+
+
+async def test_a_clock_that_was_put_back_is_followed() -> None:
+    inbox = Inbox()
+    await inbox.put(delivery(0)._replace(received_at=3_600_000_000))
+    await inbox.put(delivery(1)._replace(received_at=1))
+    assert [d.received_at for d in await inbox.take(10)] == [3_600_000_000, 1]
 
 
 async def test_a_delivery_larger_than_a_batch_still_comes_whole() -> None:
@@ -84,7 +112,7 @@ def test_nothing_is_lost_doubled_or_reordered(sizes: list[int], batch: int, boun
         taken: list[int] = []
         while got := await inbox.take(batch):
             assert len(got) == 1 or sum(d.messages for d in got) <= batch
-            taken.extend(d.received_at for d in got)
+            taken.extend(int(d.origin) for d in got)
         await producer
         return taken
 
