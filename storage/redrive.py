@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from psycopg import AsyncConnection, sql
+from psycopg import AsyncConnection, OperationalError, sql
 from psycopg.rows import dict_row
 
 from storage import ask
@@ -76,6 +77,9 @@ class Redrive:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._connection is not None:
+            # The server may notice the end of a connection after whoever comes next has asked for the lock.
+            with suppress(OperationalError):
+                await self._connection.execute("SELECT pg_advisory_unlock(%s)", (_LOCK,))
             await self._connection.close()
 
     async def messages(self, choice: Choice) -> AsyncIterator[Row]:
