@@ -17,7 +17,7 @@ An engine is thrown away, and a new one restored, when a batch it judged could n
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from alerting import messages
@@ -32,6 +32,7 @@ from alerting.outcome import Order, Outcome, Ruled
 from alerting.series import Series
 from alerting.silence import Silence
 from alerting.thresholds import Thresholds
+from alerting.vessels.part import Vessels
 from geofence.tracks import CAPACITY
 
 if TYPE_CHECKING:
@@ -76,7 +77,9 @@ class Engine:
         self._silence = Silence(ruled, self._names, self._series, self._hearing)
         self._figures = Figures(ruled, self._names, self._series)
         self._fences = Fences(ruled, zones, self._names, capacity=capacity)
-        self._parts: tuple[Part, ...] = (self._thresholds, self._figures, self._silence, self._fences)
+        self._vessels = Vessels(ruled, zones, self._names, self._hearing, self._fences.ships)
+        # Vessels before fences, which learn the batch's ship types.
+        self._parts: tuple[Part, ...] = (self._thresholds, self._figures, self._silence, self._vessels, self._fences)
         self._withdrawn: list[RuleState] = []
         self._now = -(2**62)
 
@@ -91,6 +94,8 @@ class Engine:
             self._silence.restore()
             self._figures.restore(memory.readings)
         self._fences.restore(memory.positions, memory.ship_types, memory.static_times, memory.first_seen)
+        if memory.positions is not None:
+            self._vessels.restore(memory.positions, memory.first_seen)
         for state in memory.states:
             if state.state is None or self._hearing.restore(state):
                 continue
@@ -151,7 +156,7 @@ class Engine:
             out.remember(old.rule_id, subject, old.key, None)
         self._withdrawn.clear()
 
-    def _closed(self, old: RuleState, state: Mapping[str, object], subject: Subject) -> Transition:
+    def _closed(self, old: RuleState, state: Mapping[str, Any], subject: Subject) -> Transition:
         title = state["title"]
         assert isinstance(title, dict)
         started_at = state["started_at"]
@@ -169,7 +174,7 @@ class Engine:
             started_at=started_at,
             summary_en=text.en,
             summary_vi=text.vi,
-            zone_id=old.key if old.subject_kind is SubjectKind.TRANSPONDER else None,
+            zone_id=state.get("zone", old.key) if old.subject_kind is SubjectKind.TRANSPONDER else None,
             details={"title": title, "reason": "withdrawn"},
             shadow=bool(state.get("shadow")),
         )

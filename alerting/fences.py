@@ -121,7 +121,7 @@ class Fences:
             crossings=any(condition is Condition.CROSSED for _, condition in self._at),
         )
         self._names = names
-        self._ships = ShipTypes(capacity)
+        self.ships = ShipTypes(capacity)
         self._open: dict[int, dict[tuple[str, str], _Episode]] = {}  # transponder -> (rule id, zone id) -> episode
         self._timed: set[tuple[int, str, str]] = set()  # those that end by time
 
@@ -140,7 +140,7 @@ class Fences:
         for transponder in (*(t for t in ship_types if t not in static_times), *static_times):
             time = static_times.get(transponder, _LONG_AGO)
             settled = time - first_seen.get(transponder, time) >= SETTLED
-            self._ships.learn(transponder, time, ship_types.get(transponder, 0), settled=settled)
+            self.ships.learn(transponder, time, ship_types.get(transponder, 0), settled=settled)
 
     def take_up(self, kept: RuleState) -> bool:
         """Take up an episode; False if no rule watches its subject any more."""
@@ -192,16 +192,16 @@ class Fences:
     # --- ship types
 
     def _type(self, transponder: int) -> int | None:
-        told = self._ships.get(transponder)
+        told = self.ships.get(transponder)
         return told[1] or None if told else None
 
     def _static(self, static: np.void, cause: _Cause, advance: Advance, out: Outcome) -> None:
         transponder, time, said = int(static["transponder"]), int(static["time"]), int(static["ship_type"])
-        newest, known = self._ships.get(transponder) or (time, 0)
+        newest, known = self.ships.get(transponder) or (time, 0)
         if time < newest:
             return  # an older report that came late
         ship_type = known if said == NULL_I2 else said
-        self._ships.learn(transponder, time, ship_type)
+        self.ships.learn(transponder, time, ship_type)
         if ship_type == known:
             return
         for key in [key for key, episode in self._open.get(transponder, {}).items() if episode.alert is None]:

@@ -59,6 +59,7 @@ class SubjectKind(StrEnum):
 
     TRANSPONDER = "transponder"
     DEVICE = "device"
+    SOURCE = "source"
 
 
 @dataclass(slots=True, frozen=True)

@@ -56,6 +56,9 @@ class Names:
     def device_name(self, number: int) -> str:
         return self._name("device", number)
 
+    def source_name(self, number: int) -> str:
+        return self._name("source", number)
+
     def transponder(self, number: int) -> Subject:
         return Subject(SubjectKind.TRANSPONDER, number, self._name("transponder", number))
 

@@ -146,6 +146,11 @@ class Advance:
         return [entry for entry in self._log if isinstance(entry, Stretch)]
 
     @property
+    def log(self) -> Sequence[Stretch | Forgotten]:
+        """Stretches, and who was forgotten between them, in arrival order."""
+        return self._log
+
+    @property
     def forgotten(self) -> list[Forgotten]:
         return [entry for entry in self._log if isinstance(entry, Forgotten)]
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from alerting.rules import Rule
+    from alerting.rules.base import BaseRule
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MONTHS: Final = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
@@ -108,7 +108,7 @@ def revised(text: Text) -> Text:
     return Text(f"{text.en} (revised: some data came late)", f"{text.vi} (sửa lại: có dữ liệu đến muộn)")
 
 
-def retracted(rule: Rule, subject: str) -> Text:
+def retracted(rule: BaseRule, subject: str) -> Text:
     """It was none."""
     return titled(
         rule,
@@ -117,7 +117,7 @@ def retracted(rule: Rule, subject: str) -> Text:
     )
 
 
-def out_of_force(rule: Rule, subject: str, at: int) -> Text:
+def out_of_force(rule: BaseRule, subject: str, at: int) -> Text:
     """The rule is not meant for this time of day or year, or not any more."""
     when = clock(at, rule.utc_offset)
     return titled(
@@ -127,6 +127,6 @@ def out_of_force(rule: Rule, subject: str, at: int) -> Text:
     )
 
 
-def titled(rule: Rule, en: str, vi: str) -> Text:
+def titled(rule: BaseRule, en: str, vi: str) -> Text:
     """A sentence after the title of its rule."""
     return Text(f"{rule.title.en}: {en}", f"{rule.title.vi}: {vi}")

@@ -16,6 +16,7 @@ from alerting.rules.base import BEGINNING, END, BaseRule, Mode, duration, window
 from alerting.rules.devices import DeviceRule, NoDataRule, ThresholdRule
 from alerting.rules.figures import RangeRule, RateRule, StuckRule, WindowRule
 from alerting.rules.ladder import Direction, LadderRule, Rung
+from alerting.rules.vessels import DetectorRule, FeedSilentRule, GapRule
 from alerting.rules.zones import Condition, Scope, Selection, ZoneRule
 
 __all__ = [
@@ -26,8 +27,11 @@ __all__ = [
     "AqiRule",
     "BaseRule",
     "Condition",
+    "DetectorRule",
     "DeviceRule",
     "Direction",
+    "FeedSilentRule",
+    "GapRule",
     "LadderRule",
     "Mode",
     "NoDataRule",
@@ -45,7 +49,7 @@ __all__ = [
     "window",
 ]
 
-Rule = ThresholdRule | WindowRule | RateRule | StuckRule | RangeRule | AqiRule | NoDataRule | ZoneRule
+Rule = ThresholdRule | WindowRule | RateRule | StuckRule | RangeRule | AqiRule | NoDataRule | ZoneRule | DetectorRule
 
 #: What ``kind`` may be.
 KINDS: Final = tuple(sorted(rule.model_fields["kind"].annotation.__args__[0] for rule in get_args(Rule)))

@@ -28,7 +28,10 @@ PAGE = Path(__file__).parents[2] / "docs" / "rules.md"
 EXAMPLES = re.findall(r"^```toml\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
 IDS = [rule["id"] for example in EXAMPLES for rule in tomllib.loads(example)["rule"]]
 #: Zones that examples may speak of.
-ZONES = [Zone("core", "Core", "Vùng lõi", "t", shapely.box(107.0, 16.0, 107.1, 16.1))]
+ZONES = [
+    Zone("core", "Core", "Vùng lõi", "t", shapely.box(107.0, 16.0, 107.1, 16.1)),
+    Zone("port", "Port", "Cảng", "port", shapely.box(107.63, 16.54, 107.65, 16.56)),
+]
 
 #: 2026-10-05T06:00Z, one in the afternoon at Hue.
 START = 1_791_180_000_000_000
@@ -113,6 +116,17 @@ def _() -> Stream:
 def _() -> Stream:
     values = [20.0] * 6 + [60.0] * 12 + [110.0] * 12 + [20.0] * 12
     return [readings("gw/air-1", "pm2_5", *((60.0 * hour, value) for hour, value in enumerate(values)))]
+
+
+@stream("signal-lost")
+def _() -> Stream:
+    return [fixes(VMS, (0, 107.5, 16.5), (120, 107.55, 16.5)), fixes(VMS, (120 + 9 * 60, 107.9, 16.6))]
+
+
+@stream("receiver-silent")
+def _() -> Stream:
+    heard = [fixes(574_000_001 + n, (n, 107.5, 16.5)) for n in range(3)]
+    return [*heard, fixes(574_000_001, (60, 107.5, 16.5))]
 
 
 def test_every_kind_has_an_example() -> None:

@@ -1,0 +1,97 @@
+"""What alerts about vessels say."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from alerting.messages.words import Text, clock, iso, quantity, span, titled
+
+if TYPE_CHECKING:
+    from alerting.rules.base import BaseRule
+
+_OVER: Final = {
+    "forgotten": Text(
+        "no longer followed: more transponders than there is room for",
+        "không còn theo dõi: quá nhiều thiết bị phát",
+    ),
+    "quiet": Text("not again for some time", "không lặp lại trong một thời gian"),
+}
+
+
+def fix(time: int, lon: float, lat: float) -> dict[str, Any]:
+    """A fix as details tell it."""
+    return {"time": iso(time), "lon": round(lon, 6), "lat": round(lat, 6)}
+
+
+def _nautical(metres: float) -> Text:
+    return quantity(round(metres / 1852, 1), "nm") if metres >= 1852 else quantity(round(metres), "m")
+
+
+def vessel_over(rule: BaseRule, vessel: str, at: int, reason: str) -> Text:
+    """An alert about a vessel is over, for a reason that has nothing to do with its kind."""
+    why, when = _OVER[reason], clock(at, rule.utc_offset)
+    return titled(
+        rule,
+        f"over: vessel {vessel}, {why.en}, {when.en}",
+        f"đã hết: tàu {vessel}, {why.vi}, {when.vi}",
+    )
+
+
+def gap_opened(rule: BaseRule, vessel: str, last: int, after: int, probability: float | None, *, in_port: bool) -> Text:
+    """Nothing heard of a vessel for too long."""
+    when, long = clock(last, rule.utc_offset), span(after)
+    where = Text("in port", "trong cảng") if in_port else Text("at sea", "trên biển")
+    chance = Text("", "")
+    if probability is not None:
+        share = f"{probability * 100:.0f} %"
+        chance = Text(f"; vessels there are heard {share} of the time", f"; tàu ở đó được nghe thấy {share} thời gian")
+    return titled(
+        rule,
+        f"no position of vessel {vessel} for more than {long.en}, last {where.en} at {when.en}{chance.en}",
+        f"tàu {vessel} mất tín hiệu quá {long.vi}, lần cuối {where.vi} lúc {when.vi}{chance.vi}",
+    )
+
+
+def gap_lasts(rule: BaseRule, vessel: str, last: int, after: int) -> Text:
+    """It has become more severe."""
+    when, long = clock(last, rule.utc_offset), span(after)
+    return titled(
+        rule,
+        f"still no position of vessel {vessel}, for more than {long.en}, last at {when.en}",
+        f"tàu {vessel} vẫn mất tín hiệu, quá {long.vi}, lần cuối lúc {when.vi}",
+    )
+
+
+def gap_closed(rule: BaseRule, vessel: str, at: int, silent: int, metres: float, knots: float) -> Text:
+    """The vessel is heard again."""
+    when, long, away, speed = (
+        clock(at, rule.utc_offset),
+        span(silent),
+        _nautical(metres),
+        quantity(round(knots, 1), "kn"),
+    )
+    return titled(
+        rule,
+        f"over: vessel {vessel} heard again at {when.en}, {away.en} away after {long.en} ({speed.en})",
+        f"đã hết: tàu {vessel} có lại tín hiệu lúc {when.vi}, cách {away.vi} sau {long.vi} ({speed.vi})",
+    )
+
+
+def feed_silent(rule: BaseRule, source: str, last: int, vessels: int) -> Text:
+    """A source by which vessels were heard brings nothing."""
+    when = clock(last, rule.utc_offset)
+    return titled(
+        rule,
+        f"no positions from {source}, by which {vessels} vessels were heard, since {when.en}",
+        f"không nhận được vị trí từ {source}, nguồn của {vessels} tàu, từ {when.vi}",
+    )
+
+
+def feed_back(rule: BaseRule, source: str, at: int) -> Text:
+    """It does again."""
+    when = clock(at, rule.utc_offset)
+    return titled(
+        rule,
+        f"over: positions from {source} again since {when.en}",
+        f"đã hết: có lại vị trí từ {source} lúc {when.vi}",
+    )

@@ -1,0 +1,59 @@
+"""Distances and places between places, on a sphere. Degrees, metres, microseconds, knots."""
+
+from __future__ import annotations
+
+from math import asin, atan2, cos, degrees, radians, sin, sqrt
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from geofence.tracks import EARTH_RADIUS, KNOT
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+METRES_PER_DEGREE: Final = EARTH_RADIUS * radians(1.0)
+
+
+def east(lon0: float, lon1: float) -> float:
+    """Degrees from one longitude to another, the shorter way."""
+    return (lon1 - lon0 + 540.0) % 360.0 - 180.0
+
+
+def metres(lon0: float, lat0: float, lon1: float, lat1: float) -> float:
+    """Great-circle distance (haversine)."""
+    x, y = radians(east(lon0, lon1)), radians(lat1 - lat0)
+    chord = sin(y / 2) ** 2 + cos(radians(lat0)) * cos(radians(lat1)) * sin(x / 2) ** 2
+    return 2 * EARTH_RADIUS * asin(sqrt(min(1.0, chord)))
+
+
+def all_metres(lon0: Floats, lat0: Floats, lon1: Floats, lat1: Floats) -> Floats:
+    """``metres`` of many."""
+    x = (lon1 - lon0 + 540.0) % 360.0 - 180.0
+    y = lat1 - lat0
+    chord = np.sin(np.radians(y) / 2) ** 2
+    chord += np.cos(np.radians(lat0)) * np.cos(np.radians(lat1)) * np.sin(np.radians(x) / 2) ** 2
+    out: Floats = 2 * EARTH_RADIUS * np.arcsin(np.sqrt(np.minimum(1.0, chord)))
+    return out
+
+
+def knots(distance: float, microseconds: int) -> float:
+    """The speed that covers a distance in a time; infinite if there is none."""
+    return distance / (microseconds / 1e6) / KNOT if microseconds > 0 else float("inf")
+
+
+def course(lon0: float, lat0: float, lon1: float, lat1: float) -> float:
+    """The initial course from one place to another, degrees true."""
+    x, a, b = radians(east(lon0, lon1)), radians(lat0), radians(lat1)
+    return degrees(atan2(sin(x) * cos(b), cos(a) * sin(b) - sin(a) * cos(b) * cos(x))) % 360.0
+
+
+def between(time: int, first: tuple[int, float, float], second: tuple[int, float, float]) -> tuple[float, float]:
+    """Where something was at a time between two fixes (time, lon, lat), if it kept course and speed."""
+    if second[0] == first[0]:
+        return second[1], second[2]
+    share = (time - first[0]) / (second[0] - first[0])
+    lon = first[1] + share * east(first[1], second[1])
+    return (lon + 540.0) % 360.0 - 180.0, first[2] + share * (second[2] - first[2])

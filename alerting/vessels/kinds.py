@@ -1,0 +1,47 @@
+"""Ship types as they were known when something was judged, whatever else the batch says of them later."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from decoders.records import NULL_I2
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from alerting.rules.zones import Scope
+    from alerting.ships import ShipTypes
+
+
+class Kinds:
+    """Ship types before a batch, and what its statics change, in arrival order.
+
+    To be asked before the batch is learnt by the ``ShipTypes`` it looks things up in.
+    """
+
+    def __init__(self, ships: ShipTypes, statics: NDArray[np.void]) -> None:
+        self._ships = ships
+        self._told: dict[int, list[tuple[int, int, int]]] = {}  # transponder -> (message, received, ship type)
+        #: (message, row of the statics table, receive time, transponder) of every change, in arrival order.
+        self.changes: list[tuple[int, int, int, int]] = []
+        newest: dict[int, tuple[int, int]] = {}
+        columns = (statics[name].tolist() for name in ("transponder", "time", "ship_type", "message", "received_at"))
+        for row, (transponder, time, said, message, received) in enumerate(zip(*columns, strict=True)):
+            last, known = newest.get(transponder) or ships.get(transponder) or (time, 0)
+            if time < last:
+                continue
+            newest[transponder] = time, known if said == NULL_I2 else said
+            if said not in (NULL_I2, known):
+                self._told.setdefault(transponder, []).append((message, received, said))
+                self.changes.append((message, row, received, transponder))
+
+    def matches(self, scope: Scope, transponder: int, *, message: int | None = None, received: int = 0) -> bool | None:
+        """Whether a scope matches as known before a message, or by a receive time; None while that is not known."""
+        kind = 0
+        if known := self._ships.get(transponder):
+            kind = known[1]
+        for m, r, told in self._told.get(transponder, ()):
+            if (m < message) if message is not None else (r <= received):
+                kind = told
+        return scope.matches(transponder, kind or None)
