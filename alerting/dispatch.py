@@ -2,14 +2,16 @@
 
 Each channel has a worker, so that one which hangs holds nobody else; each worker has a bounded number of sends on
 their way. What fails for now is due again after a full-jitter exponential back-off; what fails for good, too often or
-for too long is abandoned and stays in the outbox with its error. Killed between a send and its mark, the same
-notification goes out again, with the same id: at least once, never lost.
+for too long is abandoned and stays in the outbox with its error. What a channel's rate limit or its quiet hours hold
+back is left in the outbox, unclaimed, until its time (``alerting.pace``). Killed between a send and its mark, the
+same notification goes out again, with the same id: at least once, never lost.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,7 +20,8 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from alerting.channels.base import PermanentFailure, Policy, TemporaryFailure
-from alerting.outbox import OutboxAway
+from alerting.outbox import OutboxAway, urgency
+from alerting.pace import WINDOW, Pace, at_least, open_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -54,7 +57,7 @@ class Dispatcher:
     """Sends what the outbox holds. ``async with`` nothing: run it as one task, and ``stop`` it.
 
     ``on_outcome(channel, outcome)`` is called once for each finished try. Rows of a channel that is not in
-    ``channels`` stay where they are.
+    ``channels`` stay where they are. ``clock`` is unix time, ``monotonic`` one that never goes back; seconds.
     """
 
     def __init__(
@@ -67,6 +70,8 @@ class Dispatcher:
         grace_seconds: float = 5.0,
         rng: random.Random | None = None,
         on_outcome: Callable[[str, Outcome], None] = lambda _channel, _outcome: None,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._grace_seconds = grace_seconds
         self._stopping = asyncio.Event()
@@ -81,6 +86,8 @@ class Dispatcher:
                 rng=rng or random.Random(),  # noqa: S311  # spreads load, guards nothing
                 on_outcome=on_outcome,
                 stopping=self._stopping,
+                clock=clock,
+                monotonic=monotonic,
             )
             for name, channel in channels.items()
         ]
@@ -131,6 +138,8 @@ class _Worker:
         rng: random.Random,
         on_outcome: Callable[[str, Outcome], None],
         stopping: asyncio.Event,
+        clock: Callable[[], float],
+        monotonic: Callable[[], float],
     ) -> None:
         self.name = name
         self.wake = asyncio.Event()
@@ -142,6 +151,9 @@ class _Worker:
         self._rng = rng
         self._on_outcome = on_outcome
         self._stopping = stopping
+        self._clock = clock
+        self._monotonic = monotonic
+        self._pace: Pace | None = None  # once known what was sent before we began
         self._lease_seconds = policy.timeout_seconds + _BACKSTOP_SECONDS + _LEASE_MARGIN_SECONDS
         self._away = 0  # calls in a row that found the outbox away
         self._tasks: dict[asyncio.Task[None], _OnItsWay] = {}
@@ -151,7 +163,8 @@ class _Worker:
             while not self._stopping.is_set():
                 self.wake.clear()
                 if not await self._claim(sends):
-                    await self._sleep(self._poll_seconds)
+                    held = self._pace.wait(self._monotonic()) if self._pace else 0.0
+                    await self._sleep(min(self._poll_seconds, held) if held else self._poll_seconds)
             await self._finish(grace_seconds)
 
     async def _claim(self, sends: asyncio.TaskGroup) -> bool:
@@ -160,7 +173,13 @@ class _Worker:
         if free <= 0:
             return False
         try:
-            rows = await self._outbox.claim(self.name, free, self._lease_seconds)
+            pace = await self._paced()
+            if pace is not None:
+                free = min(free, pace.free(self._monotonic()))
+            if free <= 0:
+                return False
+            severe = at_least(self._policy.quiet, self._clock())
+            rows = await self._outbox.claim(self.name, free, self._lease_seconds, severe)
         except OutboxAway as error:
             await self._wait_out(error)
             return True
@@ -169,11 +188,24 @@ class _Worker:
         for row in rows:
             # Ours still: its lease ended while the outbox was away, and its mark is yet to be made.
             if row.id not in ours:
+                if pace is not None:
+                    pace.took(self._monotonic())
                 entry = _OnItsWay(row)
                 task = sends.create_task(self._deliver(entry), name=f"send {self.name} {row.id}")
                 self._tasks[task] = entry
                 task.add_done_callback(self._ended)
         return False
+
+    async def _paced(self) -> Pace | None:
+        """The rate limit, if there is one; what was sent before this process began counts."""
+        policy = self._policy
+        if policy.rate_per_minute is not None and self._pace is None:
+            ages = await self._outbox.recent(self.name, WINDOW)
+            now = self._monotonic()
+            self._pace = Pace(policy.rate_per_minute, policy.burst)
+            for age in ages:
+                self._pace.took(now - age)
+        return self._pace
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         del self._tasks[task]
@@ -184,14 +216,14 @@ class _Worker:
         failures = row.attempts + 1
         try:
             async with asyncio.timeout(self._policy.timeout_seconds + _BACKSTOP_SECONDS):
-                await self._channel.send(row)
+                remark = await self._channel.send(row)
         except PermanentFailure as error:
             outcome, text = Outcome.REFUSED, _clean(error)
             await self._settle(entry, lambda: self._outbox.abandon(row.id, text))
         except (TemporaryFailure, TimeoutError) as error:
             text = _clean(error)
             self._edge(error=text)
-            if failures >= self._policy.max_attempts or row.age_seconds >= self._policy.max_age_seconds:
+            if failures >= self._policy.max_attempts or self._age(row) >= self._policy.max_age_seconds:
                 outcome = Outcome.ABANDONED
                 await self._settle(entry, lambda: self._outbox.abandon(row.id, text))
             else:
@@ -202,7 +234,7 @@ class _Worker:
         else:
             outcome, text = Outcome.SENT, ""
             self._edge(error=None)
-            await self._settle(entry, lambda: self._outbox.sent(row.id))
+            await self._settle(entry, lambda: self._outbox.sent(row.id, remark))
         if outcome in {Outcome.ABANDONED, Outcome.REFUSED}:
             _log.error(
                 "notification.abandoned",
@@ -214,6 +246,11 @@ class _Worker:
                 error=text,
             )
         self._on_outcome(self.name, outcome)
+
+    def _age(self, row: QueuedNotification) -> float:
+        """Seconds in which it might have been sent: those that quiet hours kept from it are not held against it."""
+        now = self._clock()
+        return open_seconds(self._policy.quiet, urgency(row.payload), now - row.age_seconds, now)
 
     async def _settle(self, entry: _OnItsWay, mark: Callable[[], Awaitable[None]]) -> None:
         """Tell the outbox, however long it is away; the place stays taken meanwhile."""

@@ -13,16 +13,32 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
-from alerting.model import Event
+from alerting.model import Event, Severity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from uuid import UUID
 
     from alerting.model import Notification
 
 #: Of events of one alert at the same event time, which is told first.
 EVENT_ORDER: Final = tuple(event.value for event in Event)
+
+
+def urgency(payload: Mapping[str, Any]) -> int:
+    """The rank of the severity by which a notification is put off or preferred: the worst that its alert has had.
+
+    So whoever was woken by a critical alert is told at once that it is over. An unknown severity is the worst there is.
+    """
+    details = payload.get("details") or {}
+    return max(_rank(payload.get("severity")), _rank(details.get("worst_severity")))
+
+
+def _rank(severity: object) -> int:
+    if severity is None:
+        return Severity.INFO.rank
+    known = [one.value for one in Severity]
+    return known.index(severity) if isinstance(severity, str) and severity in known else len(known) - 1
 
 
 class OutboxAway(Exception):  # noqa: N818  # named for the state, not the fault: the caller waits it out
@@ -45,8 +61,13 @@ class QueuedNotification:
 class Outbox(Protocol):
     """What the dispatcher needs of storage. Every method may raise ``OutboxAway``; none raises for an unknown id."""
 
-    async def claim(self, channel: str, limit: int, lease_seconds: float) -> Sequence[QueuedNotification]:
-        """Take up to ``limit`` pending rows of one channel that are due, oldest first.
+    async def claim(
+        self, channel: str, limit: int, lease_seconds: float, at_least: Severity = Severity.INFO
+    ) -> Sequence[QueuedNotification]:
+        """Take up to ``limit`` pending rows of one channel that are due, of the most urgent alerts, oldest first.
+
+        An alert is as urgent as the most urgent of its pending rows for the channel (``urgency``): the less urgent
+        before it are in its way. ``at_least``: alerts less urgent than this wait.
 
         A row taken is not given again before ``sent``, ``retry`` or ``abandon`` was called for it or the lease
         ended (its taker died). While a row of an alert is neither sent nor abandoned, no later row of the same
@@ -54,8 +75,11 @@ class Outbox(Protocol):
         ``EVENT_ORDER``; so one claim gives at most one row of each alert.
         """
 
-    async def sent(self, id: UUID) -> None:  # noqa: A002  # the column's name
-        """The channel took it: pending -> sent, attempts + 1, error cleared."""
+    async def recent(self, channel: str, seconds: float) -> Sequence[float]:
+        """How many seconds ago each notification was sent that was sent within the last ``seconds``, oldest first."""
+
+    async def sent(self, id: UUID, remark: str | None = None) -> None:  # noqa: A002  # the column's name
+        """The channel took it: pending -> sent, attempts + 1, the remark in place of the error."""
 
     async def retry(self, id: UUID, error: str, delay_seconds: float) -> None:  # noqa: A002
         """Not this time: keep the error, attempts + 1, due again ``delay_seconds`` from now, lease ended."""
@@ -76,6 +100,7 @@ class _Row:
     attempts: int = 0
     status: Literal["pending", "sent", "abandoned"] = "pending"
     error: str | None = None
+    sent_at: float = float("-inf")
 
     @property
     def order(self) -> tuple[int, int]:
@@ -96,17 +121,26 @@ class MemoryOutbox:
         now = self.clock()
         self.rows.setdefault(notification.id, _Row(notification, queued_at=now, due_at=now))
 
-    async def claim(self, channel: str, limit: int, lease_seconds: float) -> Sequence[QueuedNotification]:
+    async def claim(
+        self, channel: str, limit: int, lease_seconds: float, at_least: Severity = Severity.INFO
+    ) -> Sequence[QueuedNotification]:
         self._reach()
         now = self.clock()
         heads: dict[UUID, _Row] = {}
+        urgent: dict[UUID, int] = {}
         for row in self.rows.values():
             if row.status == "pending" and row.notification.channel == channel:
-                head = heads.setdefault(row.notification.alert_id, row)
+                alert = row.notification.alert_id
+                urgent[alert] = max(urgent.get(alert, 0), urgency(row.notification.payload))
+                head = heads.setdefault(alert, row)
                 if row.order < head.order:
-                    heads[row.notification.alert_id] = row
-        ready = [row for row in heads.values() if row.due_at <= now and row.leased_until <= now]
-        ready.sort(key=lambda row: (row.queued_at, row.order))
+                    heads[alert] = row
+        ready = [
+            row
+            for alert, row in heads.items()
+            if row.due_at <= now and row.leased_until <= now and urgent[alert] >= at_least.rank
+        ]
+        ready.sort(key=lambda row: (-urgent[row.notification.alert_id], row.queued_at, row.order))
         for row in ready[:limit]:
             row.leased_until = now + lease_seconds
         return [
@@ -122,8 +156,14 @@ class MemoryOutbox:
             for row in ready[:limit]
         ]
 
-    async def sent(self, id: UUID) -> None:  # noqa: A002
-        self._end(id, "sent", None)
+    async def recent(self, channel: str, seconds: float) -> Sequence[float]:
+        self._reach()
+        now = self.clock()
+        ages = [now - row.sent_at for row in self.rows.values() if row.notification.channel == channel]
+        return sorted((age for age in ages if age < seconds), reverse=True)
+
+    async def sent(self, id: UUID, remark: str | None = None) -> None:  # noqa: A002
+        self._end(id, "sent", remark)
 
     async def retry(self, id: UUID, error: str, delay_seconds: float) -> None:  # noqa: A002
         self._reach()
@@ -148,6 +188,8 @@ class MemoryOutbox:
             row.status = status
             row.attempts += 1
             row.error = error
+            if status == "sent":
+                row.sent_at = self.clock()
 
     def _reach(self) -> None:
         if self.away:

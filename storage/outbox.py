@@ -9,6 +9,7 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
+from alerting.model import Severity
 from alerting.outbox import EVENT_ORDER, OutboxAway, QueuedNotification
 from storage.errors import DatabaseAway, classify, translated
 from storage.quarantine import clean
@@ -26,7 +27,11 @@ if TYPE_CHECKING:
 #: claiming at this moment, and the conditions are read again once the row is locked.
 _CLAIM: Final = b"""
 WITH due AS MATERIALIZED (
-    SELECT head.id FROM notifications AS head
+    SELECT head.id, alert.urgency FROM notifications AS head
+    CROSS JOIN LATERAL (
+        SELECT max(one.urgency) AS urgency FROM notifications AS one
+        WHERE one.state = 'queued' AND one.channel = head.channel AND one.alert_id = head.alert_id
+    ) AS alert
     WHERE head.state = 'queued' AND head.channel = %(channel)s
         AND head.next_attempt_at <= clock_timestamp()
         AND (head.leased_until IS NULL OR head.leased_until <= clock_timestamp())
@@ -35,22 +40,28 @@ WITH due AS MATERIALIZED (
             WHERE earlier.state = 'queued' AND earlier.channel = head.channel AND earlier.alert_id = head.alert_id
                 AND (earlier.at, coalesce(array_position(%(order)s::text[], earlier.event), 1000), earlier.id)
                     < (head.at, coalesce(array_position(%(order)s::text[], head.event), 1000), head.id))
-    ORDER BY head.created_at, head.at, head.id
+        AND alert.urgency >= %(at_least)s
+    ORDER BY alert.urgency DESC, head.created_at, head.at, head.id
     LIMIT %(limit)s
     FOR UPDATE OF head SKIP LOCKED
 ), claimed AS (
     UPDATE notifications AS n SET leased_until = clock_timestamp() + make_interval(secs => %(lease)s)
     FROM due WHERE n.id = due.id
-    RETURNING n.*
+    RETURNING n.*, due.urgency AS alert_urgency
 )
 SELECT id, alert_id, channel, event, payload, attempts,
     greatest(0, extract(epoch FROM clock_timestamp() - created_at))::double precision
-FROM claimed ORDER BY created_at, at, id
+FROM claimed ORDER BY alert_urgency DESC, created_at, at, id
 """
 
+_RECENT: Final = b"""
+SELECT extract(epoch FROM clock_timestamp() - sent_at)::double precision FROM notifications
+WHERE state = 'sent' AND channel = %s AND sent_at > clock_timestamp() - make_interval(secs => %s)
+ORDER BY sent_at
+"""
 _SENT: Final = b"""
 UPDATE notifications
-SET state = 'sent', attempts = attempts + 1, sent_at = clock_timestamp(), leased_until = NULL, last_error = NULL
+SET state = 'sent', attempts = attempts + 1, sent_at = clock_timestamp(), leased_until = NULL, last_error = %s
 WHERE id = %s AND state = 'queued'
 """
 _RETRY: Final = b"""
@@ -105,16 +116,30 @@ class DatabaseOutbox:
     ) -> None:
         await self.close()
 
-    async def claim(self, channel: str, limit: int, lease_seconds: float) -> Sequence[QueuedNotification]:
+    async def claim(
+        self, channel: str, limit: int, lease_seconds: float, at_least: Severity = Severity.INFO
+    ) -> Sequence[QueuedNotification]:
         """See ``alerting.outbox.Outbox``."""
-        parameters = {"channel": channel, "limit": limit, "lease": lease_seconds, "order": list(EVENT_ORDER)}
+        parameters = {
+            "channel": channel,
+            "limit": limit,
+            "lease": lease_seconds,
+            "at_least": at_least.rank,
+            "order": list(EVENT_ORDER),
+        }
         async with self._connection() as connection:
             cursor = await connection.execute(_CLAIM, parameters)
             return [QueuedNotification(*row) for row in await cursor.fetchall()]
 
-    async def sent(self, id: UUID) -> None:  # noqa: A002  # the protocol's name
+    async def recent(self, channel: str, seconds: float) -> Sequence[float]:
         """See ``alerting.outbox.Outbox``."""
-        await self._execute(_SENT, (id,))
+        async with self._connection() as connection:
+            cursor = await connection.execute(_RECENT, (channel, seconds))
+            return [age for (age,) in await cursor.fetchall()]
+
+    async def sent(self, id: UUID, remark: str | None = None) -> None:  # noqa: A002  # the protocol's name
+        """See ``alerting.outbox.Outbox``."""
+        await self._execute(_SENT, (None if remark is None else clean(remark), id))
 
     async def retry(self, id: UUID, error: str, delay_seconds: float) -> None:  # noqa: A002
         """See ``alerting.outbox.Outbox``."""

@@ -16,6 +16,7 @@ import pytest
 import typer.main
 from prometheus_client import generate_latest
 
+from alerting.channels import options
 from alerting.channels import settings as channels
 from decoders.records import Reason
 from ingest import settings
@@ -41,6 +42,7 @@ TABLES: Final[dict[str, type[BaseModel]]] = {
     'channels.NAME, type = "mqtt"': channels.MqttSettings,
     'channels.NAME, type = "alertmanager"': channels.AlertmanagerSettings,
     'channels.NAME, type = "log"': channels.LogSettings,
+    "channels.NAME.quiet": options.Quiet,
     "http": settings.Http,
     "limits": settings.Limits,
     "spool": settings.Spool,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from alerting.outbox import QueuedNotification
+    from alerting.pace import QuietHours
 
 
 class ChannelError(Exception):
@@ -49,7 +50,10 @@ class Policy:
     first_delay_seconds: float = 1.0  # bound of the first back-off; doubles with every failure
     max_delay_seconds: float = 300.0
     max_attempts: int = 1000
-    max_age_seconds: float = 86_400.0  # since queued; a notification is tried once however old
+    max_age_seconds: float = 86_400.0  # since queued, quiet hours apart; one is tried once however old
+    rate_per_minute: int | None = None  # tries that begin in any minute; None: no limit
+    burst: int | None = None  # of these, at once; None: all
+    quiet: tuple[QuietHours, ...] = ()
 
     def delay(self, failures: int, rng: random.Random) -> float:
         """Seconds until the next try after ``failures`` >= 1 failures: uniform below an exponential bound."""
@@ -60,8 +64,8 @@ class Policy:
 class Channel(Protocol):
     """One way out. Opened as an async context manager by ``alerting.channels.open_channel``."""
 
-    async def send(self, notification: QueuedNotification) -> None:
-        """Return when the target has taken it.
+    async def send(self, notification: QueuedNotification) -> str | None:
+        """Return when the target has taken it: None, or a remark to keep with it, such as who of several refused it.
 
         Raises:
             TemporaryFailure: it may be tried again.

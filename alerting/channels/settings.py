@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from alerting.channels.base import Policy
-from alerting.model import Event, Severity
-from alerting.notify import TOLD, ChannelSpec
+from alerting.channels.options import ChannelOptions
+from alerting.model import Event
 
 #: Topic levels may hold these; each is the field of that name in the payload.
 TOPIC_FIELDS: Final = frozenset({"rule", "alert_id", "severity", "state", "event", "subject_kind", "subject_id"})
@@ -66,45 +65,7 @@ Topic = Annotated[str, AfterValidator(_topic)]
 Headers = Annotated[dict[str, SecretStr], AfterValidator(_header_names)]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class _Channel(_Model):
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$", description="Unique; part of notification ids")]
-    min_severity: Severity = Field(default=Severity.INFO, description="Less severe alerts are not told")
-    events: frozenset[Event] = Field(
-        default=TOLD, min_length=1, description=", ".join(event.value for event in Event) + "; all but acknowledged"
-    )
-    rules: tuple[str, ...] = Field(
-        default=("*",), min_length=1, description="Globs on the rule id, any of which may match"
-    )
-    concurrency: int = Field(default=4, ge=1, le=64, description="Notifications on their way at once")
-    timeout_seconds: float = Field(default=10.0, gt=0, le=300, description="One try, from start to end")
-    max_delay_seconds: float = Field(default=300.0, gt=0, le=86_400, description="Longest back-off between two tries")
-    max_attempts: int = Field(default=1000, ge=1, description="Tries before a notification is abandoned")
-    max_age_seconds: float = Field(
-        default=86_400.0, gt=0, description="Age at which a failing notification is abandoned"
-    )
-
-    @property
-    def spec(self) -> ChannelSpec:
-        """Which notifications it gets."""
-        return ChannelSpec(self.name, self.min_severity, self.events, self.rules)
-
-    @property
-    def policy(self) -> Policy:
-        """How hard it is tried."""
-        return Policy(
-            concurrency=self.concurrency,
-            timeout_seconds=self.timeout_seconds,
-            max_delay_seconds=self.max_delay_seconds,
-            max_attempts=self.max_attempts,
-            max_age_seconds=self.max_age_seconds,
-        )
-
-
-class WebhookSettings(_Channel):
+class WebhookSettings(ChannelOptions):
     """POST of the payload as JSON."""
 
     type: Literal["webhook"] = "webhook"
@@ -122,7 +83,7 @@ class WebhookSettings(_Channel):
     ca_file: Path | None = Field(default=None, description="Certificates to trust instead of the system's")
 
 
-class MqttSettings(_Channel):
+class MqttSettings(ChannelOptions):
     """Publish of the payload as JSON, QoS 1."""
 
     type: Literal["mqtt"] = "mqtt"
@@ -155,7 +116,7 @@ class MqttSettings(_Channel):
         return self
 
 
-class AlertmanagerSettings(_Channel):
+class AlertmanagerSettings(ChannelOptions):
     """Alerts as Prometheus Alertmanager's own."""
 
     type: Literal["alertmanager"] = "alertmanager"
@@ -179,7 +140,7 @@ class AlertmanagerSettings(_Channel):
         return self
 
 
-class LogSettings(_Channel):
+class LogSettings(ChannelOptions):
     """One line in the program's own log."""
 
     type: Literal["log"] = "log"

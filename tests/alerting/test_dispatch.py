@@ -161,7 +161,7 @@ async def test_killed_between_send_and_mark_it_sends_again_with_the_same_id() ->
     clock = Clock()
 
     class Stuck(MemoryOutbox):
-        async def sent(self, id: UUID) -> None:  # noqa: A002
+        async def sent(self, id: UUID, remark: str | None = None) -> None:  # noqa: A002
             await asyncio.Event().wait()
 
     outbox = Stuck(clock=clock)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from alerting.model import Notification, Verdict, notification_id
+from alerting.model import Notification, Severity, Verdict, notification_id
 from alerting.outbox import MemoryOutbox, OutboxAway
 from storage.outbox import DatabaseOutbox
 from storage.writer import Store
@@ -25,23 +25,36 @@ FOREVER = 100_000.0
 ALERTS = [transition(started_at=T0 + n) for n in range(3)]
 
 
-def note(alert: int, channel: str, event: str, at: int = T0) -> Notification:
+def note(alert: int, channel: str, event: str, at: int = T0, **said: Any) -> Notification:
     id_ = ALERTS[alert].alert_id
-    return Notification(notification_id(id_, event, channel), id_, channel, event, at, {"alert": alert, "text": "ĐÃ"})
+    payload = {"alert": alert, "text": "ĐÃ", **said}
+    return Notification(notification_id(id_, event, channel), id_, channel, event, at, payload)
 
 
+#: What the events of each alert say of its severity, and of the worst it has had.
+SEVERITIES: list[list[tuple[Any, Any]]] = [
+    [("info", None), ("info", None), ("critical", None)],
+    [("warning", None), ("info", "major"), ("info", "critical")],
+    [(None, None), ("major", "info"), ("of another age", None)],
+]
 NOTES = [
-    note(alert, channel, event, T0 + at)
-    for alert, channel, (event, at) in itertools.product(
-        range(3), ("log", "webhook"), (("firing", 0), ("acknowledged", 5), ("resolved", 5))
+    note(alert, channel, event, T0 + at, severity=SEVERITIES[alert][n][0], details={"worst_severity": worst})
+    for alert, channel, (n, (event, at)) in itertools.product(
+        range(3), ("log", "webhook"), enumerate((("firing", 0), ("acknowledged", 5), ("resolved", 5)))
     )
+    for worst in [SEVERITIES[alert][n][1]]
 ]
 COMMANDS = st.lists(
     st.one_of(
         st.tuples(st.just("put"), st.sampled_from(NOTES)),
         st.tuples(
-            st.just("claim"), st.sampled_from(["log", "webhook"]), st.integers(1, 3), st.sampled_from([0.0, FOREVER])
+            st.just("claim"),
+            st.sampled_from(["log", "webhook"]),
+            st.integers(1, 3),
+            st.sampled_from([0.0, FOREVER]),
+            st.sampled_from(list(Severity)),
         ),
+        st.tuples(st.just("recent"), st.sampled_from(["log", "webhook"])),
         st.tuples(st.just("sent"), st.sampled_from(NOTES)),
         st.tuples(st.just("retry"), st.sampled_from(NOTES), st.sampled_from([0.0, FOREVER])),
         st.tuples(st.just("release"), st.sampled_from(NOTES)),
@@ -53,9 +66,11 @@ COMMANDS = st.lists(
 
 async def run(command: tuple[Any, ...], outbox: DatabaseOutbox | MemoryOutbox) -> Sequence[Any] | None:
     match command:
-        case ("claim", channel, limit, lease):
-            claimed = await outbox.claim(channel, limit, lease)
+        case ("claim", channel, limit, lease, at_least):
+            claimed = await outbox.claim(channel, limit, lease, at_least)
             return [(n.id, n.alert_id, n.channel, n.event, n.payload, n.attempts) for n in claimed]
+        case ("recent", channel):
+            return [len(await outbox.recent(channel, 60.0))]
         case ("sent", one):
             await outbox.sent(one.id)
         case ("retry", one, delay):
@@ -119,6 +134,39 @@ async def test_a_lease_that_ended_frees_the_row(queued: str) -> None:
             connection.execute("UPDATE notifications SET leased_until = now() - interval '1 second'")
         assert {n.id for n in await outbox.claim("log", 3, FOREVER)} == {n.id for n in first}
         assert all(n.age_seconds >= 0 for n in first)
+
+
+async def test_the_most_urgent_alert_goes_first_and_takes_what_was_before_it_along(tables: str) -> None:
+    first, second = note(0, "log", "firing", severity="info"), note(1, "log", "firing", severity="warning")
+    worse = note(1, "log", "escalated", T0 + 1, severity="critical", details={})
+    async with Store(tables) as store, DatabaseOutbox(tables) as outbox:
+        await store.commit(batch(Verdict(ALERTS), [first]))
+        await store.commit(batch(notifications=[second, worse]))
+        for one in (second, worse):
+            [claimed] = await outbox.claim("log", 3, FOREVER, Severity.CRITICAL)
+            assert claimed.id == one.id
+            await outbox.sent(one.id)
+        assert await outbox.claim("log", 3, FOREVER, Severity.CRITICAL) == []
+        assert [n.id for n in await outbox.claim("log", 3, FOREVER)] == [first.id]
+
+
+async def test_what_was_sent_lately_is_known_with_its_age(queued: str) -> None:
+    async with DatabaseOutbox(queued) as outbox:
+        for n in range(3):
+            await outbox.sent(note(n, "log", "firing").id, "not to all" if n else None)
+        with connected(queued) as connection:
+            connection.execute(
+                "UPDATE notifications SET sent_at = sent_at - '30 s'::interval WHERE payload->>'alert' = '1'"
+            )
+            connection.execute(
+                "UPDATE notifications SET sent_at = sent_at - '1 h'::interval WHERE payload->>'alert' = '2'"
+            )
+        older, newer = await outbox.recent("log", 600.0)
+        assert older - newer > 29
+        assert newer >= 0
+        assert await outbox.recent("webhook", 600.0) == []
+    remarks = ask(queued, "SELECT state, last_error FROM notifications ORDER BY payload->'alert'")
+    assert remarks == [("sent", None), ("sent", "not to all"), ("sent", "not to all")]
 
 
 async def test_the_row_keeps_what_became_of_it(queued: str) -> None:
