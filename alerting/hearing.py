@@ -58,6 +58,10 @@ class Hearing:
                 due = max(due + until - since, until + min(after, GRACE))
         return due
 
+    def deaf_between(self, since: int, until: int) -> bool:
+        """Whether there was a time between two at which nothing could be heard."""
+        return any(start < until and since < end for start, end in self.spans)
+
     def restore(self, state: RuleState) -> bool:
         """Take up the spans; False if the state is another one."""
         if state.rule_id != _RULE_ID or state.state is None:

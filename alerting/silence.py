@@ -7,7 +7,10 @@ gateway that comes back with a burst of old rows is back, at the time it was rec
 The alert's time is the deadline, however late it is noticed: if the next row comes before any tick passed the deadline,
 the alert fires and resolves one after the other, just as it would have with a tick in between.
 
-Time in which we could not hear does not count as silence: ``alerting.hearing``.
+Time in which we could not hear does not count as silence: ``alerting.hearing``. A silence whose deadline falls where
+the rule is not in force is told once the rule is, if it still lasts.
+
+How long is too long may be learned: ``alerting.rhythm``, from intervals of up to ``at_most`` in which we could hear.
 
 A tick costs what is due: each subject waits in a heap under an instant before which none of its rules can have run
 out, and is looked at again only then. News put the deadline off without touching the heap.
@@ -25,7 +28,9 @@ import numpy as np
 from alerting import messages
 from alerting.model import AlertState, Transition, alert_id
 from alerting.outcome import READINGS, Order, Outcome, Ruled
+from alerting.rhythm import DAY, Rhythm
 from alerting.rules import NoDataRule
+from alerting.rules.base import END
 from alerting.series import NEVER, grown
 from alerting.watchers import Watchers
 from decoders.identity import metric_id
@@ -53,6 +58,7 @@ class _Episode:
     heard: int  # receive time of the last row before the silence
     at: int
     alert: UUID
+    waited: int
 
 
 class Silence:
@@ -67,11 +73,15 @@ class Silence:
         # By slot of the series: a reading that comes no later after the one before is nothing to look at.
         self._patience = np.full(64, _ALWAYS, np.int64)
         self._watch = np.full(64, _UNKNOWN, np.int32)  # place in _sets of the rules that watch it
-        self._queued = np.zeros(64, bool)  # is in _waiting
+        # ... unless it is received so late: a day begins, in which something is to be learned.
+        self._fresh = np.full(64, _FAR, np.int64)
+        self._queued = np.full(64, NEVER, np.int64)  # the instant under which it is in _waiting
         self._sets: list[tuple[int, ...]] = []
         self._places: dict[tuple[int, ...], int] = {}
         self._episodes: dict[int, dict[int, _Episode]] = {}  # slot -> rule -> episode
-        self._waiting: list[int] = []  # heap of instant << 32 | slot; each slot at most once
+        # Heap of instant << 32 | slot; what is not under the instant of _queued was put elsewhere since.
+        self._waiting: list[int] = []
+        self._rhythms: dict[tuple[int, int], Rhythm] = {}  # (slot, rule), of rules that learn
 
     def restore(self) -> None:
         """Take up the subjects that the series remembers."""
@@ -87,18 +97,23 @@ class Silence:
             else:
                 sets = [rules]
             self._watch[slots] = [self._place(rules) for rules in sets]
-            shortest = np.array([min((self._rules[n].after for n in rules), default=_FAR) for rules in self._sets])
+            shortest = np.array([min((self._rules[n].shortest for n in rules), default=_FAR) for rules in self._sets])
             self._patience[slots] = shortest[self._watch[slots]]
+            learning = np.array([any(self._rules[n].learned for n in rules) for rules in self._sets], bool)
+            self._fresh[slots[learning[self._watch[slots]]]] = NEVER
             slots = slots[self._patience[slots] < _FAR]
-            self._queued[slots] = True
-            instants = (self._series.heard[slots] + self._patience[slots]).tolist()
+            self._queued[slots] = self._series.heard[slots] + self._patience[slots]
+            instants = self._queued[slots].tolist()
             self._waiting += [instant << 32 | slot for instant, slot in zip(instants, slots.tolist(), strict=True)]
         heapify(self._waiting)
 
     def take_up(self, kept: RuleState) -> bool:
         """Take up an episode; False if no rule watches its subject any more."""
-        number, device, key, state = self._number.get(kept.rule_id), kept.subject_id, kept.key, kept.state or {}
-        if number is None or self._rules[number].metric != key or "heard" not in state:
+        number, device, state = self._number.get(kept.rule_id), kept.subject_id, kept.state or {}
+        key, _, part = kept.key.partition("#")
+        if number is None or self._rules[number].metric != key or not state.keys() & {"heard", "day"}:
+            return False
+        if part and not self._rules[number].learned:
             return False
         metric = metric_id(key)
         if number not in self._watchers.of(metric, self._names.device_name(device)):
@@ -107,7 +122,12 @@ class Silence:
         self._grow()
         if self._watch[slot] == _UNKNOWN:
             self._open(slot)
-        self._episodes.setdefault(slot, {})[number] = _Episode(state["heard"], state["at"], UUID(state["alert"]))
+        if part:
+            self._rhythms[slot, number] = Rhythm.restore(state)
+            return True
+        waited = state.get("waited", state["at"] - state["heard"])
+        episode = _Episode(state["heard"], state["at"], UUID(state["alert"]), waited)
+        self._episodes.setdefault(slot, {})[number] = episode
         self._patience[slot] = _ALWAYS
         return True
 
@@ -119,8 +139,10 @@ class Silence:
         if len(heard.readings):
             self._rows(heard.observations.readings, heard.readings, out)
         while self._waiting and self._waiting[0] >> 32 < now:
-            slot = heappop(self._waiting) & 0xFFFF_FFFF
-            self._queued[slot] = False
+            instant, slot = divmod(heappop(self._waiting), 1 << 32)
+            if instant != self._queued[slot]:
+                continue
+            self._queued[slot] = NEVER
             last = int(self._series.heard[slot])
             for number in self._sets[self._watch[slot]]:
                 self._expire(slot, number, last, now, out)
@@ -129,8 +151,9 @@ class Silence:
     def _rows(self, readings: Table, judged: Judged, out: Outcome) -> None:
         self._grow()
         received = readings["received_at"][judged.row]
-        restless = np.flatnonzero(received - judged.heard_before > self._patience.take(judged.slot))
-        if not len(restless):
+        restless = received - judged.heard_before > self._patience.take(judged.slot)
+        restless |= received >= self._fresh.take(judged.slot)
+        if not restless.any():
             return
         slots = judged.slot[restless].tolist()
         rows = judged.row[restless].tolist()
@@ -143,6 +166,7 @@ class Silence:
                 self._row(slot, number, before, readings, out)
                 seen.add(slot)
         for slot in seen:
+            self._settle(slot)
             self._wait(slot, NEVER)
 
     def _row(self, slot: int, number: int, before: int, readings: Table, out: Outcome) -> None:
@@ -156,6 +180,41 @@ class Silence:
                 ruled, key = self._ruled[rule], self._rules[rule].metric
                 order = Order(received, False, int(record["message"]), READINGS, number, ruled.number, key, 0)
                 self._resolve(slot, rule, received, order, out)
+            if self._rules[rule].learned and before != NEVER:
+                self._learn(slot, rule, before, received, out)
+
+    def _learn(self, slot: int, number: int, before: int, received: int, out: Outcome) -> None:
+        """Take in the interval between two readings, if it says how often the subject is heard."""
+        rule = self._rules[number]
+        if received - before > rule.patience(None) or self._hearing.deaf_between(before, received):
+            return
+        rhythm = self._rhythms.setdefault((slot, number), Rhythm())
+        if rhythm.learn(received, received - before):
+            out.remember(rule.id, self._subject(slot), f"{rule.metric}#rhythm", rhythm.kept())
+
+    def _settle(self, slot: int) -> None:
+        """Work out which readings of a subject are to be looked at."""
+        rules = self._sets[self._watch[slot]]
+        learning = [self._rhythms.get((slot, n), Rhythm()) for n in rules if self._rules[n].learned]
+        self._fresh[slot] = min(((rhythm.day + 1) * DAY for rhythm in learning), default=_FAR)
+        self._patience[slot] = min(
+            (*(self._after(slot, n) for n in rules), *(rhythm.boring for rhythm in learning)), default=_FAR
+        )
+        if self._episodes.get(slot):
+            self._patience[slot] = _ALWAYS
+
+    def _after(self, slot: int, number: int) -> int:
+        rhythm = self._rhythms.get((slot, number))
+        return self._rules[number].patience(rhythm.interval if rhythm is not None else None)
+
+    def _due(self, slot: int, number: int, heard: int) -> int:
+        """When the silence since ``heard`` is too long, and the rule in force; ``END`` if never."""
+        ruled, due = self._ruled[number], self._hearing.deadline(heard, self._after(slot, number))
+        while not ruled.in_force(due):
+            due = ruled.next_edge(due)
+            if due == END:
+                break
+        return due
 
     def _open(self, slot: int) -> None:
         """Find the rules that watch a subject."""
@@ -164,7 +223,7 @@ class Silence:
         if metric in self._watchers.metrics:
             rules = self._watchers.of(metric, self._names.device_name(int(self._series.device[slot])))
         self._watch[slot] = self._place(rules)
-        self._patience[slot] = min((self._rules[n].after for n in rules), default=_FAR)
+        self._settle(slot)
         self._wait(slot, NEVER)
 
     def _place(self, rules: tuple[int, ...]) -> int:
@@ -178,38 +237,42 @@ class Silence:
         if size > len(self._patience):
             self._patience = grown(self._patience, size, _ALWAYS)
             self._watch = grown(self._watch, size, _UNKNOWN)
-            self._queued = grown(self._queued, size, fill=False)
+            self._fresh = grown(self._fresh, size, _FAR)
+            self._queued = grown(self._queued, size, NEVER)
 
     def _wait(self, slot: int, now: int) -> None:
         """Put a subject in the queue, for the first of its rules to run out at or after ``now``."""
         heard = int(self._series.heard[slot])
-        if self._queued[slot] or heard == NEVER:
+        if heard == NEVER:
             return
         rules, silent = self._sets[self._watch[slot]], self._episodes.get(slot, ())
-        due = [self._hearing.deadline(heard, self._rules[n].after) for n in rules if n not in silent]
-        due = [instant for instant in due if instant >= now]
+        due = [self._due(slot, n, heard) for n in rules if n not in silent]
+        due = [instant for instant in due if now <= instant < END]
         if not due:
             return
         instant = min(due)
         if silent:  # news would end that silence, and have its rule run out before the one waited for
-            instant = min(instant, now + min(self._rules[n].after for n in rules))
-        self._queued[slot] = True
+            instant = min(instant, now + min(self._rules[n].shortest for n in rules))
+        if NEVER < self._queued[slot] <= instant:
+            return
+        self._queued[slot] = instant
         heappush(self._waiting, instant << 32 | slot)
 
     def _expire(self, slot: int, number: int, heard: int, now: int, out: Outcome) -> None:
         """Fire if the silence since ``heard`` is too long by ``now``."""
         rule, ruled = self._rules[number], self._ruled[number]
-        at = self._hearing.deadline(heard, rule.after)
-        if at >= now or number in self._episodes.get(slot, ()) or not ruled.in_force(at):
+        at = self._due(slot, number, heard)
+        if at >= now or number in self._episodes.get(slot, ()):
             return
         subject = self._subject(slot)
-        episode = _Episode(heard, at, alert_id(rule.id, subject, rule.metric, heard))
+        waited = self._after(slot, number)
+        episode = _Episode(heard, at, alert_id(rule.id, subject, rule.metric, heard), waited)
         self._episodes.setdefault(slot, {})[number] = episode
         self._patience[slot] = _ALWAYS
-        text = messages.no_data_fired(rule, subject.name, heard)
+        text = messages.no_data_fired(rule, subject.name, heard, waited)
         order = Order(at, True, 0, READINGS, subject.id, ruled.number, rule.metric, 1)
         out.add(order, self._transition(slot, number, AlertState.FIRING, at, text))
-        state = {"heard": heard, "at": at, "alert": str(episode.alert)} | ruled.left_behind(heard)
+        state = {"heard": heard, "at": at, "alert": str(episode.alert), "waited": waited} | ruled.left_behind(heard)
         out.remember(rule.id, subject, rule.metric, state)
 
     def _resolve(self, slot: int, number: int, at: int, order: Order, out: Outcome) -> None:
@@ -219,7 +282,6 @@ class Silence:
         del self._episodes[slot][number]
         if not self._episodes[slot]:
             del self._episodes[slot]
-            self._patience[slot] = min(self._rules[n].after for n in self._sets[self._watch[slot]])
         out.remember(rule.id, subject, rule.metric, None)
 
     def _subject(self, slot: int) -> Subject:
@@ -229,7 +291,7 @@ class Silence:
         rule, ruled, episode = self._rules[number], self._ruled[number], self._episodes[slot][number]
         details = ruled.told() | {
             "metric": rule.metric,
-            "after_seconds": rule.after // 1_000_000,
+            "after_seconds": episode.waited // 1_000_000,
             "last_heard": messages.iso(episode.heard),
         }
         return Transition(

@@ -46,9 +46,9 @@ def threshold_resolved(rule: ThresholdRule, device: str, value: float, at: int) 
     )
 
 
-def no_data_fired(rule: NoDataRule, device: str, heard: int) -> Text:
+def no_data_fired(rule: NoDataRule, device: str, heard: int, waited: int) -> Text:
     """A device has been silent for too long."""
-    name, last, after = within(metric_name(rule.metric)), clock(heard, rule.utc_offset), span(rule.after)
+    name, last, after = within(metric_name(rule.metric)), clock(heard, rule.utc_offset), span(waited)
     return titled(
         rule,
         f"no {name.en} from {device} for more than {after.en}, last heard at {last.en}",

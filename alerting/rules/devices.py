@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
 
-from alerting.rules.base import BaseRule, Duration, Positive, Text
+from alerting.rules.base import BaseRule, Duration, Positive, Text, duration
 from alerting.rules.ladder import LadderRule
 
 if TYPE_CHECKING:
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from alerting.rules.base import Fault
     from decoders.catalogue import Metric
+
+
+LEARNED: Final = "learned"
 
 
 def _pattern(value: str) -> str:
@@ -100,8 +103,59 @@ class ThresholdRule(LadderRule, DeviceRule):
     keep_firing_for: Duration = 0
 
 
+def _after(value: object) -> int | str:
+    if value == LEARNED:
+        return LEARNED
+    found = duration(value)
+    if not found:
+        raise ValueError("must be greater than 0")
+    return found
+
+
+After = Annotated[
+    int | Literal["learned"],
+    BeforeValidator(_after),
+    PlainSerializer(lambda after: after if after == LEARNED else f"{after // 1_000_000}s", when_used="json"),
+]
+
+
 class NoDataRule(DeviceRule):
-    """Nothing new from a device and metric for longer than ``after``, once it has been heard at all."""
+    """Nothing new from a device and metric for longer than ``after``, once it has been heard at all.
+
+    ``after = "learned"``: ``factor`` times the interval at which it is heard (``alerting.rhythm``), ``at_least`` and
+    ``at_most`` so much; ``at_most`` until that is known.
+    """
 
     kind: Literal["no_data"]
-    after: Positive
+    after: After
+    at_least: Positive | None = None
+    at_most: Positive | None = None
+    factor: Annotated[float, Field(ge=1, le=1000)] = 3.0
+
+    @model_validator(mode="after")
+    def _bounds_for_what_is_learned(self) -> NoDataRule:
+        bounds = self.model_fields_set & {"at_least", "at_most", "factor"}
+        if self.after != LEARNED:
+            if bounds:
+                raise ValueError(f'{", ".join(sorted(bounds))}: only for after = "learned"')
+        elif self.at_least is None or self.at_most is None:
+            raise ValueError('after = "learned" wants at_least and at_most')
+        elif self.at_least > self.at_most:
+            raise ValueError("at_least is more than at_most")
+        return self
+
+    @property
+    def learned(self) -> bool:
+        return self.after == LEARNED
+
+    @property
+    def shortest(self) -> int:
+        """Microseconds: never is less than this waited."""
+        return self.after if isinstance(self.after, int) else self.at_least or 0
+
+    def patience(self, interval: int | None) -> int:
+        """How long is waited, microseconds, for who is heard at an interval; None: not known."""
+        if isinstance(self.after, int):
+            return self.after
+        low, high = self.at_least or 0, self.at_most or 0
+        return high if interval is None else min(max(round(self.factor * interval), low), high)

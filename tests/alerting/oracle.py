@@ -60,6 +60,8 @@ class Oracle:
     patience: dict[tuple[int, int], int] = field(default_factory=dict)  # (rule, device) -> deadline
     fixes: dict[int, tuple[int, float, float]] = field(default_factory=dict)
     types: dict[int, tuple[int, int]] = field(default_factory=dict)
+    intervals: dict[Any, list[tuple[int, int]]] = field(default_factory=dict)
+    deaf: list[tuple[int, int]] = field(default_factory=list)
     visits: dict[Any, dict[str, Any]] = field(default_factory=dict)
 
     def feed(self, item: Item) -> None:
@@ -83,7 +85,27 @@ class Oracle:
         for place, due in self.patience.items():
             rule = self.rules[place[0]]
             assert isinstance(rule, NoDataRule)
-            self.patience[place] = self._later(due, rule.after, since, until)
+            self.patience[place] = self._later(due, self._waits(rule, place[1]), since, until)
+        self.deaf.append((since, until))
+
+    def _waits(self, rule: NoDataRule, device: int) -> int:
+        """How long a silence of a device may be: of the longest of two days, the third, rounded up and multiplied."""
+        if isinstance(rule.after, int):
+            return rule.after
+        assert rule.at_least
+        assert rule.at_most
+        days: dict[int, list[int]] = {}
+        for since, until in self.intervals.get((device, rule.metric), []):
+            heard_through = all(end <= since or start >= until for start, end in self.deaf)
+            if until - since <= rule.at_most and heard_through:
+                days.setdefault(until // 86_400_000_000, []).append(until - since)
+        longest = sorted((i for day in sorted(days)[-2:] for i in sorted(days[day])[-3:]), reverse=True)
+        if len(longest) < 3:
+            return rule.at_most
+        seconds = 1.0
+        while round(1_000_000 * seconds) < longest[2]:
+            seconds *= 1.25
+        return min(max(round(rule.factor * round(1_000_000 * seconds)), rule.at_least), rule.at_most)
 
     def _later(self, due: int, duration: int, since: int, until: int) -> int:
         return due if due < since else max(due + until - since, until + min(duration, 600_000_000))
@@ -97,7 +119,9 @@ class Oracle:
                 if not isinstance(rule, NoDataRule) or (n, device) in self.silent or rule.metric != metric:
                     continue
                 due = self.patience.get((n, device), now)
-                if rule.applies_to(self.devices[device]) and due < now and self._in_force(rule, due):
+                while due < now and not self._in_force(rule, due):
+                    due = (due // 60_000_000 + 1) * 60_000_000
+                if rule.applies_to(self.devices[device]) and due < now:
                     self.silent[n, device] = (heard, due)
                     told = (rule.id, device, metric, "firing", due, heard, None)
                     found.append(((due, 2, device, n, metric, 1), told))
@@ -148,6 +172,8 @@ class Oracle:
             self.late += 1
             return
         self.last_time[key] = item.time
+        if key in self.heard:
+            self.intervals.setdefault(key, []).append((self.heard[key], item.received))
         self.heard[key] = item.received
         for n, rule in enumerate(self.rules):
             if not isinstance(rule, ThresholdRule | NoDataRule) or rule.metric != item.what:
@@ -155,7 +181,7 @@ class Oracle:
             if not rule.applies_to(self.devices[item.subject]):
                 continue
             if isinstance(rule, NoDataRule):
-                self.patience[n, item.subject] = item.received + rule.after
+                self.patience[n, item.subject] = item.received + self._waits(rule, item.subject)
             if isinstance(rule, ThresholdRule):
                 self._level(n, rule, item, found)
             elif (n, item.subject) in self.silent:

@@ -84,6 +84,12 @@ def _() -> Stream:
     return [readings("gw/kim-long", "water_level", (0, 0.5)), readings("gw/kim-long", "water_level", (31, 0.5))]
 
 
+@stream("silent-air")
+def _() -> Stream:
+    # Every ten minutes: half an hour, and what the grid rounds up, is too long.
+    return [readings("gw/air-1", "pm2_5", *((10.0 * n, 9.0) for n in range(6)), (100, 9.0))]
+
+
 @stream("night-in-the-core")
 def _() -> Stream:
     # Six in the evening at Hue comes five hours after the start.

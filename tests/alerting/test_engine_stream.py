@@ -90,6 +90,16 @@ RULES = [
     rule(
         id="silent-new", kind="no_data", metric="water_level", after="10m", valid_from=date.fromisoformat("2026-01-01")
     ),
+    rule(id="silent-night", kind="no_data", metric="water_level", after="9m", hours=["23:00-23:20", "23:40-00:30"]),
+    rule(
+        id="silent-learned",
+        kind="no_data",
+        metric="water_level",
+        after="learned",
+        at_least="4m",
+        at_most="40m",
+        factor=1.5,
+    ),
     on_zone(id="in", condition="inside"),
     on_zone(id="in-fishing", condition="inside", scope={"ship_types": [30], "vms": True}),
     on_zone(id="in-new", condition="inside", valid_from=date.fromisoformat("2026-01-01"), scope={"ship_types": [30]}),

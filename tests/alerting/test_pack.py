@@ -243,7 +243,7 @@ def judged(rule: Rule) -> list[Transition]:
                 del rows[2]
             return engine.judge(readings(rule, rows), rows[-1][0]).transitions
         case NoDataRule():
-            rows = [(now, 1.0), (now + rule.after + MINUTE, 1.0)]
+            rows = [(now, 1.0), (now + rule.patience(None) + MINUTE, 1.0)]
             return engine.judge(readings(rule, rows), rows[-1][0]).transitions
         case ZoneRule():
             return engine.judge(voyage(through(rule), now), now + DAY).transitions

@@ -142,6 +142,73 @@ def test_a_ladder_keeps_its_severity_and_body_through_json() -> None:
     assert (again, again.version) == (made, made.version)
 
 
+FIGURE = BASE | {"metric": "water_level", "unit": "m"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"kind": "no_data", "after": "learned"}, "wants at_least and at_most"),
+        ({"kind": "no_data", "after": "learned", "at_least": "2h", "at_most": "1h"}, "at_least is more than at_most"),
+        ({"kind": "no_data", "after": "1h", "factor": 2.0}, 'factor: only for after = "learned"'),
+        ({"kind": "window", "aggregate": "mean", "over": "7s", "raise": 1.0}, "rounder duration"),
+        ({"kind": "window", "aggregate": "mean", "over": "1h1m1s", "raise": 1.0}, "rounder duration"),
+        ({"kind": "window", "aggregate": "median", "over": "1h", "raise": 1.0}, "aggregate"),
+        ({"kind": "window", "aggregate": "mean", "over": "1h", "raise": 1.0, "min_coverage": 1.5}, "min_coverage"),
+        (
+            {"kind": "rate", "change": "rising", "over": "1h", "raise": 1.0, "direction": "below"},
+            "a rate has a `change`",
+        ),
+        ({"kind": "rate", "change": "up", "over": "1h", "raise": 1.0}, "change"),
+        (
+            {"kind": "rate", "change": "rising", "over": "1h", "raise": 1.0, "method": "difference", "min_samples": 3},
+            "min_samples is for least_squares",
+        ),
+        ({"kind": "stuck"}, "for"),
+        ({"kind": "stuck", "for": "0s"}, "for"),
+        ({"kind": "stuck", "for": "1h", "tolerance": -1.0}, "tolerance"),
+        ({"kind": "range"}, "'low' or 'high' is missing"),
+        ({"kind": "range", "low": 2.0, "high": 1.0}, "nothing is between low 2 and high 1"),
+        ({"kind": "range", "low": 1.0, "high": 2.0, "margin": 0.5}, "nothing is between"),
+    ],
+)
+def test_what_cannot_be_meant_of_figures_is_refused(fields: dict[str, Any], reason: str) -> None:
+    given_ = FIGURE | fields
+    if fields["kind"] == "no_data":
+        del given_["unit"]
+    with pytest.raises(ValidationError, match=reason):
+        RULE.validate_python(given_)
+
+
+@pytest.mark.parametrize(
+    ("levels", "reason"),
+    [
+        ([{"severity": "major", "band": "bad", "raise": 151.0}], "either raise or band"),
+        ([{"severity": "major"}], "either raise or band"),
+        ([{"severity": "major", "band": "good"}], "band"),
+        ([{"severity": "warning", "band": "bad"}, {"severity": "major", "band": "poor"}], "level 2: raise 101 must be"),
+    ],
+)
+def test_bands_lead_upwards_too(levels: list[dict[str, Any]], reason: str) -> None:
+    base = {key: value for key, value in BASE.items() if key != "severity"}
+    with pytest.raises(ValidationError, match=reason):
+        RULE.validate_python(base | {"kind": "vn_aqi", "levels": levels})
+
+
+def test_every_kind_is_the_same_after_json() -> None:
+    for fields in (
+        FIGURE | {"kind": "window", "aggregate": "sum", "over": "24h", "raise": 1.0},
+        FIGURE | {"kind": "rate", "change": "either", "over": "1h", "raise": 1.0},
+        FIGURE | {"kind": "stuck", "for": "6h", "except": [0.0]},
+        FIGURE | {"kind": "range", "low": 1.0, "months": [1, 2], "season": {"from": "01-15", "to": "02-15"}},
+        BASE | {"kind": "no_data", "metric": "ph", "after": "learned", "at_least": "1m", "at_most": "1h"},
+        BASE | {"kind": "vn_aqi", "levels": [{"severity": "major", "band": "bad"}]},
+    ):
+        made = RULE.validate_python(fields)
+        again = RULE.validate_json(json.dumps(made.body))
+        assert (again, again.version) == (made, made.version)
+
+
 def test_the_version_changes_with_anything_and_with_nothing_else() -> None:
     assert threshold().version == threshold().version
     versions = {
