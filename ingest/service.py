@@ -28,6 +28,7 @@ from ingest.daemon import in_daemon
 from ingest.http import HttpServer
 from ingest.inbox import Inbox
 from ingest.pipeline import Pipeline
+from ingest.review import Reviewer
 from ingest.settings import ConfigError, MqttSettings, NmeaTcpSettings, NmeaUdpSettings, Settings
 from ingest.sources.mqtt import MqttOptions, MqttSource, Tls
 from ingest.sources.nmea_tcp import NmeaTcpClient, NmeaTcpServer
@@ -222,6 +223,7 @@ class Service:
         self.spool = Spool(settings.spool.path, settings.spool.max_bytes) if settings.spool.path is not None else None
         self.telemetry.spool = self.spool
         self.http = HttpServer(self.telemetry, self.readiness, host=settings.http.host, port=settings.http.port)
+        self._notifier = Notifier([channel.spec for channel in settings.channels.values()])
         formats = {name: decoder_key(self.sources[name], settings.sources[name]) for name in self.sources}
         self.pipeline = Pipeline(
             self.inbox,
@@ -236,7 +238,7 @@ class Service:
                 future_us=round(settings.limits.future_seconds * 1_000_000),
             ),
             formats=formats,
-            notifier=Notifier([channel.spec for channel in settings.channels.values()]),
+            notifier=self._notifier,
             batch_messages=settings.limits.batch_messages,
             clock=wall_clock,
             on_committed=self._committed,
@@ -312,6 +314,7 @@ class Service:
                 group.create_task(self._dispatcher.run(), name="dispatch")
                 retaining = group.create_task(self._retain(), name="retention")
                 evicting = group.create_task(self._evict(), name="eviction")
+                reviewing = group.create_task(self._review(), name="review")
                 committing = group.create_task(self.pipeline.run(), name="pipeline")
                 started = asyncio.create_task(self.pipeline.started.wait(), name="pipeline started")
                 stopped = asyncio.create_task(stop.wait(), name="stop")
@@ -330,6 +333,7 @@ class Service:
                 self._dispatcher.stop()
                 retaining.cancel()
                 evicting.cancel()
+                reviewing.cancel()
                 serving.cancel()
         log.info("stopped")
 
@@ -369,6 +373,16 @@ class Service:
             else:
                 log.info("retention_done", **dropped)
             await asyncio.sleep(settings.every_seconds)
+
+    async def _review(self) -> None:
+        """Look again at alerts of whose time something came late."""
+        settle = self.settings.rules.review_after_seconds
+        await Reviewer(self.store.dsn, self._notifier, settle_seconds=settle, on_change=self._reviewed).run()
+
+    def _reviewed(self, change: Transition) -> None:
+        self.telemetry.alert(change.rule_id, change.event)
+        if self._dispatcher is not None:
+            self._dispatcher.notify()
 
     async def _evict(self) -> None:
         """Keep quarantine within its bound: a flood fills it faster than retention comes by."""

@@ -126,6 +126,8 @@ class Rules(_Section):
     """Rule packs that ship with Hải Đăng, by name: "hue"."""
     files: tuple[Path, ...] = ()
     """TOML files of rules of your own."""
+    review_after_seconds: Seconds = 60.0
+    """Seconds without further late data after which alerts of their time are judged again."""
 
 
 class Http(_Section):

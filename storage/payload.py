@@ -11,7 +11,7 @@ from storage.times import iso
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from alerting.model import Notification
+    from alerting.model import Notification, Transition
 
 
 def json_text(value: Any) -> str:
@@ -27,6 +27,23 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "items"):
         return dict(value.items())
     raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+def changed_row(transition: Transition) -> dict[str, Any]:
+    """For ``CHANGE_ALERTS`` and ``RESOLVE_ALERTS``; most of one for ``FIRE_ALERTS``."""
+    return {
+        "id": str(transition.alert_id),
+        "change": transition.event.value,
+        "at": iso(transition.at),
+        "severity": transition.severity,
+        "value": transition.value,
+        "zone_id": transition.zone_id,
+        "lon": transition.lon,
+        "lat": transition.lat,
+        "summary_en": transition.summary_en,
+        "summary_vi": transition.summary_vi,
+        "details": transition.details,
+    }
 
 
 def notification_rows(notifications: Iterable[Notification]) -> str:

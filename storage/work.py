@@ -15,7 +15,7 @@ from storage import statements, tables
 from storage.arrays import fixed_array
 from storage.errors import RowRefused
 from storage.part import Part
-from storage.payload import json_text, notification_rows
+from storage.payload import changed_row, json_text, notification_rows
 from storage.quarantine import Refusal, refusal
 from storage.rows import fresh, leaders, newest, spans
 from storage.times import iso
@@ -240,25 +240,11 @@ def _prepare_decisions(work: Work) -> None:
     resolves: dict[str, dict[str, Any]] = {}
     for transition in work.batch.verdict.transitions:
         id_ = str(transition.alert_id)
-        row = {
-            "id": id_,
-            "change": transition.event.value,
-            "at": iso(transition.at),
-            "value": transition.value,
-            "summary_en": transition.summary_en,
-            "summary_vi": transition.summary_vi,
-            "details": transition.details,
-        }
+        row = changed_row(transition)
         if transition.state is AlertState.RESOLVED:
             if id_ not in resolves or transition.event is Event.RETRACTED:
                 resolves[id_] = row
             continue
-        row |= {
-            "severity": transition.severity,
-            "zone_id": transition.zone_id,
-            "lon": transition.lon,
-            "lat": transition.lat,
-        }
         if transition.event is not Event.FIRING:
             changes.setdefault(id_, []).append(row)
             continue

@@ -1,0 +1,101 @@
+"""What comes late through the whole service: the alert told wrong is corrected, once, and who was told is told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from alerting.channels.settings import LogSettings
+from ingest.settings import Rules
+from ingest.watch import install
+from tests.ingest.command import rows
+from tests.ingest.running import publish, reading, serving, settings, until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from ingest.service import Service
+    from services.mosquitto import Mosquitto
+
+MINUTE = 60
+_RULES = """
+[[rule]]
+id = "held"
+kind = "threshold"
+title = { en = "High water", vi = "Nước cao" }
+severity = "major"
+metric = "water_level"
+unit = "m"
+raise = 2.0
+clear = 1.0
+for = "20m"
+source = "a test"
+"""
+_ALERT = "SELECT state, retracted, details->>'reason' FROM alerts"
+_HISTORY = "SELECT change FROM alert_history ORDER BY seq"
+
+
+@pytest.fixture
+async def service(migrated: str, broker: Mosquitto, gateway: str, tmp_path: Path) -> AsyncIterator[Service]:
+    file = tmp_path / "rules.toml"
+    file.write_text(_RULES)
+    book = await install([file], migrated)
+    config = settings(
+        migrated,
+        broker,
+        gateway,
+        rules=Rules(files=(file,), review_after_seconds=0.5),
+        channels={"desk": LogSettings(name="desk")},
+    )
+    async with serving(config, book) as running:
+        yield running
+
+
+def at(minute: float, value: float) -> bytes:
+    return reading(round(minute * MINUTE), value)
+
+
+async def told(dsn: str, query: str, expected: list[tuple[Any, ...]]) -> None:
+    await until(lambda: rows(dsn, query) == expected, 30)
+
+
+async def test_an_alert_that_late_readings_contradict_is_retracted_and_who_was_told_is_told(
+    service: Service, migrated: str, broker: Mosquitto, gateway: str
+) -> None:
+    await publish(broker, gateway, "gauge", [at(0, 2.5), at(25, 2.6), at(30, 0.5)])
+    await told(migrated, _HISTORY, [("firing",), ("resolved",)])
+    await publish(broker, gateway, "gauge", [at(10, 0.2)])
+    await told(migrated, _HISTORY, [("firing",), ("resolved",), ("retracted",)])
+    assert rows(migrated, "SELECT state, retracted FROM alerts") == [("resolved", True)]
+    await told(
+        migrated,
+        "SELECT event, state FROM notifications ORDER BY at, event",
+        [("firing", "sent"), ("resolved", "sent"), ("retracted", "sent")],
+    )
+    assert rows(migrated, "SELECT count(*) FROM alert_reviews") == [(0,)]
+
+
+async def test_an_alert_that_began_earlier_is_revised_once_however_often_the_late_rows_come(
+    service: Service, migrated: str, broker: Mosquitto, gateway: str
+) -> None:
+    await publish(broker, gateway, "gauge", [at(0, 0.5), at(60, 2.4), at(90, 2.5)])
+    await told(migrated, _HISTORY, [("firing",)])
+    for _ in range(2):
+        await publish(broker, gateway, "gauge", [at(30, 3.0), at(40, 3.1)])
+        await told(migrated, "SELECT count(*) FROM alert_reviews", [(0,)])
+        await told(migrated, _HISTORY, [("firing",), ("revised",)])
+    [(state, details)] = rows(migrated, "SELECT state, details FROM alerts")
+    assert state == "firing"
+    assert details["was"]["since"] > details["now"][0]["since"]
+
+
+async def test_late_rows_of_another_time_ask_for_nothing(
+    service: Service, migrated: str, broker: Mosquitto, gateway: str
+) -> None:
+    await publish(broker, gateway, "gauge", [at(0, 0.5), at(60 * 48, 2.4), at(60 * 49, 2.5)])
+    await told(migrated, _HISTORY, [("firing",)])
+    await publish(broker, gateway, "gauge", [at(30, 3.0)])
+    await until(lambda: service.telemetry.ledger.account("gateways").stored == 4)
+    assert rows(migrated, "SELECT count(*) FROM alert_reviews") == [(0,)]
