@@ -95,3 +95,40 @@ def feed_back(rule: BaseRule, source: str, at: int) -> Text:
         f"over: positions from {source} again since {when.en}",
         f"đã hết: có lại vị trí từ {source} lúc {when.vi}",
     )
+
+
+def jumped(rule: BaseRule, vessel: str, at: int, metres: float, knots: float) -> Text:
+    """A vessel is where it cannot have come to."""
+    when, away, speed = clock(at, rule.utc_offset), _nautical(metres), quantity(round(knots), "kn")
+    return titled(
+        rule,
+        f"vessel {vessel} jumped {away.en} at {when.en}, which needs {speed.en}",
+        f"tàu {vessel} nhảy {away.vi} lúc {when.vi}, cần tốc độ {speed.vi}",
+    )
+
+
+def clashed(rule: BaseRule, vessel: str, since: int, metres: float) -> Text:
+    """Two vessels under one identity."""
+    when, away = clock(since, rule.utc_offset), _nautical(metres)
+    return titled(
+        rule,
+        f"two vessels send as {vessel}, {away.en} apart, since {when.en}",
+        f"hai tàu cùng phát danh tính {vessel}, cách nhau {away.vi}, từ {when.vi}",
+    )
+
+
+def clash_over(rule: BaseRule, vessel: str, at: int) -> Text:
+    """Only one of them is left."""
+    when = clock(at, rule.utc_offset)
+    return titled(
+        rule,
+        f"over: one vessel sends as {vessel} at {when.en}",
+        f"đã hết: chỉ còn một tàu phát danh tính {vessel} lúc {when.vi}",
+    )
+
+
+def distress(rule: BaseRule, vessel: str, said: str, at: int, *, test: bool) -> Text:
+    """A distress signal, or a test of one."""
+    when = clock(at, rule.utc_offset)
+    what = Text("test of a distress signal", "thử tín hiệu cấp cứu") if test else Text("DISTRESS", "CẤP CỨU")
+    return titled(rule, f"{what.en} from {vessel}: {said}, {when.en}", f"{what.vi} từ {vessel}: {said}, {when.vi}")

@@ -261,4 +261,4 @@ class FishingRule(PortRule):
 
 
 #: Every kind of rule that a detector judges by.
-DetectorRule = GapRule | FeedSilentRule
+DetectorRule = GapRule | FeedSilentRule | JumpRule | IdentityClashRule | DistressRule

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from alerting.vessels.fixes import entries
+from alerting.model import SubjectKind
+from alerting.outcome import POSITIONS
+from alerting.rules.vessels import DistressRule, IdentityClashRule, JumpRule
+from alerting.vessels.distress import Distress
+from alerting.vessels.fixes import Fixes, entries
 from alerting.vessels.gaps import Gaps
 from alerting.vessels.kinds import Kinds
+from alerting.vessels.partings import Clashes, Jumps
+from alerting.vessels.teller import When
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,6 +26,8 @@ if TYPE_CHECKING:
     from alerting.names import Names
     from alerting.outcome import Outcome, Ruled
     from alerting.ships import ShipTypes
+    from alerting.vessels.detector import Detector
+    from geofence.tracks import Forgotten
     from geofence.zones import Zone
 
 
@@ -35,6 +43,10 @@ class Vessels:
     ) -> None:
         self._ships = ships
         self._gaps = Gaps(ruled, zones, names, hearing)
+        self._detectors: dict[str, Detector] = {}
+        for r in ruled:
+            if (found := _detector(r, names)) is not None:
+                self._detectors[r.rule.id] = found
 
     def restore(self, positions: NDArray[np.void], first_seen: Mapping[int, int]) -> None:
         """Take up where everyone was (POSITION rows, one each)."""
@@ -42,13 +54,47 @@ class Vessels:
 
     def take_up(self, state: RuleState) -> bool:
         """Go on with what was under way; False if no detector knows it."""
-        return self._gaps.take_up(state)
+        detector = self._detectors.get(state.rule_id)
+        if detector is None:
+            return self._gaps.take_up(state)
+        return state.subject_kind is SubjectKind.TRANSPONDER and detector.take_up(state)
 
     def judge(self, heard: Heard, out: Outcome) -> None:
         """Judge rows in arrival order, then what is due."""
-        if not self._gaps:
+        if not self._gaps and not self._detectors:
             return
-        positions = heard.observations.positions
-        found = entries(heard.advance, positions)
-        kinds = Kinds(self._ships, heard.observations.statics)
-        self._gaps.judge(found, positions, kinds, heard.now, out)
+        observations = heard.observations
+        found = entries(heard.advance, observations.positions)
+        kinds = Kinds(self._ships, observations.statics)
+        if self._gaps:
+            self._gaps.judge(found, observations.positions, kinds, heard.now, out)
+        for detector in self._detectors.values():
+            detector.records(observations.records, heard.advance, kinds, out)
+            for entry in found:
+                if isinstance(entry, Fixes):
+                    detector.rows(entry, kinds, out)
+                else:
+                    _forget(detector, entry, int(observations.positions["received_at"][entry.row]), out)
+            detector.rest(kinds, out)
+            detector.expire(heard.now, out)
+
+
+def _detector(ruled: Ruled, names: Names) -> Detector | None:
+    """The detector of a rule; None if it is not one for a detector by itself."""
+    match ruled.rule:
+        case JumpRule():
+            return Jumps(ruled, names, ruled.rule)
+        case IdentityClashRule():
+            return Clashes(ruled, names, ruled.rule)
+        case DistressRule():
+            return Distress(ruled, names, ruled.rule)
+    return None
+
+
+def _forget(detector: Detector, forgotten: Forgotten, received: int, out: Outcome) -> None:
+    held = detector.held()
+    if not held:
+        return
+    gone = forgotten.state["transponder"]
+    for transponder in sorted(held & set(gone.tolist())):
+        detector.forget(transponder, When(received, False, forgotten.message, POSITIONS, forgotten.row), out)

@@ -135,6 +135,22 @@ def _() -> Stream:
     return [*heard, fixes(574_000_001, (60, 107.5, 16.5))]
 
 
+@stream("impossible-jump")
+def _() -> Stream:
+    return [fixes(VMS, (0, 107.5, 16.5), (120, 109.9, 16.5), (240, 109.95, 16.5)), fixes(VMS, (700, 109.95, 16.5))]
+
+
+@stream("two-under-one-identity")
+def _() -> Stream:
+    rows = [(10.0 * n, 107.5 + n % 2, 16.5) for n in range(8)]
+    return [fixes(574_000_001, *rows, (500, 107.5, 16.5), (510, 107.5, 16.5))]
+
+
+@stream("distress")
+def _() -> Stream:
+    return [fixes(970_123_456, (0, 107.8, 16.7), (1, 107.8, 16.7)), fixes(574_000_001, (90, 107.5, 16.5))]
+
+
 def test_every_kind_has_an_example() -> None:
     kinds = {rule["kind"] for example in EXAMPLES for rule in tomllib.loads(example)["rule"]}
     assert kinds == set(KINDS)

@@ -1,0 +1,81 @@
+"""What detectors that look at one transponder at a time have in common."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from alerting.messages import vessels as messages
+from alerting.model import Event
+from alerting.vessels.teller import Alert, Teller, When
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from alerting.model import RuleState, Subject
+    from alerting.names import Names
+    from alerting.outcome import Outcome, Ruled
+    from alerting.rules.base import BaseRule
+    from alerting.vessels.fixes import Fixes
+    from alerting.vessels.kinds import Kinds
+    from decoders.records import AisRecord
+    from geofence.tracks import Advance
+
+
+class Detector:
+    """One rule. What it holds is by transponder; of each at most one thing, kept as one state."""
+
+    def __init__(self, ruled: Ruled, names: Names) -> None:
+        self.ruled, self.teller, self._names = ruled, Teller(ruled), names
+
+    @property
+    def rule(self) -> BaseRule:
+        return self.ruled.rule
+
+    def held(self) -> set[int]:
+        """The transponders about which something is held."""
+        raise NotImplementedError
+
+    def alert_of(self, transponder: int) -> Alert | None:
+        """That which is firing about a transponder."""
+        raise NotImplementedError
+
+    def drop(self, transponder: int) -> None:
+        """Hold nothing about a transponder any more."""
+        raise NotImplementedError
+
+    def take_up(self, state: RuleState) -> bool:
+        """Go on with what was held; False if that cannot be."""
+        raise NotImplementedError
+
+    def rows(self, fixes: Fixes, kinds: Kinds, out: Outcome) -> None:
+        """Judge the rows of a stretch."""
+
+    def records(self, records: Sequence[AisRecord], advance: Advance, kinds: Kinds, out: Outcome) -> None:
+        """Take messages that are no positions, to be judged in their turn among the rows."""
+
+    def rest(self, kinds: Kinds, out: Outcome) -> None:
+        """Judge what came after the last row."""
+
+    def expire(self, now: int, out: Outcome) -> None:
+        """End what is due before an instant."""
+
+    def subject(self, transponder: int) -> Subject:
+        return self._names.transponder(transponder)
+
+    def forget(self, transponder: int, when: When, out: Outcome) -> None:
+        """A transponder is forgotten for want of room: its alert ends, for nothing else would end it."""
+        alert = self.alert_of(transponder)
+        if alert is not None:
+            self.over(transponder, alert, when, alert.at, "forgotten", out)
+        self.drop(transponder)
+        self.keep(transponder, None, out)
+
+    def over(self, transponder: int, alert: Alert, when: When, at: int, reason: str, out: Outcome) -> None:
+        """An alert ends for a reason that has nothing to do with its kind."""
+        subject = self.subject(transponder)
+        text = messages.vessel_over(self.rule, subject.name, at, reason)
+        self.teller.change(out, when, subject, "", alert, Event.RESOLVED, at, text, {"reason": reason})
+
+    def keep(self, transponder: int, state: Mapping[str, Any] | None, out: Outcome) -> None:
+        """What must be found again after a restart."""
+        out.remember(self.rule.id, self.subject(transponder), "", state)
