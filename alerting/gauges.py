@@ -216,17 +216,17 @@ class WindowGauge:
         self._look_back()
 
     def _look_back(self) -> None:
-        total: float | None = None
-        for _, _, one in self._closed:
-            total = one if total is None else self._join(total, one)
+        totals = [total for _, _, total in self._closed]
+        fold = {Aggregate.MAX: max, Aggregate.MIN: min}.get(self._aggregate, sum)
         bucket, part = self._bucket or 0, self._size // 12
-        covered = {0, *((bucket - closed) // part for closed, _, _ in self._closed)}
-        self._before = (sum(count for _, count, _ in self._closed), total, len(covered) / 12)
+        covered = {0, *[(bucket - closed) // part for closed, _, _ in self._closed]}
+        count = sum([count for _, count, _ in self._closed])
+        self._before = (count, fold(totals) if totals else None, len(covered) / 12)
 
     def part(self, name: str) -> Mapping[str, Any] | None:
         if name == "open":
             return {"width": self._width, "bucket": self._bucket, "count": self._count, "sum": self._sum}
-        return {"width": self._width, "buckets": [list(one) for one in self._closed]} if self._closed else None
+        return {"width": self._width, "buckets": self._closed} if self._closed else None
 
     def take_up(self, name: str, state: Mapping[str, Any]) -> bool:
         if name not in {"open", "closed"} or state["width"] != self._width:

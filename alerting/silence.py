@@ -30,7 +30,7 @@ from alerting.model import AlertState, Transition, alert_id
 from alerting.outcome import READINGS, Order, Outcome, Ruled
 from alerting.rhythm import DAY, Rhythm
 from alerting.rules import NoDataRule
-from alerting.rules.base import END
+from alerting.rules.base import BEGINNING, END
 from alerting.series import NEVER, grown
 from alerting.watchers import Watchers
 from decoders.identity import metric_id
@@ -82,6 +82,16 @@ class Silence:
         # Heap of instant << 32 | slot; what is not under the instant of _queued was put elsewhere since.
         self._waiting: list[int] = []
         self._rhythms: dict[tuple[int, int], Rhythm] = {}  # (slot, rule), of rules that learn
+        # Of rules that are always in force and do not learn, which is most of them: how long is too long.
+        self._plain = [
+            rule.after
+            if isinstance(rule.after, int) and (r.start, r.end, r.calendar) == (BEGINNING, END, None)
+            else None
+            for rule, r in zip(self._rules, self._ruled, strict=True)
+        ]
+        self._of_set: list[
+            tuple[int, tuple[int, ...]]
+        ] = []  # least patience of those that do not learn, and the others
 
     def restore(self) -> None:
         """Take up the subjects that the series remembers."""
@@ -194,14 +204,15 @@ class Silence:
 
     def _settle(self, slot: int) -> None:
         """Work out which readings of a subject are to be looked at."""
-        rules = self._sets[self._watch[slot]]
-        learning = [self._rhythms.get((slot, n), Rhythm()) for n in rules if self._rules[n].learned]
-        self._fresh[slot] = min(((rhythm.day + 1) * DAY for rhythm in learning), default=_FAR)
-        self._patience[slot] = min(
-            (*(self._after(slot, n) for n in rules), *(rhythm.boring for rhythm in learning)), default=_FAR
-        )
         if self._episodes.get(slot):
             self._patience[slot] = _ALWAYS
+            return
+        (patience, learning), fresh = self._of_set[self._watch[slot]], _FAR
+        for number in learning:
+            rhythm = self._rhythms.get((slot, number), Rhythm())
+            patience = min(patience, self._after(slot, number), rhythm.boring)
+            fresh = min(fresh, (rhythm.day + 1) * DAY)
+        self._patience[slot], self._fresh[slot] = patience, fresh
 
     def _after(self, slot: int, number: int) -> int:
         rhythm = self._rhythms.get((slot, number))
@@ -209,6 +220,9 @@ class Silence:
 
     def _due(self, slot: int, number: int, heard: int) -> int:
         """When the silence since ``heard`` is too long, and the rule in force; ``END`` if never."""
+        plain = self._plain[number]
+        if plain is not None:
+            return self._hearing.deadline(heard, plain)
         ruled, due = self._ruled[number], self._hearing.deadline(heard, self._after(slot, number))
         while not ruled.in_force(due):
             due = ruled.next_edge(due)
@@ -230,6 +244,9 @@ class Silence:
         place = self._places.setdefault(rules, len(self._sets))
         if place == len(self._sets):
             self._sets.append(rules)
+            learning = tuple(n for n in rules if self._rules[n].learned)
+            steady = min((self._rules[n].shortest for n in rules if n not in learning), default=_FAR)
+            self._of_set.append((steady, learning))
         return place
 
     def _grow(self) -> None:
@@ -243,8 +260,8 @@ class Silence:
     def _wait(self, slot: int, now: int) -> None:
         """Put a subject in the queue, for the first of its rules to run out at or after ``now``."""
         heard = int(self._series.heard[slot])
-        if heard == NEVER:
-            return
+        if heard == NEVER or (self._queued[slot] > NEVER and not self._of_set[self._watch[slot]][1]):
+            return  # nothing runs out earlier than it did, unless what is too long was learned to be less
         rules, silent = self._sets[self._watch[slot]], self._episodes.get(slot, ())
         due = [self._due(slot, n, heard) for n in rules if n not in silent]
         due = [instant for instant in due if now <= instant < END]
