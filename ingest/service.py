@@ -41,6 +41,7 @@ from storage.errors import ConfigurationError, DatabaseAway
 from storage.eviction import evict
 from storage.outbox import DatabaseOutbox
 from storage.retention import Retention, retain
+from storage.seals import seal
 from storage.writer import Store
 
 if TYPE_CHECKING:
@@ -315,6 +316,7 @@ class Service:
                 retaining = group.create_task(self._retain(), name="retention")
                 evicting = group.create_task(self._evict(), name="eviction")
                 reviewing = group.create_task(self._review(), name="review")
+                sealing = group.create_task(self._seal(), name="seals")
                 committing = group.create_task(self.pipeline.run(), name="pipeline")
                 started = asyncio.create_task(self.pipeline.started.wait(), name="pipeline started")
                 stopped = asyncio.create_task(stop.wait(), name="stop")
@@ -334,7 +336,9 @@ class Service:
                 retaining.cancel()
                 evicting.cancel()
                 reviewing.cancel()
+                sealing.cancel()
                 serving.cancel()
+            await self._seal_once()
         log.info("stopped")
 
     async def _drain(self, committing: asyncio.Task[None], reading: Sequence[asyncio.Task[None]]) -> None:
@@ -398,6 +402,23 @@ class Service:
                 if evicted:
                     log.warning("quarantine_evicted", messages=evicted)
             await asyncio.sleep(_EVICT_SECONDS)
+
+    async def _seal(self) -> None:
+        """Seal the record of alerts, about once a minute."""
+        await self._seal_once(everything=True)
+        while True:
+            await asyncio.sleep(self.settings.alerts.seal_seconds)
+            await self._seal_once()
+
+    async def _seal_once(self, *, everything: bool = False) -> None:
+        """Seal what has been written of alerts; the log keeps the copy that a change of the database cannot reach."""
+        try:
+            made = await seal(self.store.dsn, everything=everything)
+        except DatabaseAway as exc:
+            log.warning("seal_postponed", reason=str(exc))
+        else:
+            if made is not None:
+                log.info("sealed", seal=str(made), chains=made.heads)
 
     def _committed(self, committed: Committed) -> None:
         if self._dispatcher is not None and (

@@ -199,6 +199,11 @@ class Retention(_Section):
     """How often old rows are looked for."""
 
 
+class Alerts(_Section):
+    seal_seconds: Seconds = 60.0
+    """How often what was written about alerts is sealed; the log has a line of each seal."""
+
+
 class Service(_Section):
     grace_seconds: Seconds = 20.0
     """How long a stop may take to commit and ack what was received."""
@@ -227,6 +232,7 @@ class Settings(BaseSettings):
     limits: Limits = Limits()
     spool: Spool = Spool()
     retention: Retention = Retention()
+    alerts: Alerts = Alerts()
     service: Service = Service()
 
     @field_validator("channels", mode="before")

@@ -59,11 +59,22 @@ SELECT extract(epoch FROM clock_timestamp() - sent_at)::double precision FROM no
 WHERE state = 'sent' AND channel = %s AND sent_at > clock_timestamp() - make_interval(secs => %s)
 ORDER BY sent_at
 """
-_SENT: Final = b"""
-UPDATE notifications
-SET state = 'sent', attempts = attempts + 1, sent_at = clock_timestamp(), leased_until = NULL, last_error = %s
-WHERE id = %s AND state = 'queued'
+#: What became of it is on record in the same transaction.
+_RECORD: Final = b"""
+INSERT INTO alert_deliveries (alert_id, notification_id, channel, event, outcome, attempts, note)
+SELECT alert_id, id, channel, event, state, attempts, last_error FROM ended
 """
+_SENT: Final = (
+    b"""
+WITH ended AS (
+    UPDATE notifications
+    SET state = 'sent', attempts = attempts + 1, sent_at = clock_timestamp(), leased_until = NULL, last_error = %s
+    WHERE id = %s AND state = 'queued'
+    RETURNING *
+)
+"""
+    + _RECORD
+)
 _RETRY: Final = b"""
 UPDATE notifications
 SET attempts = attempts + 1, last_error = %s, leased_until = NULL,
@@ -73,10 +84,16 @@ WHERE id = %s AND state = 'queued'
 _RELEASE: Final = b"""
 UPDATE notifications SET leased_until = NULL, next_attempt_at = clock_timestamp() WHERE id = %s AND state = 'queued'
 """
-_ABANDON: Final = b"""
-UPDATE notifications SET state = 'abandoned', attempts = attempts + 1, last_error = %s, leased_until = NULL
-WHERE id = %s AND state = 'queued'
+_ABANDON: Final = (
+    b"""
+WITH ended AS (
+    UPDATE notifications SET state = 'abandoned', attempts = attempts + 1, last_error = %s, leased_until = NULL
+    WHERE id = %s AND state = 'queued'
+    RETURNING *
+)
 """
+    + _RECORD
+)
 
 #: Connections: one for each of a few channels that finish at the same time. More would only queue on the same rows.
 _POOL: Final = 4

@@ -31,7 +31,10 @@ WRITER: Final = "haidang_writer"
 READER: Final = "haidang_reader"
 
 #: Rows of these are added, and never changed or deleted by the service.
-HISTORY: Final = ("positions", "readings", "statics", "ais_messages", "receptions", "alert_history")
+HISTORY: Final = (
+    *("positions", "readings", "statics", "ais_messages", "receptions"),
+    *("alert_history", "alert_deliveries", "seals", "seal_heads"),
+)
 #: Rows of these are added and kept up to date.
 KEPT: Final = (
     "sources",
@@ -94,12 +97,13 @@ def grant(connection: Connection[Any]) -> list[str]:
         return [f"no rights granted: {', '.join(sorted(missing))} missing"]
     schema, writer, reader = _schema(connection), sql.Identifier(WRITER), sql.Identifier(READER)
     both = sql.SQL("{}, {}").format(writer, reader)
+    there = _there(connection)
     commands = [
         sql.SQL("GRANT SELECT ON ALL TABLES IN SCHEMA {} TO {}").format(schema, both),
         sql.SQL("ALTER DEFAULT PRIVILEGES IN SCHEMA {} GRANT SELECT ON TABLES TO {}").format(schema, both),
-        sql.SQL("GRANT INSERT ON {} TO {}").format(_tables(HISTORY), writer),
-        sql.SQL("GRANT INSERT, UPDATE ON {} TO {}").format(_tables(KEPT), writer),
-        sql.SQL("GRANT INSERT, UPDATE, DELETE ON {} TO {}").format(_tables(WORKING), writer),
+        sql.SQL("GRANT INSERT ON {} TO {}").format(_tables(HISTORY, there), writer),
+        sql.SQL("GRANT INSERT, UPDATE ON {} TO {}").format(_tables(KEPT, there), writer),
+        sql.SQL("GRANT INSERT, UPDATE, DELETE ON {} TO {}").format(_tables(WORKING, there), writer),
         sql.SQL("GRANT INSERT, UPDATE (redriven_at, redrive_outcome, redrives) ON quarantine TO {}").format(writer),
     ]
     try:
@@ -150,5 +154,12 @@ def _schema(connection: Connection[Any]) -> sql.Identifier:
     return sql.Identifier(row[0])
 
 
-def _tables(names: tuple[str, ...]) -> sql.Composed:
-    return sql.SQL(", ").join(map(sql.Identifier, names))
+def _there(connection: Connection[Any]) -> set[str]:
+    return {
+        name for (name,) in connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = current_schema()")
+    }
+
+
+def _tables(names: tuple[str, ...], there: set[str]) -> sql.Composed:
+    """Those of the tables that there are: an upgrade may be told to stop short of the last migration."""
+    return sql.SQL(", ").join(sql.Identifier(name) for name in names if name in there)

@@ -47,6 +47,7 @@ TABLES: Final[dict[str, type[BaseModel]]] = {
     "limits": settings.Limits,
     "spool": settings.Spool,
     "retention": settings.Retention,
+    "alerts": settings.Alerts,
     "service": settings.Service,
 }
 

@@ -1,4 +1,4 @@
-"""``haidang alerts list|show|ack|resolve``."""
+"""``haidang alerts list|show|ack|resolve|audit``."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from alerting.model import AlertState, Severity
+from ingest.commands import audit
 from ingest.commands.options import Dsn, Json, moment
 from ingest.output import json_line, listing, refusals
 from ingest.settings import load
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from alerting.notify import ChannelSpec
 
 app = typer.Typer(no_args_is_help=True)
+app.command("audit")(audit.audit)
 
 Id = Annotated[UUID, typer.Argument(metavar="ID", help="The alert's id.")]
 By = Annotated[str | None, typer.Option("--by", help="Who does it. Default: the user name.", show_default=False)]

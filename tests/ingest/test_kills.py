@@ -1,8 +1,8 @@
 """Killed at any boundary and started again, the service leaves the tables of a run that was never killed.
 
 What may differ, and is left out of the comparison: ``received_at`` of every row and ``received`` within rule states (a
-message delivered again is received again), ``recorded_at`` of the history, and of notifications the times and the count
-of their sending.
+message delivered again is received again) and ``known_at`` of alerts, ``recorded_at`` of the history (its hashes are
+equal), and of notifications the times and the count of their sending.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from psycopg import sql
 
 from ingest.settings import load
 from ingest.watch import rule_book
+from storage.audit import audit
 from storage.migrate import MigrationState, status, upgrade
 from tests.ingest import traffic
 from tests.ingest.killed import BOUNDARIES
@@ -52,6 +53,7 @@ DEATHS: Final = {
 #: Notifications that a webhook has on their way at once: what a kill may tell twice.
 IN_HAND: Final = 4
 _LEFT_OUT: Final = {
+    "alerts": {"known_at"},
     "alert_history": {"recorded_at"},
     "notifications": {"next_attempt_at", "created_at", "sent_at", "leased_until", "attempts", "last_error"},
 }
@@ -233,6 +235,10 @@ async def test_killed_at_a_boundary_and_started_again_it_ends_with_the_tables_of
     found = tables(migrated)
     for table in _TABLES:
         assert found[table] == calm[table], f"{table}, {how}"
+    record = await audit(migrated)
+    assert (record.faults, record.unsealed) == ([], 0), how
+    delivered = rows(migrated, "SELECT notification_id FROM alert_deliveries WHERE outcome = 'sent'")
+    assert sorted(str(id_) for (id_,) in delivered) == sorted(str(row[0]) for row in calm["notifications"]), how
     told = scene.told(boundary)
     ids = {request.headers["x-haidang-notification-id"] for request in told}
     assert ids == {str(row[0]) for row in calm["notifications"]}, how

@@ -10,10 +10,12 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from alerting.model import RuleState, SubjectKind, Verdict
+from storage.audit import audit
 from storage.errors import ConfigurationError
 from storage.migrate import upgrade
 from storage.outbox import DatabaseOutbox
 from storage.retention import NOT_ALLOWED, Retention, retain
+from storage.seals import seal
 from storage.writer import Store
 from tests.storage.samples import ask, batch, connected, positions, readings, record, reject, statics, transition
 
@@ -52,6 +54,11 @@ FORBIDDEN_TO_THE_WRITER = (
     "DELETE FROM alerts",
     "UPDATE positions SET lon = 0",
     "UPDATE alert_history SET actor = 'nobody'",
+    "UPDATE alert_deliveries SET outcome = 'sent'",
+    "DELETE FROM seals",
+    "UPDATE seal_heads SET seq = 1",
+    "ALTER TABLE alert_history DISABLE TRIGGER ALL",
+    "SET session_replication_role = replica",
     "UPDATE quarantine SET raw = ''",
     "INSERT INTO schema_migrations (version, name, checksum, state) VALUES (9, 'x', 'x', 'applied')",
 )
@@ -127,6 +134,8 @@ async def test_the_writer_can_do_all_that_the_service_does(any_migrated: str) ->
         await store.memory()
         await store.recent()
         assert await outbox.claim("log", 1, 1.0) == []
+    assert (await seal(dsn)) is not None
+    assert (await audit(acting_as(any_migrated, "haidang_reader"))).faults == []
     # Retention is not the service's unless it is given the owner's rights: it says so, and drops nothing.
     assert set(retain(dsn, Retention()).values()) == {NOT_ALLOWED}
 

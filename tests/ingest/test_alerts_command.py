@@ -1,0 +1,58 @@
+"""What a duty officer does to alerts from the command line."""
+
+from __future__ import annotations
+
+import asyncio
+
+import psycopg
+import pytest
+
+from alerting.model import Verdict
+from storage.seals import seal
+from storage.writer import Store
+from tests.ingest.command import done, haidang
+from tests.storage.samples import batch, transition
+
+
+@pytest.fixture
+def fired(migrated: str) -> str:
+    """A database with one alert that is firing."""
+
+    async def fire() -> None:
+        async with Store(migrated) as store:
+            await store.commit(batch(Verdict([transition()])))
+
+    asyncio.run(fire())
+    return migrated
+
+
+def test_an_audit_says_whether_the_record_is_whole_and_names_what_is_not(fired: str) -> None:
+    made = asyncio.run(seal(fired))
+    assert made is not None
+    told = done("alerts", "audit", "--dsn", fired, "--seal", made, "--json").only
+    assert told == {
+        "whole": True,
+        "alerts": 1,
+        "rows": 1,
+        "unsealed": 0,
+        "seals": 1,
+        "seal": str(made),
+        "faults": [],
+        "more": 0,
+    }
+    assert "the record is whole" in done("alerts", "audit", "--dsn", fired, "--since", "2026-01-01").out
+    with psycopg.connect(fired) as connection:
+        connection.execute("SET session_replication_role = replica")
+        connection.execute("UPDATE alert_history SET actor = 'nobody'")
+    result = haidang("alerts", "audit", "--dsn", fired, "--seal", f"1:{'00' * 32}")
+    assert result.code == 1
+    seal_fault, row_fault, *_, verdict = result.out.splitlines()
+    assert seal_fault == "seal 1 is not the one that was noted"
+    assert row_fault.startswith(f"alert {transition().alert_id}, history: row 1 is not what was written")
+    assert verdict == "the record is broken"
+
+
+def test_a_seal_that_is_none_is_refused_in_one_line(fired: str) -> None:
+    result = haidang("alerts", "audit", "--dsn", fired, "--seal", "yesterday")
+    assert result.code == 2
+    assert "not a seal" in result.err
