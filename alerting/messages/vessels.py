@@ -132,3 +132,43 @@ def distress(rule: BaseRule, vessel: str, said: str, at: int, *, test: bool) -> 
     when = clock(at, rule.utc_offset)
     what = Text("test of a distress signal", "thử tín hiệu cấp cứu") if test else Text("DISTRESS", "CẤP CỨU")
     return titled(rule, f"{what.en} from {vessel}: {said}, {when.en}", f"{what.vi} từ {vessel}: {said}, {when.vi}")
+
+
+def met(rule: BaseRule, vessel: str, other: str, since: int, lasted: int) -> Text:
+    """Two vessels have been together for long."""
+    when, long = clock(since, rule.utc_offset), span(lasted)
+    return titled(
+        rule,
+        f"vessels {vessel} and {other} together since {when.en}, for {long.en}",
+        f"tàu {vessel} và {other} cạnh nhau từ {when.vi}, đã {long.vi}",
+    )
+
+
+def parted(rule: BaseRule, vessel: str, other: str, at: int, lasted: int) -> Text:
+    """They are not any more."""
+    when, long = clock(at, rule.utc_offset), span(lasted)
+    return titled(
+        rule,
+        f"over: vessels {vessel} and {other} together until {when.en}, for {long.en}",
+        f"đã hết: tàu {vessel} và {other} cạnh nhau đến {when.vi}, trong {long.vi}",
+    )
+
+
+def carried(rule: BaseRule, vessels: list[str], since: int, metres: float) -> Text:
+    """Several identities move as one body."""
+    when, path, names = clock(since, rule.utc_offset), _nautical(metres), ", ".join(vessels)
+    return titled(
+        rule,
+        f"{len(vessels)} identities move as one since {when.en}, over {path.en}: {names}",
+        f"{len(vessels)} danh tính di chuyển như một từ {when.vi}, qua {path.vi}: {names}",
+    )
+
+
+def carried_over(rule: BaseRule, vessels: list[str], at: int) -> Text:
+    """They do not any more."""
+    when, names = clock(at, rule.utc_offset), ", ".join(vessels)
+    return titled(
+        rule,
+        f"over: no longer moving as one at {when.en}: {names}",
+        f"đã hết: không còn di chuyển như một lúc {when.vi}: {names}",
+    )

@@ -26,6 +26,7 @@ _HOUR: Final = 60 * _MINUTE
 _DAY: Final = 24 * _HOUR
 
 Metres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Close = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]  # metres
 Knots = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Zones = Annotated[tuple[Slug, ...], Field(strict=False)]
@@ -174,7 +175,7 @@ class EncounterRule(PortRule):
 
     kind: Literal["encounter"]
     port_distance: Metres = 10_000.0
-    distance: Metres = 500.0
+    distance: Close = 500.0
     for_: Positive = Field(default=2 * _HOUR, alias="for")
     max_speed: Knots = 2.0
     max_gap: Positive = 5 * _HOUR  # a choice: two VMS intervals and a reserve
@@ -228,7 +229,7 @@ class CarriedBeaconsRule(PortRule):
     """
 
     kind: Literal["carried_beacons"]
-    tolerance: Metres = 100.0
+    tolerance: Close = 100.0
     path: Metres = 9260.0  # 5 nm
     for_: Positive = Field(default=2 * _HOUR, alias="for")
     min_speed: Knots = 2.0
@@ -261,4 +262,6 @@ class FishingRule(PortRule):
 
 
 #: Every kind of rule that a detector judges by.
-DetectorRule = GapRule | FeedSilentRule | JumpRule | IdentityClashRule | DistressRule
+DetectorRule = (
+    GapRule | FeedSilentRule | JumpRule | IdentityClashRule | DistressRule | EncounterRule | CarriedBeaconsRule
+)

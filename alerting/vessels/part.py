@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING
 
 from alerting.model import SubjectKind
 from alerting.outcome import POSITIONS
-from alerting.rules.vessels import DistressRule, IdentityClashRule, JumpRule
+from alerting.rules.vessels import CarriedBeaconsRule, DistressRule, EncounterRule, IdentityClashRule, JumpRule
+from alerting.vessels.carried import CarriedBeacons
 from alerting.vessels.distress import Distress
+from alerting.vessels.encounters import Encounters
 from alerting.vessels.fixes import Fixes, entries
 from alerting.vessels.gaps import Gaps
 from alerting.vessels.kinds import Kinds
+from alerting.vessels.near import within
 from alerting.vessels.partings import Clashes, Jumps
 from alerting.vessels.teller import When
 
@@ -25,8 +28,10 @@ if TYPE_CHECKING:
     from alerting.model import RuleState
     from alerting.names import Names
     from alerting.outcome import Outcome, Ruled
+    from alerting.rules.vessels import PortRule
     from alerting.ships import ShipTypes
     from alerting.vessels.detector import Detector
+    from alerting.vessels.near import Near
     from geofence.tracks import Forgotten
     from geofence.zones import Zone
 
@@ -45,7 +50,7 @@ class Vessels:
         self._gaps = Gaps(ruled, zones, names, hearing)
         self._detectors: dict[str, Detector] = {}
         for r in ruled:
-            if (found := _detector(r, names)) is not None:
+            if (found := _detector(r, zones, names)) is not None:
                 self._detectors[r.rule.id] = found
 
     def restore(self, positions: NDArray[np.void], first_seen: Mapping[int, int]) -> None:
@@ -79,16 +84,24 @@ class Vessels:
             detector.expire(heard.now, out)
 
 
-def _detector(ruled: Ruled, names: Names) -> Detector | None:
+def _detector(ruled: Ruled, zones: Sequence[Zone], names: Names) -> Detector | None:
     """The detector of a rule; None if it is not one for a detector by itself."""
     match ruled.rule:
         case JumpRule():
             return Jumps(ruled, names, ruled.rule)
         case IdentityClashRule():
             return Clashes(ruled, names, ruled.rule)
+        case EncounterRule():
+            return Encounters(ruled, names, ruled.rule, _ports(ruled.rule, zones))
+        case CarriedBeaconsRule():
+            return CarriedBeacons(ruled, names, ruled.rule, _ports(ruled.rule, zones))
         case DistressRule():
             return Distress(ruled, names, ruled.rule)
     return None
+
+
+def _ports(rule: PortRule, zones: Sequence[Zone]) -> Near:
+    return within(zones, rule.ports, rule.port_distance)
 
 
 def _forget(detector: Detector, forgotten: Forgotten, received: int, out: Outcome) -> None:

@@ -151,6 +151,27 @@ def _() -> Stream:
     return [fixes(970_123_456, (0, 107.8, 16.7), (1, 107.8, 16.7)), fixes(574_000_001, (90, 107.5, 16.5))]
 
 
+@stream("meeting-at-sea")
+def _() -> Stream:
+    ships = (574_000_001, 574_000_002)
+    rows = [fixes(ship, (6.0 * n + k, 108.2, 16.5 + 0.001 * k)) for n in range(30) for k, ship in enumerate(ships)]
+    return [*rows, fixes(ships[0], (190, 108.3, 16.5), (200, 108.4, 16.5))]
+
+
+@stream("beacons-on-one-hull")
+def _() -> Stream:
+    ships = (574_000_001, 574_000_002, 574_000_003)
+    rows = [
+        fixes(ship, (6.0 * n + k, 108 + 0.01 * (n + k / 6), 16.5)) for n in range(40) for k, ship in enumerate(ships)
+    ]
+    ends = [fixes(ship, (250, 108.5 + 0.05 * k, 16.5), (262, 108.5 + 0.07 * k, 16.5)) for k, ship in enumerate(ships)]
+    return [
+        *rows,
+        *sorted(ends, key=lambda batch: int(batch.positions["time"][0])),
+        fixes(ships[0], (900, 108.5, 16.5)),
+    ]
+
+
 def test_every_kind_has_an_example() -> None:
     kinds = {rule["kind"] for example in EXAMPLES for rule in tomllib.loads(example)["rule"]}
     assert kinds == set(KINDS)
