@@ -190,7 +190,8 @@ class Silence:
                 ruled, key = self._ruled[rule], self._rules[rule].metric
                 order = Order(received, False, int(record["message"]), READINGS, number, ruled.number, key, 0)
                 self._resolve(slot, rule, received, order, out)
-            if self._rules[rule].learned and before != NEVER:
+        if before != NEVER:
+            for rule in self._of_set[self._watch[slot]][1]:
                 self._learn(slot, rule, before, received, out)
 
     def _learn(self, slot: int, number: int, before: int, received: int, out: Outcome) -> None:

@@ -125,6 +125,7 @@ class Thresholds:
         self._first = {rung.rule: place for place, rung in enumerate(self._rungs) if rung.step == 0}
         self._watchers = Watchers(self._rules)
         self._plans = Plans([self._ruled[rung.rule] for rung in self._rungs], [rung.level for rung in self._rungs])
+        self._known_plans: dict[tuple[int, ...], int] = {}  # by the rules that watch a subject
         self._names, self._series, self._hearing = names, series, hearing
         # By slot of the series.
         self._plan = np.full(64, -1, np.int32)  # -1: not looked up yet
@@ -268,8 +269,11 @@ class Thresholds:
         if plan < 0:
             device = self._names.device_name(int(self._series.device[slot]))
             rules = self._watchers.of(int(self._series.metric[slot]), device)
-            rungs = (self._first[number] + step for number in rules for step in range(len(self._ladders[number])))
-            plan = self._plans.number(tuple(rungs))
+            found = self._known_plans.get(rules)
+            if found is None:
+                rungs = (self._first[number] + step for number in rules for step in range(len(self._ladders[number])))
+                found = self._known_plans[rules] = self._plans.number(tuple(rungs))
+            plan = found
             self._plan[slot] = plan
         return plan
 
