@@ -69,4 +69,4 @@ lock: setup
 	@echo "lock: resolving (about a minute)"
 	@CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras \
 	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options \
-	  --extra embedded --output-file requirements.lock $(ARGS) pyproject.toml $(VENV)/dev.in
+	  --extra embedded --extra chat --output-file requirements.lock $(ARGS) pyproject.toml $(VENV)/dev.in

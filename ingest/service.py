@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from alerting.channels import open_channels
+from alerting.daemon import in_daemon
 from alerting.dispatch import Dispatcher
 from alerting.engine import Engine
 from alerting.notify import notifications
@@ -24,7 +25,6 @@ from decoders.register import Register
 from decoders.times import MAX_FUTURE_US
 from decoders.window import ReceptionWindow
 from geofence.tracks import CAPACITY
-from ingest.daemon import in_daemon
 from ingest.http import HttpServer
 from ingest.inbox import Inbox
 from ingest.pipeline import Pipeline

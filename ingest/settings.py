@@ -213,7 +213,7 @@ class Service(_Section):
     """The least level that is logged."""
 
 
-_TAGS = frozenset({"mqtt", "nmea_tcp", "nmea_udp", "webhook", "alertmanager", "log"})
+_TAGS = frozenset({"mqtt", "nmea_tcp", "nmea_udp", "webhook", "alertmanager", "smtp", "apprise", "log"})
 _NAME = re.compile(r"^[a-z0-9][a-z0-9_-]{0,62}$")
 
 

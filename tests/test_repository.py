@@ -41,6 +41,8 @@ TABLES: Final[dict[str, type[BaseModel]]] = {
     'channels.NAME, type = "webhook"': channels.WebhookSettings,
     'channels.NAME, type = "mqtt"': channels.MqttSettings,
     'channels.NAME, type = "alertmanager"': channels.AlertmanagerSettings,
+    'channels.NAME, type = "smtp"': channels.SmtpSettings,
+    'channels.NAME, type = "apprise"': channels.AppriseSettings,
     'channels.NAME, type = "log"': channels.LogSettings,
     "channels.NAME.quiet": options.Quiet,
     "http": settings.Http,

@@ -6,15 +6,19 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, assert_never
 
 from alerting.channels.alertmanager import Alertmanager
+from alerting.channels.chat import Chat
 from alerting.channels.log import Log
 from alerting.channels.mqtt import Mqtt
 from alerting.channels.settings import (
     AlertmanagerSettings,
+    AppriseSettings,
     ChannelSettings,
     LogSettings,
     MqttSettings,
+    SmtpSettings,
     WebhookSettings,
 )
+from alerting.channels.smtp import Smtp
 from alerting.channels.webhook import Webhook
 
 if TYPE_CHECKING:
@@ -23,7 +27,7 @@ if TYPE_CHECKING:
     from alerting.channels.base import Channel
 
 
-def open_channel(settings: ChannelSettings) -> Webhook | Mqtt | Alertmanager | Log:
+def open_channel(settings: ChannelSettings) -> Webhook | Mqtt | Alertmanager | Smtp | Chat | Log:
     """The channel, to be entered with ``async with``. Reads certificate files; connects to nothing yet.
 
     Raises:
@@ -37,6 +41,10 @@ def open_channel(settings: ChannelSettings) -> Webhook | Mqtt | Alertmanager | L
             return Mqtt(settings)
         case AlertmanagerSettings():
             return Alertmanager(settings)
+        case SmtpSettings():
+            return Smtp(settings)
+        case AppriseSettings():
+            return Chat(settings)
         case LogSettings():
             return Log(settings)
         case other:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import httpx
 from aiomqtt import MqttError
+from aiosmtplib import SMTPException
 
 if TYPE_CHECKING:
     import random
@@ -81,6 +82,7 @@ FOREIGN: Final[tuple[tuple[type[Exception], type[ChannelError]], ...]] = (
     (httpx.TooManyRedirects, PermanentFailure),
     (httpx.HTTPError, TemporaryFailure),
     (MqttError, TemporaryFailure),
+    (SMTPException, TemporaryFailure),  # its answers are judged where they are met
     (ssl.SSLError, TemporaryFailure),
     (OSError, TemporaryFailure),  # refused, reset, unreachable, TimeoutError, socket.gaierror
 )

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 
+from alerting.channels import chat, mail
 from alerting.channels.options import ChannelOptions
+from alerting.channels.text import TextOptions
 from alerting.model import Event
 
 #: Topic levels may hold these; each is the field of that name in the payload.
@@ -61,6 +63,7 @@ def _header_names(value: dict[str, SecretStr]) -> dict[str, SecretStr]:
 
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 MqttUrl = Annotated[str, AfterValidator(_mqtt_url)]
+Mailbox = Annotated[str, AfterValidator(mail.mailbox)]
 Topic = Annotated[str, AfterValidator(_topic)]
 Headers = Annotated[dict[str, SecretStr], AfterValidator(_header_names)]
 
@@ -140,6 +143,51 @@ class AlertmanagerSettings(ChannelOptions):
         return self
 
 
+class SmtpSettings(TextOptions):
+    """Mail, one for each notification."""
+
+    type: Literal["smtp"] = "smtp"
+    host: str = Field(pattern=r"^[A-Za-z0-9._:-]+$", description="The mail server that takes our mail")
+    port: int | None = Field(default=None, ge=1, le=65_535, description="Unset: 587, with security tls 465, plain 25")
+    security: Literal["starttls", "tls", "plain"] = Field(
+        default="starttls", description="tls: from the first byte. plain: unencrypted, and without a login"
+    )
+    ca_file: Path | None = Field(default=None, description="Certificates to trust instead of the system's")
+    username: str | None = Field(default=None, min_length=1, description="Of the login; unset: none")
+    password: SecretStr | None = Field(default=None, description="Goes with username")
+    from_: Mailbox = Field(
+        alias="from", description="Sender, as duty@example.org or Name <duty@example.org>; its domain is in Message-IDs"
+    )
+    to: tuple[Mailbox, ...] = Field(min_length=1, max_length=100, description="Recipients")
+    cc: tuple[Mailbox, ...] = Field(default=(), max_length=100, description="Further recipients")
+    reply_to: Mailbox | None = Field(default=None, description="Where answers go; unset: to the sender")
+    html: bool = Field(default=False, description="Add the text as HTML, with the link to be clicked")
+
+    @model_validator(mode="after")
+    def _login(self) -> SmtpSettings:
+        if (self.username is None) != (self.password is None):
+            raise ValueError("username and password go together")
+        if self.security == "plain" and (self.username or self.ca_file):
+            raise ValueError("security plain: neither a password nor ca_file goes with it")
+        return self
+
+
+class AppriseSettings(TextOptions):
+    """Chat services and SMS gateways, by the library Apprise (``haidang[chat]``)."""
+
+    type: Literal["apprise"] = "apprise"
+    urls: tuple[SecretStr, ...] = Field(
+        min_length=1, max_length=20, description="Where to, in Apprise's own form, such as tgram://TOKEN/CHAT; secret"
+    )
+
+    @field_validator("urls")
+    @classmethod
+    def _known(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        for number, url in enumerate(value, start=1):
+            chat.service(url.get_secret_value(), f"url {number}")
+        return value
+
+
 class LogSettings(ChannelOptions):
     """One line in the program's own log."""
 
@@ -147,5 +195,6 @@ class LogSettings(ChannelOptions):
 
 
 ChannelSettings = Annotated[
-    WebhookSettings | MqttSettings | AlertmanagerSettings | LogSettings, Field(discriminator="type")
+    WebhookSettings | MqttSettings | AlertmanagerSettings | SmtpSettings | AppriseSettings | LogSettings,
+    Field(discriminator="type"),
 ]

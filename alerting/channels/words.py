@@ -1,0 +1,39 @@
+"""What people call events and severities, in both languages. An event that is not in here is told by its name."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from alerting.messages import Text
+
+EVENTS: Final[dict[str, Text]] = {
+    "firing": Text("Alert", "Cảnh báo"),
+    "escalated": Text("More severe", "Tăng mức"),
+    "deescalated": Text("Less severe", "Giảm mức"),
+    "revised": Text("Corrected", "Đính chính"),
+    "acknowledged": Text("Acknowledged", "Đã tiếp nhận"),
+    "retracted": Text("Withdrawn", "Rút lại"),
+    "resolved": Text("Over", "Đã kết thúc"),
+    "reminded": Text("Reminder", "Nhắc lại"),
+    "overdue": Text("Overdue", "Quá hạn"),
+    "assigned": Text("Assigned", "Đã phân công"),
+    "commented": Text("Comment", "Ý kiến"),
+    "closed": Text("Closed", "Đã đóng"),
+}
+SEVERITIES: Final[dict[str, Text]] = {
+    "info": Text("info", "thông tin"),
+    "warning": Text("warning", "chú ý"),
+    "major": Text("major", "nghiêm trọng"),
+    "critical": Text("critical", "khẩn cấp"),
+}
+
+
+def event(name: str) -> Text:
+    """An event as people call it."""
+    said = name.replace("_", " ")
+    return EVENTS.get(name) or Text(said[:1].upper() + said[1:], f"Cập nhật ({said})")
+
+
+def severity(name: str) -> Text:
+    """A severity as people call it."""
+    return SEVERITIES.get(name) or Text(name, name)
