@@ -13,11 +13,11 @@ import orjson
 import structlog
 from pydantic import ValidationError
 
+from alerting.daemon import in_daemon
 from alerting.model import SubjectKind
 from alerting.review import ABOUT_HEARING, review
 from alerting.rules import RULE
 from decoders.records import concatenate
-from ingest.daemon import in_daemon
 from storage import readers, reviews
 from storage.errors import DatabaseAway
 from storage.history import Choice, history
