@@ -2,32 +2,38 @@
 
 Judged from ``geofence.tracks``: a fence is a function of the fix before and the fix now. What needs deciding here:
 
+* On which side a vessel counts as being is a matter of ``alerting.sides`` where a rule asks for hysteresis.
 * A rule may ask for a ship type, which AIS tells apart from the position and minutes later. Until it is known the rule
   does not match. When it becomes known while the vessel is still inside, ``inside`` fires on the last fix, and
   ``entered`` on the entry, which was kept waiting: the alert starts at the entry, and is as old as the knowledge.
   ``left`` and ``crossed`` are over by then and are not told afterwards.
-* Alerts of ``entered`` and ``inside`` end at the first fix outside, or the first one at which the rule or the zone is
-  no longer in force. A change of ship type does not end them. They also end when their transponder is forgotten for
-  want of room (``geofence.tracks``): nothing would ever end them otherwise.
+* ``dwell`` and ``speed`` fire at the first fix that is ``for`` later than the one it began with, dated to the instant
+  at which the time was up. A vessel that is not heard again does not fire them: nobody knows where it is.
+* Alerts of what lasts end at the first fix outside (or, for ``speed``, at another speed), or the first one at which
+  the rule or the zone is no longer in force. A change of ship type does not end them. They also end when their
+  transponder is forgotten for want of room (``geofence.tracks``): nothing would ever end them otherwise.
 * Alerts of ``left`` and ``crossed`` end ``resolve_after`` past the last such event, measured by reception, as ticks
   are. Until then a repetition belongs to the same alert.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Final
-from uuid import UUID
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from alerting import messages
-from alerting.model import AlertState, Transition, alert_id
+from alerting.attention import Attention
+from alerting.fence import FIRE, RESOLVE, Cause, Fence, Place
+from alerting.motion import sog
 from alerting.outcome import POSITIONS, STATICS, Order, Outcome, Ruled
-from alerting.rules import Condition, ZoneRule, window
+from alerting.rules import Condition, Crossing, ZoneRule
 from alerting.ships import ShipTypes
+from alerting.sides import turned
+from alerting.visits import Held, Touch, Visit
+from alerting.zone_alerts import ZoneAlerts
 from decoders.records import NULL_I2
 from geofence.index import ZoneIndex
+from geofence.lines import Lines
 from geofence.tracks import SETTLED, Fix, Forgotten, Tracks
 
 if TYPE_CHECKING:
@@ -38,59 +44,15 @@ if TYPE_CHECKING:
     from alerting.heard import Heard
     from alerting.model import RuleState
     from alerting.names import Names
+    from alerting.sides import Turn
     from geofence.tracks import Advance, Move
     from geofence.zones import Zone
 
     Table = NDArray[np.void]
+    Key = tuple[str, str]  # (rule id, zone id)
 
-_RESOLVE, _FIRE = 0, 1
 _LONG_AGO: Final = -(2**62)
-
-
-@dataclass(slots=True, frozen=True)
-class _Fence:
-    """One rule on one zone."""
-
-    ruled: Ruled
-    rule: ZoneRule
-    zone: Zone
-    start: int
-    end: int
-
-    def in_force(self, time: int) -> bool:
-        return self.start <= time < self.end and self.ruled.in_force(time)
-
-    def __lt__(self, other: _Fence) -> bool:
-        return (self.ruled.number, self.zone.id) < (other.ruled.number, other.zone.id)
-
-
-@dataclass(slots=True)
-class _Episode:
-    """``alert`` is None while the ship type is waited for. Times of event but for ``received``."""
-
-    started_at: int
-    lon: float
-    lat: float
-    before: Fix | None
-    alert: UUID | None = None
-    at: int = 0
-    last: int = 0  # left and crossed: of the last repetition
-    received: int = 0  # and when that was received
-    count: int = 1
-    ship_type: int | None = None  # as known when it fired
-
-
-@dataclass(slots=True, frozen=True)
-class _Cause:
-    """The row that something follows from."""
-
-    received: int
-    message: int
-    kind: int
-    row: int
-
-    def order(self, fence: _Fence, step: int) -> Order:
-        return Order(self.received, False, self.message, self.kind, self.row, fence.ruled.number, fence.zone.id, step)
+_TIMED: Final = frozenset({Condition.DWELL, Condition.SPEED})
 
 
 class Fences:
@@ -99,31 +61,33 @@ class Fences:
     def __init__(self, ruled: Sequence[Ruled], zones: Sequence[Zone], names: Names, *, capacity: int) -> None:
         rules = [(r, r.rule) for r in ruled if isinstance(r.rule, ZoneRule)]
         used = {zone for _, rule in rules for zone in rule.zones}
-        by_id = {zone.id: zone for zone in zones if zone.id in used}
-        missing = sorted(used - by_id.keys())
+        places = {zone.id: Place(zone) for zone in zones if zone.id in used}
+        missing = sorted(used - places.keys())
         if missing:
             raise ValueError(f"rules speak of unknown zones: {', '.join(missing)}")
-        self._fences: dict[tuple[str, str], _Fence] = {}  # (rule id, zone id)
-        self._at: dict[tuple[str, Condition], list[_Fence]] = {}  # (zone id, condition)
+        self._fences: dict[Key, Fence] = {}
+        self._at: dict[str, list[Fence]] = {}  # zone id -> its fences
         for r, rule in rules:
             for zone_id in dict.fromkeys(rule.zones):
-                zone = by_id[zone_id]
-                start, end = window(zone.valid_from, zone.valid_to, rule.utc_offset)
-                fence = _Fence(r, rule, zone, max(start, r.start), min(end, r.end))
-                self._fences[rule.id, zone_id] = fence
-                self._at.setdefault((zone_id, rule.condition), []).append(fence)
+                fence = Fence(r, rule, places[zone_id])
+                self._fences[fence.key] = fence
+                self._at.setdefault(zone_id, []).append(fence)
         edges = [edge for fence in self._fences.values() for edge in (fence.start, fence.end)]
+        areas = [place.zone for place in places.values() if not place.zone.is_line]
         self.tracks = Tracks(
-            ZoneIndex(list(by_id.values())),
+            ZoneIndex(areas),
             boundaries=edges,
             daily={edge for r, _ in rules if r.calendar for edge in r.calendar.daily},
             capacity=capacity,
-            crossings=any(condition is Condition.CROSSED for _, condition in self._at),
+            crossings=any(f.rule.condition is Condition.CROSSED and not f.zone.is_line for f in self._fences.values()),
+            lines=Lines([place.zone for place in places.values() if place.zone.is_line]),
         )
         self._names = names
         self.ships = ShipTypes(capacity)
-        self._open: dict[int, dict[tuple[str, str], _Episode]] = {}  # transponder -> (rule id, zone id) -> episode
-        self._timed: set[tuple[int, str, str]] = set()  # those that end by time
+        self._alerts = ZoneAlerts(names)
+        self._attention = Attention(self._fences.values(), self.tracks.index)
+        self._held: dict[int, dict[Key, Held]] = {}  # by transponder
+        self._expiring: set[tuple[int, str, str]] = set()  # those that end by time
 
     def restore(
         self,
@@ -144,26 +108,13 @@ class Fences:
 
     def take_up(self, kept: RuleState) -> bool:
         """Take up an episode; False if no rule watches its subject any more."""
-        transponder, state = kept.subject_id, kept.state or {}
-        fence = self._fences.get((kept.rule_id, kept.key))
-        if fence is None or "lon" not in state:
+        transponder = kept.subject_id
+        fence, held = self._fences.get((kept.rule_id, kept.key)), Held.of(kept.state or {})
+        if fence is None or not held:
             return False
-        alert, before = state.get("alert"), state.get("before")
-        episode = _Episode(
-            started_at=state["started_at"],
-            lon=state["lon"],
-            lat=state["lat"],
-            before=Fix(**before) if before else None,
-            alert=UUID(alert) if alert else None,
-            at=state["at"],
-            last=state["last"],
-            received=state["received"],
-            count=state["count"],
-            ship_type=state["ship_type"],
-        )
-        if not fence.rule.lasting and not episode.received:
+        if not fence.rule.lasting and held.visit is not None and not held.visit.received:
             return False
-        self._hold(transponder, fence, episode)
+        self._hold(transponder, fence, held)
         self.tracks.expect(transponder)
         return True
 
@@ -171,23 +122,25 @@ class Fences:
         """Judge positions and statics in arrival order, then what is due."""
         positions, statics, advance = heard.observations.positions, heard.observations.statics, heard.advance
         message = positions["message"]
-        steps: list[tuple[int, int, int, Move | Forgotten | None]] = [
-            (gone.message, POSITIONS, gone.row, gone) for gone in advance.forgotten
+        quiet = self._attention.moves(advance, positions, self._news(statics))
+        steps: list[tuple[int, int, int, Move | Forgotten | None, bool]] = [
+            (gone.message, POSITIONS, gone.row, gone, False) for gone in advance.forgotten
         ]
-        steps += [(int(message[move.row]), POSITIONS, move.row, move) for move in advance.moves]
-        steps += [(number, STATICS, row, None) for row, number in enumerate(statics["message"].tolist())]
+        steps += [(int(message[move.row]), POSITIONS, move.row, move, False) for move in advance.moves]
+        steps += [(int(message[move.row]), POSITIONS, move.row, move, True) for move in quiet]
+        steps += [(number, STATICS, row, None, False) for row, number in enumerate(statics["message"].tolist())]
         steps.sort(key=lambda step: step[:3])
-        for number, kind, row, move in steps:
+        for number, kind, row, move, still in steps:
             table = statics if kind == STATICS else positions
-            cause = _Cause(int(table["received_at"][row]), number, kind, row)
+            cause = Cause(int(table["received_at"][row]), number, kind, row)
             if move is None:
                 self._static(statics[row], cause, advance, out)
             elif isinstance(move, Forgotten):
                 self._forget(move, cause, out)
             else:
-                self._move(move, cause, out)
-        for transponder, rule_id, zone_id in sorted(self._timed):
-            self._expire(transponder, self._fences[rule_id, zone_id], heard.now, out)
+                self._move(move, positions[row], cause, out, still=still)
+        for transponder, *key in sorted(self._expiring):
+            self._expire(transponder, self._fences[key[0], key[1]], heard.now, out)
 
     # --- ship types
 
@@ -195,7 +148,17 @@ class Fences:
         told = self.ships.get(transponder)
         return told[1] or None if told else None
 
-    def _static(self, static: np.void, cause: _Cause, advance: Advance, out: Outcome) -> None:
+    def _matches(self, fence: Fence, transponder: int) -> bool | None:
+        return fence.rule.scope.matches(transponder, self._type(transponder))
+
+    def _news(self, statics: Table) -> list[int]:
+        """Transponders that say what they may not have said before."""
+        if not self._attention.needed:
+            return []
+        told = zip(statics["transponder"].tolist(), statics["ship_type"].tolist(), strict=True)
+        return [who for who, what in told if what != NULL_I2 and what != (self.ships.get(who) or (0, None))[1]]
+
+    def _static(self, static: np.void, cause: Cause, advance: Advance, out: Outcome) -> None:
         transponder, time, said = int(static["transponder"]), int(static["time"]), int(static["ship_type"])
         newest, known = self.ships.get(transponder) or (time, 0)
         if time < newest:
@@ -204,198 +167,272 @@ class Fences:
         self.ships.learn(transponder, time, ship_type)
         if ship_type == known:
             return
-        for key in [key for key, episode in self._open.get(transponder, {}).items() if episode.alert is None]:
-            fence, episode = self._fences[key], self._open[transponder][key]
-            matches = fence.rule.scope.matches(transponder, ship_type or None)
-            if matches:
-                self._fire(transponder, fence, episode, max(time, episode.started_at), cause, out)
-            elif matches is False:
-                self._drop(transponder, fence, out)
         where = advance.at(transponder, cause.message)
+        for key, held in list(self._held.get(transponder, {}).items()):
+            if held.visit is None or held.visit.alert is None:
+                self._known(transponder, self._fences[key], held, where and where[0], time, cause, out)
         if where is not None:
-            fix, zones = where
-            self._look_inside(transponder, zones, fix, None, max(time, fix.time), cause, out)
+            self._look_inside(transponder, *where, max(time, where[0].time), cause, out)
+
+    def _known(
+        self, transponder: int, fence: Fence, held: Held, last: Fix | None, time: int, cause: Cause, out: Outcome
+    ) -> None:
+        """A ship type that something may have waited for."""
+        matches, visit = self._matches(fence, transponder), held.visit
+        if matches is False:
+            self._drop(transponder, fence, out)
+        elif matches and visit is not None:
+            if fence.rule.condition not in _TIMED:
+                self._fire(transponder, fence, held, max(time, visit.started_at), cause, out)
+            elif last is not None and self._long_enough(fence, held, last.time):
+                self._fire(transponder, fence, held, max(time, visit.started_at + fence.rule.for_), cause, out)
+
+    def _look_inside(
+        self, transponder: int, fix: Fix, zones: Sequence[str], at: int, cause: Cause, out: Outcome
+    ) -> None:
+        """What a vessel known to be in these zones, by its last fix, now makes happen."""
+        for fence in self._relevant(transponder, zones):
+            held = self._of(transponder, fence)
+            inside = not held.turn.inward if held.turn else fence.zone.id in zones
+            if inside and fence.rule.condition in {Condition.INSIDE, Condition.DWELL} and fence.in_force(fix.time):
+                self._stays(transponder, fence, held, None, fix, None, at, cause, out)
 
     # --- moves
 
-    def _forget(self, forgotten: Forgotten, cause: _Cause, out: Outcome) -> None:
+    def _forget(self, forgotten: Forgotten, cause: Cause, out: Outcome) -> None:
         """End what would never end, once nobody knows where its vessel was."""
-        for transponder, fix in forgotten.inside():
-            for key in sorted(self._open.get(transponder, {}), key=self._fences.__getitem__):
+        for transponder, fix in forgotten.fixes(self._held):
+            for key in sorted(self._held[transponder], key=self._fences.__getitem__):
                 fence = self._fences[key]
                 if fence.rule.lasting:
-                    self._end(transponder, fence, fix, "forgotten", cause.order(fence, _RESOLVE), out)
+                    self._end(transponder, fence, fix, "forgotten", cause.order(fence, RESOLVE), out)
+                else:
+                    held = self._of(transponder, fence)
+                    held.turn = held.touch = None
+                    self._keep(transponder, fence, held, out)
 
-    def _move(self, move: Move, cause: _Cause, out: Outcome) -> None:
-        transponder, after = move.transponder, move.after
-        self._look_at_open(move, cause, out)
-        self._look_inside(transponder, move.now, after, move.before, after.time, cause, out)
-        for fence in self._each(move.entered, Condition.ENTERED):
-            self._entered(fence, move, cause, out)
-        for fence in self._each(move.left, Condition.LEFT):
-            self._happened(transponder, fence, after, move.before, cause, out)
-        for passage in move.crossed:
-            fix = Fix(passage.time, passage.lon, passage.lat)
-            for fence in self._each((passage.zone,), Condition.CROSSED):
-                self._happened(transponder, fence, fix, move.before, cause, out)
+    def _move(self, move: Move, report: np.void, cause: Cause, out: Outcome, *, still: bool = False) -> None:
+        """``still``: nothing has changed about the zones around the vessel."""
+        transponder = move.transponder
+        if still:
+            fences = self._relevant(transponder, move.now, speed_only=True)
+        else:
+            fences = self._relevant(
+                transponder, (*move.was, *move.now, *(p.zone for p in move.crossed), *(leg.line for leg in move.legs))
+            )
+        for fence in fences:
+            if fence.rule.condition is Condition.CROSSED:
+                self._passes(fence, move, cause, out)
+            else:
+                self._look(fence, move, report, cause, out)
 
-    def _look_at_open(self, move: Move, cause: _Cause, out: Outcome) -> None:
-        """End what this move ends."""
-        for key in sorted(self._open.get(move.transponder, {}), key=self._fences.__getitem__):
-            fence = self._fences[key]
-            if not fence.rule.lasting:
-                self._expire(move.transponder, fence, cause.received, out)
-            elif fence.zone.id not in move.now:
-                self._end(move.transponder, fence, move.after, "left", cause.order(fence, _RESOLVE), out)
-            elif not fence.in_force(move.after.time):
-                self._end(move.transponder, fence, move.after, "not_in_force", cause.order(fence, _RESOLVE), out)
+    def _relevant(self, transponder: int, zones: Sequence[str], *, speed_only: bool = False) -> Iterator[Fence]:
+        """The fences that something is held of, and those of zones."""
+        held = self._held.get(transponder, ())
+        fences = [self._fences[key] for key in held]
+        for zone in dict.fromkeys(zones):
+            fences += [
+                fence
+                for fence in self._at.get(zone, ())
+                if fence.key not in held and (not speed_only or fence.rule.condition is Condition.SPEED)
+            ]
+        yield from fences
 
-    def _entered(self, fence: _Fence, move: Move, cause: _Cause, out: Outcome) -> None:
-        """An entry: fire, or keep it until the ship type is known."""
-        transponder, after = move.transponder, move.after
-        if not fence.in_force(after.time) or self._has(transponder, fence):
+    def _look(self, fence: Fence, move: Move, report: np.void, cause: Cause, out: Outcome) -> None:
+        """What a fix means to a fence on an area."""
+        transponder, after, rule = move.transponder, move.after, fence.rule
+        held = self._of(transponder, fence)
+        if not rule.lasting:
+            self._expire(transponder, fence, cause.received, out)
+        if not fence.in_force(after.time):
+            if rule.lasting:
+                self._end(transponder, fence, after, "not_in_force", cause.order(fence, RESOLVE), out)
+            else:
+                self._turn(transponder, fence, held, None, out)
             return
-        matches = fence.rule.scope.matches(transponder, self._type(transponder))
-        episode = _Episode(after.time, after.lon, after.lat, move.before)
-        if matches:
-            self._fire(transponder, fence, episode, after.time, cause, out)
-        elif matches is None:
-            self._hold(transponder, fence, episode)
-            self._remember(transponder, fence, out)
+        if not held and self._matches(fence, transponder) is False:
+            return
+        inside = self._counts_as_in(fence, held, move)
+        within = fence.zone.id in move.now
+        reading = fence.reading(after, within=within, sog=sog(move, report) if within else None)
+        turn, settled = turned(rule, inside, held.turn, reading, after, move.before)
+        self._turn(transponder, fence, held, None if settled else turn, out)
+        if inside and settled:
+            assert turn is not None
+            if rule.lasting:
+                self._end(transponder, fence, after, "left", cause.order(fence, RESOLVE), out)
+            else:
+                self._happened(transponder, fence, turn.fix, turn.before, after.time, cause, out)
+        elif rule.lasting and (inside or settled):
+            self._stays(transponder, fence, held, turn if settled else None, after, move.before, after.time, cause, out)
 
-    def _each(self, zones: Sequence[str], condition: Condition) -> Iterator[_Fence]:
-        for zone in zones:
-            yield from self._at.get((zone, condition), ())
+    def _counts_as_in(self, fence: Fence, held: Held, move: Move) -> bool | None:
+        """Whether the vessel counted as inside before a move; None: it was not seen before."""
+        if held.turn is not None:
+            return not held.turn.inward
+        if fence.rule.lasting and held.visit is not None:
+            return True
+        if move.before is None:
+            return None
+        return fence.rule.condition is not Condition.SPEED and fence.zone.id in move.was
 
-    def _look_inside(
+    def _stays(
         self,
         transponder: int,
-        zones: Sequence[str],
+        fence: Fence,
+        held: Held,
+        came: Turn | None,
         fix: Fix,
         before: Fix | None,
         at: int,
-        cause: _Cause,
+        cause: Cause,
         out: Outcome,
     ) -> None:
-        """Fire what is to fire for a vessel that is in these zones."""
-        for fence in self._each(zones, Condition.INSIDE):
-            if self._has(transponder, fence) or not fence.in_force(fix.time):
-                continue
-            if fence.rule.scope.matches(transponder, self._type(transponder)):
-                self._fire(transponder, fence, _Episode(fix.time, fix.lon, fix.lat, before), at, cause, out)
+        """A vessel counts as inside by its last fix; ``came``: by that one it does."""
+        condition = fence.rule.condition
+        if held.visit is None:
+            matches = self._matches(fence, transponder)
+            if matches is False or (condition is Condition.ENTERED and (came is None or came.first)):
+                return
+            if condition is Condition.INSIDE and not matches:
+                return
+            began, before = (came.fix, came.before) if came else (fix, before)
+            held.visit = Visit(began.time, began.lon, began.lat, before)
+            if condition not in _TIMED and matches:
+                self._fire(transponder, fence, held, at, cause, out)
+                return
+            self._keep(transponder, fence, held, out)
+        ripe = condition in _TIMED and held.visit.alert is None and self._long_enough(fence, held, fix.time)
+        if ripe and self._matches(fence, transponder):
+            self._fire(transponder, fence, held, held.visit.started_at + fence.rule.for_, cause, out, fix)
+
+    def _long_enough(self, fence: Fence, held: Held, time: int) -> bool:
+        """Whether it has lasted for as long as the rule asks, by a fix of this time that does not say it is over."""
+        assert held.visit is not None
+        return time - held.visit.started_at >= fence.rule.for_ and (held.turn is None or not held.turn.count)
+
+    def _passes(self, fence: Fence, move: Move, cause: Cause, out: Outcome) -> None:
+        """Through an area, or over a line."""
+        transponder = move.transponder
+        self._expire(transponder, fence, cause.received, out)
+        for passage in move.crossed:
+            if passage.zone == fence.zone.id:
+                fix = Fix(passage.time, passage.lon, passage.lat)
+                self._happened(transponder, fence, fix, move.before, fix.time, cause, out)
+        if not fence.zone.is_line:
+            return
+        held = self._of(transponder, fence)
+        touch, now = held.touch, None
+        for leg in move.legs:
+            if leg.line != fence.zone.id or (leg.begun_on and touch is None):
+                continue  # where it came onto the line from is not known
+            assert move.before is not None
+            since = touch or Touch(0, leg.time, leg.lon, leg.lat, move.before)
+            net = since.net + leg.net
+            if leg.ended_on:
+                now = Touch(net, since.time, since.lon, since.lat, since.before)
+            elif net and fence.rule.direction in (Crossing.EITHER, Crossing.LEFT if net > 0 else Crossing.RIGHT):
+                fix = Fix(since.time, since.lon, since.lat)
+                self._happened(transponder, fence, fix, since.before, fix.time, cause, out, to=net)
+        if now is not None and self._matches(fence, transponder) is False:
+            now = None
+        if now != touch:
+            held = self._of(transponder, fence)
+            held.touch = now
+            self._keep(transponder, fence, held, out)
 
     def _happened(
-        self, transponder: int, fence: _Fence, fix: Fix, before: Fix | None, cause: _Cause, out: Outcome
-    ) -> None:
-        """Something that cannot end: fire, or count it to the alert that is still there."""
-        if not fence.in_force(fix.time) or not fence.rule.scope.matches(transponder, self._type(transponder)):
-            return
-        self._expire(transponder, fence, cause.received, out)
-        episode = self._open.get(transponder, {}).get((fence.rule.id, fence.zone.id))
-        if episode is not None:
-            episode.last, episode.received, episode.count = fix.time, cause.received, episode.count + 1
-            self._remember(transponder, fence, out)
-            return
-        episode = _Episode(fix.time, fix.lon, fix.lat, before, last=fix.time, received=cause.received)
-        self._fire(transponder, fence, episode, fix.time, cause, out)
-
-    # --- episodes
-
-    def _has(self, transponder: int, fence: _Fence) -> bool:
-        return (fence.rule.id, fence.zone.id) in self._open.get(transponder, ())
-
-    def _hold(self, transponder: int, fence: _Fence, episode: _Episode) -> None:
-        self._open.setdefault(transponder, {})[fence.rule.id, fence.zone.id] = episode
-        if not fence.rule.lasting:
-            self._timed.add((transponder, fence.rule.id, fence.zone.id))
-
-    def _drop(self, transponder: int, fence: _Fence, out: Outcome) -> None:
-        episodes = self._open[transponder]
-        del episodes[fence.rule.id, fence.zone.id]
-        if not episodes:
-            del self._open[transponder]
-        self._timed.discard((transponder, fence.rule.id, fence.zone.id))
-        out.remember(fence.rule.id, self._names.transponder(transponder), fence.zone.id, None)
-
-    def _remember(self, transponder: int, fence: _Fence, out: Outcome) -> None:
-        episode = self._open[transponder][fence.rule.id, fence.zone.id]
-        state = asdict(episode) | fence.ruled.left_behind(episode.started_at)
-        state["alert"] = str(episode.alert) if episode.alert else None
-        out.remember(fence.rule.id, self._names.transponder(transponder), fence.zone.id, state)
-
-    def _fire(self, transponder: int, fence: _Fence, episode: _Episode, at: int, cause: _Cause, out: Outcome) -> None:
-        subject = self._names.transponder(transponder)
-        episode.alert = alert_id(fence.rule.id, subject, fence.zone.id, episode.started_at)
-        episode.at = at
-        episode.ship_type = self._type(transponder)
-        self._hold(transponder, fence, episode)
-        self._remember(transponder, fence, out)
-        text = messages.zone_fired(fence.rule, subject.name, fence.zone, episode.started_at)
-        where = Fix(episode.started_at, episode.lon, episode.lat)
-        found = self._transition(transponder, fence, episode, AlertState.FIRING, at, where, text, {})
-        out.add(cause.order(fence, _FIRE), found)
-
-    def _end(self, transponder: int, fence: _Fence, fix: Fix, reason: str, order: Order, out: Outcome) -> None:
-        """Over, at a fix. An entry that was only waiting for a ship type is forgotten."""
-        episode = self._open[transponder][fence.rule.id, fence.zone.id]
-        self._drop(transponder, fence, out)
-        if episode.alert is None:
-            return
-        name, at = self._names.transponder(transponder).name, max(fix.time, episode.at)
-        text = messages.zone_resolved(fence.rule, name, fence.zone, at, reason)
-        said = {"reason": reason}
-        out.add(order, self._transition(transponder, fence, episode, AlertState.RESOLVED, at, fix, text, said))
-
-    def _expire(self, transponder: int, fence: _Fence, tick: int, out: Outcome) -> None:
-        """Resolve what happened long enough before ``tick`` and has not happened again."""
-        episode = self._open.get(transponder, {}).get((fence.rule.id, fence.zone.id))
-        if episode is None or episode.received + fence.rule.resolve_after >= tick:
-            return
-        self._drop(transponder, fence, out)
-        due = episode.received + fence.rule.resolve_after
-        order = Order(due, True, 0, POSITIONS, transponder, fence.ruled.number, fence.zone.id, _RESOLVE)
-        name, at = self._names.transponder(transponder).name, episode.last + fence.rule.resolve_after
-        text = messages.zone_resolved(fence.rule, name, fence.zone, at, "quiet")
-        said = {"reason": "quiet", "count": episode.count}
-        out.add(order, self._transition(transponder, fence, episode, AlertState.RESOLVED, at, None, text, said))
-
-    def _transition(
         self,
         transponder: int,
-        fence: _Fence,
-        episode: _Episode,
-        state: AlertState,
+        fence: Fence,
+        fix: Fix,
+        before: Fix | None,
         at: int,
-        fix: Fix | None,
-        text: messages.Text,
-        said: Mapping[str, Any],
-    ) -> Transition:
-        assert episode.alert is not None
-        before = episode.before
-        details: Final = fence.ruled.told() | {
-            "condition": fence.rule.condition.value,
-            "zone_name": {"en": fence.zone.name_en, "vi": fence.zone.name_vi},
-            "zone_version": fence.zone.version,
-            "zone_source": fence.zone.source,
-            "since": messages.iso(episode.started_at),
-            "previous_fix": before and {"time": messages.iso(before.time), "lon": before.lon, "lat": before.lat},
-            "ship_type": episode.ship_type,
-            **said,
-        }
-        return Transition(
-            alert_id=episode.alert,
-            rule_id=fence.rule.id,
-            rule_version=fence.ruled.version,
-            subject=self._names.transponder(transponder),
-            key=fence.zone.id,
-            state=state,
-            severity=fence.rule.severity,
-            at=at,
-            started_at=episode.started_at,
-            summary_en=text.en,
-            summary_vi=text.vi,
-            zone_id=fence.zone.id,
-            lon=fix.lon if fix else None,
-            lat=fix.lat if fix else None,
-            details=details,
+        cause: Cause,
+        out: Outcome,
+        *,
+        to: int = 0,
+    ) -> None:
+        """Something that cannot end: fire, or count it to the alert that is still there."""
+        if not fence.in_force(fix.time) or not self._matches(fence, transponder):
+            return
+        self._expire(transponder, fence, cause.received, out)
+        held = self._of(transponder, fence)
+        if held.visit is not None:
+            visit = held.visit
+            visit.last, visit.received, visit.count = at, cause.received, visit.count + 1
+            self._keep(transponder, fence, held, out)
+            return
+        held.visit = Visit(fix.time, fix.lon, fix.lat, before, last=at, received=cause.received)
+        if to:
+            held.visit.said["direction"] = "left" if to > 0 else "right"
+        self._fire(transponder, fence, held, at, cause, out)
+
+    # --- what is held
+
+    def _of(self, transponder: int, fence: Fence) -> Held:
+        return self._held.get(transponder, {}).get(fence.key) or Held()
+
+    def _hold(self, transponder: int, fence: Fence, held: Held) -> None:
+        self._held.setdefault(transponder, {})[fence.key] = held
+        if not fence.rule.lasting and held.visit is not None:
+            self._expiring.add((transponder, *fence.key))
+        self._attention.watch(transponder, self._held[transponder], self._fences)
+
+    def _keep(self, transponder: int, fence: Fence, held: Held, out: Outcome) -> None:
+        """Hold it from now on, or nothing any more; and write so."""
+        if held:
+            self._hold(transponder, fence, held)
+        elif fence.key in self._held.get(transponder, ()):
+            episodes = self._held[transponder]
+            del episodes[fence.key]
+            if not episodes:
+                del self._held[transponder]
+            self._attention.watch(transponder, episodes, self._fences)
+        else:
+            return
+        if held.visit is None:
+            self._expiring.discard((transponder, *fence.key))
+        out.remember(fence.rule.id, self._names.transponder(transponder), fence.zone.id, held.state(fence.ruled))
+
+    def _turn(self, transponder: int, fence: Fence, held: Held, turn: Turn | None, out: Outcome) -> None:
+        if turn != held.turn:
+            held.turn = turn
+            self._keep(transponder, fence, held, out)
+
+    def _drop(self, transponder: int, fence: Fence, out: Outcome) -> Visit | None:
+        """Hold nothing any more; what was."""
+        held = self._of(transponder, fence)
+        visit, held.visit, held.turn, held.touch = held.visit, None, None, None
+        self._keep(transponder, fence, held, out)
+        return visit
+
+    def _fire(
+        self, transponder: int, fence: Fence, held: Held, at: int, cause: Cause, out: Outcome, fix: Fix | None = None
+    ) -> None:
+        """``fix``: where it was known, if not where it began."""
+        found = self._alerts.fire(transponder, fence, held, at, self._type(transponder), fix)
+        self._keep(transponder, fence, held, out)
+        out.add(cause.order(fence, FIRE), found)
+
+    def _end(self, transponder: int, fence: Fence, fix: Fix, reason: str, order: Order, out: Outcome) -> None:
+        """Over, at a fix. What was only waiting is forgotten."""
+        visit = self._drop(transponder, fence, out)
+        if visit is not None and visit.alert is not None:
+            out.add(order, self._alerts.resolve(transponder, fence, visit, max(fix.time, visit.at), fix, reason))
+
+    def _expire(self, transponder: int, fence: Fence, tick: int, out: Outcome) -> None:
+        """Resolve what happened long enough before ``tick`` and has not happened again."""
+        held = self._of(transponder, fence)
+        visit = held.visit
+        if visit is None or visit.received + fence.rule.resolve_after >= tick:
+            return
+        held.visit = None
+        self._keep(transponder, fence, held, out)
+        due = visit.received + fence.rule.resolve_after
+        order = Order(due, True, 0, POSITIONS, transponder, fence.ruled.number, fence.zone.id, RESOLVE)
+        visit.said["count"] = visit.count
+        out.add(
+            order,
+            self._alerts.resolve(transponder, fence, visit, visit.last + fence.rule.resolve_after, None, "quiet"),
         )

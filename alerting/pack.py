@@ -15,7 +15,8 @@ from pydantic import ValidationError
 
 from alerting.rules import KINDS, RULE
 from decoders.catalogue import METRICS
-from geofence.zones import Zone, ZoneError, read_zones
+from geofence.geometries import ZoneError
+from geofence.zones import Zone, read_zones
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -78,7 +79,7 @@ def load(
     found = [*(zone for zone in zones if zone.id not in replaced), *own]
     rules: list[Rule] = []
     where: dict[str, str] = {}
-    known = {zone.id for zone in found}
+    known = {zone.id: zone for zone in found}
     for file in files:
         if file.suffix == ".toml":
             rules += _rules(file, known, metrics, where, problems)
@@ -132,7 +133,7 @@ def _zones(file: Path, problems: list[str]) -> list[Zone]:
 
 
 def _rules(
-    file: Path, zones: set[str], metrics: Mapping[str, Metric], where: dict[str, str], problems: list[str]
+    file: Path, zones: Mapping[str, Zone], metrics: Mapping[str, Metric], where: dict[str, str], problems: list[str]
 ) -> list[Rule]:
     data = _read(file, problems)
     if data is None:
@@ -171,7 +172,9 @@ def _rules(
     return rules
 
 
-def _rule(table: dict[str, Any], zones: set[str], metrics: Mapping[str, Metric]) -> tuple[Rule | None, list[Fault]]:
+def _rule(
+    table: dict[str, Any], zones: Mapping[str, Zone], metrics: Mapping[str, Metric]
+) -> tuple[Rule | None, list[Fault]]:
     """The rule of one table, and what is wrong with it as (place, reason)."""
     try:
         rule = RULE.validate_python(table)

@@ -7,9 +7,9 @@ those on as ``Move`` objects, in arrival order.
 * Late rows (``geofence.order``) are counted and not judged.
 * The first fix of a transponder has no ``before``: being inside then is not an entry. Outside every zone it is not
   handed on, unless something is held about it all the same (``expect``).
-* *Crossed* means: through the zone between two fixes that are both outside it. It is not concluded from a move that
-  took longer than ``max_gap`` or would have needed more than ``max_speed``: where the vessel went is then unknown.
-  Entered and left follow from where the fixes are, and hold whatever lies between.
+* *Crossed* means: through the zone between two fixes that are both outside it, or over a line (``geofence.lines``).
+  It is not concluded from a move that took longer than ``max_gap`` or would have needed more than ``max_speed``: where
+  the vessel went is then unknown. Entered and left follow from where the fixes are, and hold whatever lies between.
 * At ``capacity`` an eighth is forgotten at once, when a transponder arrives for which there is no room: first of those
   never heard again ``SETTLED`` after their first fix, then of those in no zone, and among equals the longest unheard.
   So a flood of identities made up once each pushes out nobody but its own, and which ones go depends on arrival order
@@ -23,14 +23,17 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from geofence.boundary import distances
 from geofence.index import NOWHERE, ZoneIndex
 from geofence.order import in_order
 from geofence.slots import Slots
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Container, Iterable, Sequence
 
     from numpy.typing import NDArray
+
+    from geofence.lines import Lines
 
     Table = NDArray[np.void]
     Floats = NDArray[np.float64]
@@ -42,7 +45,6 @@ KNOT: Final = 1852 / 3600  # m/s
 CAPACITY: Final = 300_000
 #: Event time between two fixes of one transponder after which it counts as one that is really there.
 SETTLED: Final = 60_000_000
-EARTH_RADIUS: Final = 6_371_008.8  # m, IUGG mean radius
 
 SLOT: Final = np.dtype(
     [
@@ -78,6 +80,22 @@ class Passage:
 
 
 @dataclass(slots=True, frozen=True)
+class Leg:
+    """A move that met a line: ``net`` > 0 if over it to its left, < 0 to its right, and 0 if it came to no side.
+
+    A fix exactly on the line is on no side: the net of moves that begin or end on it is to be added up.
+    """
+
+    line: str
+    net: int
+    begun_on: bool
+    ended_on: bool
+    time: int  # where it was crossed first, or the later fix: interpolated
+    lon: float
+    lat: float
+
+
+@dataclass(slots=True, frozen=True)
 class Move:
     """One judged fix at which something may have changed, and the one before it. Zones are ids, in index order."""
 
@@ -88,6 +106,7 @@ class Move:
     was: tuple[str, ...]
     now: tuple[str, ...]
     crossed: tuple[Passage, ...]
+    legs: tuple[Leg, ...] = ()
 
     @property
     def entered(self) -> tuple[str, ...]:
@@ -124,11 +143,10 @@ class Forgotten:
     message: int
     state: NDArray[np.void]
 
-    def inside(self) -> list[tuple[int, Fix]]:
-        """The last fix of each that was in a zone, by transponder."""
-        state = self.state[self.state["zones"] != NOWHERE]
-        columns = (state[name].tolist() for name in ("transponder", "time", "lon", "lat"))
-        return [(transponder, Fix(*fix)) for transponder, *fix in zip(*columns, strict=True)]
+    def fixes(self, of: Container[int]) -> list[tuple[int, Fix]]:
+        """The last fix of each that is among these, by transponder."""
+        columns = (self.state[name].tolist() for name in ("transponder", "time", "lon", "lat"))
+        return [(transponder, Fix(*fix)) for transponder, *fix in zip(*columns, strict=True) if transponder in of]
 
 
 class Advance:
@@ -156,6 +174,31 @@ class Advance:
 
     def forget(self, forgotten: Forgotten) -> None:
         self._log.append(forgotten)
+
+    def others(self, ids: Ints, since: Ints, told: set[int]) -> list[Move]:
+        """Rows not in ``told`` of these transponders (ascending) from these event times on, as moves."""
+        if not len(ids):
+            return []
+        moves: list[Move] = []
+        for stretch in self.stretches:
+            at = np.searchsorted(ids, stretch.transponder).clip(max=len(ids) - 1)
+            asked = (ids[at] == stretch.transponder) & (stretch.time >= since[at])
+            moves += self.quiet(stretch, asked, told)
+        return moves
+
+    def quiet(self, stretch: Stretch, asked: NDArray[np.bool_], told: set[int]) -> list[Move]:
+        """Rows of a stretch at which nothing changed, as moves. Rows in ``told`` are left out, and others put in."""
+        first = np.r_[True, stretch.transponder[1:] != stretch.transponder[:-1]]
+        moves = []
+        for i in np.flatnonzero(asked & (stretch.row >= 0)).tolist():
+            row = int(stretch.row[i])
+            if row in told:
+                continue
+            told.add(row)
+            now = self._tracks.index.zone_set(int(stretch.zones[i]))
+            before = None if first[i] else stretch.fix(i - 1)
+            moves.append(Move(row, int(stretch.transponder[i]), before, stretch.fix(i), now if before else (), now, ()))
+        return moves
 
     def add(self, judged: Stretch, moves: list[Move], late: int) -> None:
         self._log.append(judged)
@@ -195,7 +238,8 @@ class Tracks:
         capacity: how many transponders to remember.
         max_gap: microseconds between two fixes beyond which nothing is concluded about the way between.
         max_speed: knots, likewise.
-        crossings: whether anyone asks for passages.
+        crossings: whether anyone asks for passages through zones.
+        lines: what may be crossed.
     """
 
     def __init__(
@@ -208,6 +252,7 @@ class Tracks:
         max_gap: int = 6 * HOUR,
         max_speed: float = 60.0,
         crossings: bool = True,
+        lines: Lines | None = None,
     ) -> None:
         if capacity < 1:
             raise ValueError("capacity: at least 1")
@@ -219,6 +264,7 @@ class Tracks:
         self._max_gap = max_gap
         self._max_speed = max_speed
         self._crossings = crossings
+        self._lines = lines if lines is not None and lines.ids else None
         self._state = np.zeros(min(64, capacity), SLOT)
         self._slots = Slots()
         self._expected: set[int] = set()
@@ -375,7 +421,8 @@ class Tracks:
             era = day * len(self._daily) + np.searchsorted(self._daily, clock, side="right")
             worth[pair] |= era[pair] != era[pair - 1]
         passages = self._passages(judged, pair)
-        worth[list(passages)] = True
+        legs = self._legs(judged, pair)
+        worth[[*passages, *legs]] = True
         return [
             Move(
                 row=int(judged.row[i]),
@@ -385,6 +432,7 @@ class Tracks:
                 was=() if first[i] else self.index.zone_set(int(judged.zones[i - 1])),
                 now=self.index.zone_set(int(judged.zones[i])),
                 crossed=tuple(passages.get(i, ())),
+                legs=tuple(legs.get(i, ())),
             )
             for i in np.flatnonzero(worth).tolist()
         ]
@@ -405,16 +453,48 @@ class Tracks:
             at = int(pair[move])
             zone = self.index.ids[int(found.zone[k])]
             duration = int(judged.time[at] - judged.time[at - 1])
-            metres = distance(float(lon0[move]), float(lat0[move]), float(lon1[move]), float(lat1[move]))
-            if metres > self._max_speed * KNOT * duration / 1e6:
+            if not self._possible(judged, at):
                 continue
             when = int(judged.time[at - 1]) + round(float(found.fraction[k]) * duration)
             out.setdefault(at, []).append(Passage(zone, when, float(found.lon[k]), float(found.lat[k])))
         return out
 
+    def _legs(self, judged: Stretch, pair: Ints) -> dict[int, list[Leg]]:
+        """By index of the later fix: lines met since the earlier one."""
+        out: dict[int, list[Leg]] = {}
+        if self._lines is None:
+            return out
+        pair = pair[judged.time[pair] - judged.time[pair - 1] <= self._max_gap]
+        lon0, lat0, lon1, lat1 = judged.lon[pair - 1], judged.lat[pair - 1], judged.lon[pair], judged.lat[pair]
+        met = self._lines.met(lon0, lat0, lon1, lat1)
+        columns = (met.move, met.line, met.net, met.begun_on, met.ended_on, met.fraction)
+        for move, line, net, begun, ended, share in zip(*(c.tolist() for c in columns), strict=True):
+            at = int(pair[move])
+            if not self._possible(judged, at):
+                continue
+            before, after = judged.fix(at - 1), judged.fix(at)
+            east = after.lon - before.lon
+            lon = before.lon + share * (east - 360 * round(east / 360))
+            out.setdefault(at, []).append(
+                Leg(
+                    self._lines.ids[line],
+                    net,
+                    begun,
+                    ended,
+                    before.time + round(share * (after.time - before.time)),
+                    lon - 360 * ((lon > 180) - (lon < -180)),
+                    before.lat + share * (after.lat - before.lat),
+                )
+            )
+        return out
+
+    def _possible(self, judged: Stretch, at: int) -> bool:
+        """Whether a vessel can have gone straight from the fix before."""
+        before, after = judged.fix(at - 1), judged.fix(at)
+        metres = distance(before.lon, before.lat, after.lon, after.lat)
+        return metres <= self._max_speed * KNOT * (after.time - before.time) / 1e6
+
 
 def distance(lon0: float, lat0: float, lon1: float, lat1: float) -> float:
-    """Great-circle distance in metres between two places in degrees, on a sphere (haversine)."""
-    east, north = np.radians(lon1 - lon0), np.radians(lat1 - lat0)
-    chord = np.sin(north / 2) ** 2 + np.cos(np.radians(lat0)) * np.cos(np.radians(lat1)) * np.sin(east / 2) ** 2
-    return float(2 * EARTH_RADIUS * np.arcsin(np.sqrt(min(1.0, chord))))
+    """Great-circle distance in metres between two places in degrees, on a sphere."""
+    return float(distances(lon0, lat0, lon1, lat1))

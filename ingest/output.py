@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from alerting.pack import PackError
-from geofence.zones import ZoneError
+from geofence.geometries import ZoneError
 from ingest.http import HttpUnavailable
 from ingest.settings import ConfigError
 from ingest.sources.base import SourceUnavailable

@@ -16,8 +16,9 @@ from alerting.rules.base import BEGINNING, END, BaseRule, Mode, duration, window
 from alerting.rules.devices import DeviceRule, NoDataRule, ThresholdRule
 from alerting.rules.figures import RangeRule, RateRule, StuckRule, WindowRule
 from alerting.rules.ladder import Direction, LadderRule, Rung
+from alerting.rules.scope import Scope, Selection
 from alerting.rules.vessels import DetectorRule, FeedSilentRule, GapRule
-from alerting.rules.zones import Condition, Scope, Selection, ZoneRule
+from alerting.rules.zones import Condition, Crossing, ZoneRule
 
 __all__ = [
     "BEGINNING",
@@ -27,6 +28,7 @@ __all__ = [
     "AqiRule",
     "BaseRule",
     "Condition",
+    "Crossing",
     "DetectorRule",
     "DeviceRule",
     "Direction",

@@ -12,10 +12,11 @@ from alerting.rules.devices import OnDevices
 from alerting.rules.ladder import LadderRule, Level, Rung
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping
+    from collections.abc import Mapping
 
     from alerting.rules.base import Fault
     from decoders.catalogue import Metric
+    from geofence.zones import Zone
 
 #: The only unit that the index is made of.
 _UNIT = "µg/m³"
@@ -59,7 +60,7 @@ class AqiRule(LadderRule, OnDevices):
     def watched(self) -> tuple[str, ...]:
         return vn_aqi.METRICS
 
-    def faults(self, metrics: Mapping[str, Metric], zones: Container[str]) -> list[Fault]:  # noqa: ARG002
+    def faults(self, metrics: Mapping[str, Metric], zones: Mapping[str, Zone]) -> list[Fault]:  # noqa: ARG002
         return [
             (("kind",), f"the index wants {name} in {_UNIT}")
             for name in self.watched

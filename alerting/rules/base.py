@@ -15,9 +15,10 @@ from alerting.model import Severity
 from alerting.rules.calendar import Calendar, Hours, Month, Season, calendar
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from decoders.catalogue import Metric
+    from geofence.zones import Zone
 
 #: The least and the greatest event time, for rules without dates.
 BEGINNING: Final = -(2**62)
@@ -111,8 +112,8 @@ class BaseRule(Model):
         text = json.dumps(self.body, sort_keys=True, separators=(",", ":"))
         return sha256(text.encode()).hexdigest()[:12]
 
-    def faults(self, metrics: Mapping[str, Metric], zones: Container[str]) -> list[Fault]:  # noqa: ARG002
-        """What is wrong with what the rule speaks of, given the metrics and the ids of the zones that there are."""
+    def faults(self, metrics: Mapping[str, Metric], zones: Mapping[str, Zone]) -> list[Fault]:  # noqa: ARG002
+        """What is wrong with what the rule speaks of, given the metrics and the zones that there are."""
         return []
 
     def durations(self) -> Iterator[int]:

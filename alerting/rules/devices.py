@@ -11,10 +11,11 @@ from alerting.rules.base import BaseRule, Duration, Positive, Text, duration
 from alerting.rules.ladder import LadderRule
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping
+    from collections.abc import Mapping
 
     from alerting.rules.base import Fault
     from decoders.catalogue import Metric
+    from geofence.zones import Zone
 
 
 LEARNED: Final = "learned"
@@ -66,7 +67,7 @@ class DeviceRule(OnDevices):
     def watched(self) -> tuple[str, ...]:
         return (self.metric,)
 
-    def faults(self, metrics: Mapping[str, Metric], zones: Container[str]) -> list[Fault]:  # noqa: ARG002
+    def faults(self, metrics: Mapping[str, Metric], zones: Mapping[str, Zone]) -> list[Fault]:  # noqa: ARG002
         metric = metrics.get(self.metric)
         if metric is None:
             return [(("metric",), f"unknown metric {self.metric!r}")]

@@ -13,13 +13,14 @@ from pydantic import Field, model_validator
 
 from alerting.model import Severity
 from alerting.rules.base import BaseRule, Duration, Model, Positive, Slug, Text
-from alerting.rules.zones import Scope
+from alerting.rules.scope import Scope
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping
+    from collections.abc import Mapping
 
     from alerting.rules.base import Fault
     from decoders.catalogue import Metric
+    from geofence.zones import Zone
 
 _MINUTE: Final = 60_000_000
 _HOUR: Final = 60 * _MINUTE
@@ -38,7 +39,7 @@ class VesselRule(BaseRule):
 
     scope: Scope = Scope()
 
-    def faults(self, metrics: Mapping[str, Metric], zones: Container[str]) -> list[Fault]:  # noqa: ARG002
+    def faults(self, metrics: Mapping[str, Metric], zones: Mapping[str, Zone]) -> list[Fault]:  # noqa: ARG002
         spoken = ((key, zone) for key in ("ports", "away_from") for zone in getattr(self, key, ()))
         return [((key,), f"unknown zone {zone!r}") for key, zone in spoken if zone not in zones]
 

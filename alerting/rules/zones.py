@@ -1,50 +1,21 @@
-"""Rules about vessels and zones, and which vessels a rule is about."""
+"""Rules about vessels and zones."""
 
 from __future__ import annotations
 
-import re
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from alerting.rules.base import BaseRule, Model, Positive, Slug
-from decoders.identity import MmsiClass, mid, mmsi_class
+from alerting.rules.base import BaseRule, Duration, Positive, Slug
+from alerting.rules.scope import Scope
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping
+    from collections.abc import Mapping
 
     from alerting.rules.base import Fault
     from decoders.catalogue import Metric
-
-_AIS_BELOW: Final = 1 << 62  # ids of transponders that are not AIS have this bit (decoders.identity)
-
-#: MMSI forms that are no vessel: zone rules pass them over unless they are listed by MMSI.
-_NOT_VESSELS: Final = frozenset(MmsiClass) - {MmsiClass.SHIP, MmsiClass.UNKNOWN}
-
-
-def _ship_types(value: object) -> tuple[int, ...]:
-    """Ship type codes (ITU-R M.1371-5 table 53), from a list of codes and of ranges such as "70-79"."""
-    if not isinstance(value, list):
-        raise ValueError("expected a list of ship type codes")  # noqa: TRY004  # pydantic wants ValueError
-    codes: set[int] = set()
-    for item in value:
-        found = re.fullmatch(r"(\d{1,3})-(\d{1,3})", item) if isinstance(item, str) else None
-        if found:
-            low, high = int(found[1]), int(found[2])
-        elif isinstance(item, int) and not isinstance(item, bool):
-            low = high = item
-        else:
-            raise ValueError(f'expected a code such as 30 or a range such as "30-39", found {item!r}')
-        if not 0 < low <= high <= 255:
-            raise ValueError(f"ship types are 1 to 255, found {item!r}")
-        codes.update(range(low, high + 1))
-    return tuple(sorted(codes))
-
-
-ShipTypes = Annotated[tuple[int, ...], BeforeValidator(_ship_types)]
-Mmsi = Annotated[int, Field(ge=1, le=999_999_999)]
-Mid = Annotated[int, Field(ge=200, le=799)]
+    from geofence.zones import Zone
 
 
 class Condition(StrEnum):
@@ -53,59 +24,45 @@ class Condition(StrEnum):
     ENTERED = "entered"  # came in, by two fixes; being inside when first seen is no entry
     INSIDE = "inside"  # is in, however it came there
     LEFT = "left"
-    CROSSED = "crossed"  # through it between two fixes that are both outside
+    CROSSED = "crossed"  # through it between two fixes that are both outside; over a line
+    DWELL = "dwell"  # is in for a time
+    SPEED = "speed"  # is in at speeds within a range, for a time
 
 
-class Selection(Model):
-    """Transponders by what is known of them. Of the lists given each must match; a list matches by any of its items."""
+#: What a rule may say only where it means something.
+_ONLY_FOR: Final = {
+    "resolve_after": {Condition.LEFT, Condition.CROSSED},
+    "direction": {Condition.CROSSED},
+    "for": {Condition.DWELL, Condition.SPEED},
+    "min_sog": {Condition.SPEED},
+    "max_sog": {Condition.SPEED},
+    "exit_buffer_m": set(Condition) - {Condition.CROSSED},
+    "settle": set(Condition) - {Condition.CROSSED},
+    "settle_fixes": set(Condition) - {Condition.CROSSED},
+}
+#: What can be asked of a line, which nothing is inside of.
+_OF_LINES: Final = {Condition.CROSSED}
 
-    ship_types: ShipTypes | None = None
-    mmsi: Annotated[tuple[Mmsi, ...], Field(strict=False)] | None = None
-    flags: Annotated[tuple[Mid, ...], Field(strict=False)] | None = None  # MID of the MMSI: 574 is Viet Nam
-
-    def selects(self, transponder: int, ship_type: int | None) -> bool | None:
-        """Whether it matches; None while that hangs on a ship type not known yet."""
-        ais = transponder < _AIS_BELOW
-        if self.mmsi is not None and transponder not in self.mmsi:
-            return False
-        if self.flags is not None and (not ais or mid(transponder) not in self.flags):
-            return False
-        if self.ship_types is None:
-            return True
-        if not ais:
-            return False
-        return ship_type in self.ship_types if ship_type else None
+Knots = Annotated[float, Field(ge=0, le=102.2, allow_inf_nan=False)]
 
 
-class Scope(Selection):
-    """Which vessels a zone rule is about: all, unless lists are given; never those that ``exclude`` selects.
+class Crossing(StrEnum):
+    """Which way over a line, seen along it."""
 
-    ``vms``: devices of a vessel monitoring system, which are not AIS and send no ship type, match too; only fishing
-    vessels carry them.
-    """
-
-    vms: bool = False
-    exclude: Selection | None = None
-
-    def matches(self, transponder: int, ship_type: int | None) -> bool | None:
-        """Whether the rule is about the transponder; None while that hangs on a ship type not known yet."""
-        if self.exclude is not None:
-            excluded = self.exclude.selects(transponder, ship_type)
-            if excluded is not False:
-                return None if excluded is None else False
-        if transponder >= _AIS_BELOW:
-            return self.vms or self == Scope(exclude=self.exclude)
-        if mmsi_class(transponder) in _NOT_VESSELS and (self.mmsi is None or transponder not in self.mmsi):
-            return False
-        return self.selects(transponder, ship_type)
+    LEFT = "left"  # to its left
+    RIGHT = "right"  # to its right
+    EITHER = "either"
 
 
 class ZoneRule(BaseRule):
     """Vessels and zones.
 
-    Alerts of ``entered`` and ``inside`` are over when the vessel leaves. What ``left`` and ``crossed`` tell of has
-    happened and cannot end: such an alert stays, for people to acknowledge and resolve, until nothing of the kind has
-    happened again for ``resolve_after``; a repetition within that time belongs to the same alert.
+    Alerts of ``left`` and ``crossed`` tell of what has happened and cannot end: such an alert stays, for people to
+    acknowledge and resolve, until nothing of the kind has happened again for ``resolve_after``; a repetition within
+    that time belongs to the same alert. All others are over when the vessel has left, or does no longer what is asked.
+
+    A vessel counts as outside again only when it is more than ``exit_buffer_m`` metres from the zone; and in or out
+    only when it has been so for ``settle``, or for ``settle_fixes`` fixes on end, whichever comes first.
     """
 
     kind: Literal["zone"]
@@ -113,17 +70,52 @@ class ZoneRule(BaseRule):
     zones: Annotated[tuple[Slug, ...], Field(strict=False, min_length=1)]
     scope: Scope = Scope()
     resolve_after: Positive = 3_600_000_000
+    direction: Annotated[Crossing, Field(strict=False)] = Crossing.EITHER
+    exit_buffer_m: Annotated[float, Field(ge=0, le=100_000, allow_inf_nan=False)] = 0.0
+    settle: Positive | None = None
+    settle_fixes: Annotated[int, Field(ge=2, le=1000)] | None = None
+    for_: Duration = Field(default=0, alias="for")
+    min_sog: Knots | None = None
+    max_sog: Knots | None = None
 
     @model_validator(mode="after")
     def _only_where_it_means_something(self) -> ZoneRule:
-        if "resolve_after" in self.model_fields_set and self.lasting:
-            raise ValueError("resolve_after is for left and crossed; an alert of entered or inside ends on leaving")
+        for key, conditions in _ONLY_FOR.items():
+            if {key, f"{key}_"} & self.model_fields_set and self.condition not in conditions:
+                raise ValueError(f"{key} is for {_listed(conditions)}, not for {self.condition.value}")
+        if self.condition is Condition.DWELL and not self.for_:
+            raise ValueError('dwell needs a time, such as for = "30m"')
+        if self.condition is Condition.SPEED:
+            if self.min_sog is None and self.max_sog is None:
+                raise ValueError("speed needs min_sog or max_sog, or both, in knots")
+            if self.min_sog is not None and self.max_sog is not None and self.max_sog < self.min_sog:
+                raise ValueError(f"max_sog {self.max_sog:g} is less than min_sog {self.min_sog:g}")
         return self
-
-    def faults(self, metrics: Mapping[str, Metric], zones: Container[str]) -> list[Fault]:  # noqa: ARG002
-        return [(("zones",), f"unknown zone {zone!r}") for zone in self.zones if zone not in zones]
 
     @property
     def lasting(self) -> bool:
         """Whether the alert is over by what the vessel does, and not by time."""
-        return self.condition in {Condition.ENTERED, Condition.INSIDE}
+        return self.condition not in {Condition.LEFT, Condition.CROSSED}
+
+    @property
+    def settles(self) -> bool:
+        """Whether a side must be kept for some time before it counts."""
+        return self.settle is not None or self.settle_fixes is not None
+
+    def faults(self, metrics: Mapping[str, Metric], zones: Mapping[str, Zone]) -> list[Fault]:  # noqa: ARG002
+        return [fault for name in self.zones for fault in self._faults(name, zones.get(name))]
+
+    def _faults(self, name: str, zone: Zone | None) -> list[Fault]:
+        if zone is None:
+            return [(("zones",), f"unknown zone {name!r}")]
+        if zone.is_line and self.condition not in _OF_LINES:
+            asked = _listed(_OF_LINES)
+            return [(("zones",), f"{name!r} is a line: nothing is inside it, only {asked} can be asked")]
+        if not zone.is_line and self.direction is not Crossing.EITHER:
+            return [(("direction",), f"{name!r} is an area: only the crossing of a line has a direction")]
+        return []
+
+
+def _listed(conditions: set[Condition]) -> str:
+    names = [condition.value for condition in Condition if condition in conditions]
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

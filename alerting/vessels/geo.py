@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from geofence.tracks import EARTH_RADIUS, KNOT
+from geofence.boundary import EARTH_RADIUS
+from geofence.tracks import KNOT
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

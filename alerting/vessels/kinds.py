@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from alerting.rules.zones import Scope
+    from alerting.rules.scope import Scope
     from alerting.ships import ShipTypes
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import shapely
@@ -44,6 +45,7 @@ class Item:
     value: float = 0.0
     lon: float = 0.0
     lat: float = 0.0
+    sog: float | None = None
 
 
 @dataclass
@@ -63,6 +65,8 @@ class Oracle:
     intervals: dict[Any, list[tuple[int, int]]] = field(default_factory=dict)
     deaf: list[tuple[int, int]] = field(default_factory=list)
     visits: dict[Any, dict[str, Any]] = field(default_factory=dict)
+    sides: dict[Any, tuple[bool | None, list[Item]]] = field(default_factory=dict)  # counts as in; fixes against it
+    touches: dict[Any, tuple[int, int | None]] = field(default_factory=dict)  # on a line: from which side, since when
 
     def feed(self, item: Item) -> None:
         if item.kind == "deaf":
@@ -242,7 +246,7 @@ class Oracle:
     # --- zones
 
     def _around(self, lon: float, lat: float) -> set[str]:
-        return {z.id for z in self.zones if z.geometry.intersects(shapely.Point(lon, lat))}
+        return {z.id for z in self.zones if not z.is_line and z.geometry.intersects(shapely.Point(lon, lat))}
 
     def _fences(self, *conditions: Condition) -> list[tuple[int, ZoneRule, Zone]]:
         return [
@@ -271,26 +275,59 @@ class Oracle:
         self.types[item.subject] = (item.time, known if item.what is None else item.what)
         if item.what is None or item.what == known:
             return
-        ship_type = self._type(item.subject)
-        for n, rule, zone in self._fences(Condition.ENTERED):
-            visit = self.visits.get((n, item.subject, zone.id))
-            if visit is None or visit["at"] is not None:
-                continue
-            matches = rule.scope.matches(item.subject, ship_type)
-            if matches is not None:
-                del self.visits[n, item.subject, zone.id]
-            if matches:
-                start = visit["start"]
-                self._visit(n, rule, zone, item.subject, start, max(start, item.time), found)
-        if item.subject in self.fixes:
-            time, lon, lat = self.fixes[item.subject]
-            self._inside(item.subject, self._around(lon, lat), time, max(time, item.time), found)
+        ship = item.subject
+        last = self.fixes.get(ship)
+        for n, rule, zone in self._fences(*Condition):
+            key = (n, ship, zone.id)
+            visit = self.visits.get(key)
+            matches = rule.scope.matches(ship, self._type(ship))
+            if visit is None or visit["at"] is None:
+                if matches is False:
+                    self.sides.pop(key, None)
+                    self.visits.pop(key, None)
+                    self.touches.pop(key, None)
+                elif matches and visit is not None:
+                    self._awaited(key, rule, zone, item, last, found)
+            if last is not None and rule.condition in {Condition.INSIDE, Condition.DWELL}:
+                self._is_in(key, rule, zone, item, last, found)
 
-    def _inside(self, ship: int, zones: set[str], time: int, at: int, found: list[Any]) -> None:
-        for n, rule, zone in self._fences(Condition.INSIDE):
-            fresh = zone.id in zones and (n, ship, zone.id) not in self.visits
-            if fresh and self._zone_in_force(rule, zone, time) and rule.scope.matches(ship, self._type(ship)):
-                self._visit(n, rule, zone, ship, time, at, found)
+    def _is_in(self, key: Any, rule: ZoneRule, zone: Zone, item: Item, last: Any, found: list[Any]) -> None:
+        """The ship type is known now: what of where it was last?"""
+        matches = rule.scope.matches(item.subject, self._type(item.subject))
+        side, _ = self.sides.get(key, (zone.id in self._around(*last[1:]), []))
+        if key in self.visits or not side or matches is False or not self._zone_in_force(rule, zone, last[0]):
+            return
+        if rule.condition is Condition.DWELL:
+            self.visits[key] = {"start": last[0], "at": None}
+        elif matches:
+            self._visit(key[0], rule, zone, item.subject, last[0], max(last[0], item.time), found)
+
+    def _awaited(self, key: Any, rule: ZoneRule, zone: Zone, item: Item, last: Any, found: list[Any]) -> None:
+        """A visit that waited has found its ship type."""
+        start = self.visits[key]["start"]
+        if rule.condition is Condition.ENTERED:
+            self._visit(key[0], rule, zone, item.subject, start, max(start, item.time), found)
+        elif last is not None and last[0] - start >= rule.for_ and not any(self._outs(key, rule, zone)):
+            self._visit(key[0], rule, zone, item.subject, start, max(start + rule.for_, item.time), found)
+
+    def _outs(self, key: Any, rule: ZoneRule, zone: Zone) -> list[bool]:
+        """Of fixes against the side, which are out."""
+        _, streak = self.sides.get(key, (None, []))
+        return [self._says(rule, zone, fix, None) == "out" for fix in streak]
+
+    def _says(self, rule: ZoneRule, zone: Zone, item: Item, old: Any) -> str:
+        if not zone.geometry.intersects(shapely.Point(item.lon, item.lat)):
+            near = rule.exit_buffer_m > 0 and _metres(zone.geometry, item.lon, item.lat) <= rule.exit_buffer_m
+            return "between" if near else "out"
+        if rule.condition is not Condition.SPEED:
+            return "in"
+        sog = item.sog
+        if sog is None and old is not None and item.time - old[0] <= 6 * 3600_000_000:
+            sog = distance(old[1], old[2], item.lon, item.lat) / KNOT / ((item.time - old[0]) / 1e6)
+        if sog is None:
+            return "between"
+        slow = rule.min_sog is not None and sog < rule.min_sog
+        return "out" if slow or (rule.max_sog is not None and sog > rule.max_sog) else "in"
 
     def _position(self, item: Item, found: list[Any]) -> None:
         ship, old = item.subject, self.fixes.get(item.subject)
@@ -298,54 +335,138 @@ class Oracle:
             self.late += 1
             return
         self.fixes[ship] = (item.time, item.lon, item.lat)
-        now = self._around(item.lon, item.lat)
-        self._ends(item, now, found)
-        self._inside(ship, now, item.time, item.time, found)
+        for n, rule, zone in self._fences(*(set(Condition) - {Condition.CROSSED})):
+            self._fence(n, rule, zone, item, old, found)
         if old is None:
             return
-        was = self._around(old[1], old[2])
-        self._entries(item, now - was, found)
-        for n, rule, zone in self._fences(Condition.LEFT):
-            if zone.id in was - now:
-                self._happened(n, rule, zone, item, item.time, found)
+        self._crosses(item, old, found)
+
+    def _fence(self, n: int, rule: ZoneRule, zone: Zone, item: Item, old: Any, found: list[Any]) -> None:
+        key = (n, item.subject, zone.id)
+        visit, matches = self.visits.get(key), rule.scope.matches(item.subject, self._type(item.subject))
+        lasting = rule.condition is not Condition.LEFT
+        if not self._zone_in_force(rule, zone, item.time):
+            self.sides.pop(key, None)
+            if lasting:
+                self._over(key, rule, item, found)
+            return
+        side, streak = self.sides.get(key) or (self._where(rule, zone, old), [])
+        if lasting and visit is not None:
+            side = True
+        if matches is False and visit is None:
+            self.sides.pop(key, None)
+            return
+        was, says = side, self._says(rule, zone, item, old)
+        streak = [] if says in {"between", "in" if side else "out"} else [*streak, item]
+        enough = rule.settle is None and rule.settle_fixes is None
+        enough |= rule.settle is not None and bool(streak) and item.time - streak[0].time >= rule.settle
+        enough |= rule.settle_fixes is not None and len(streak) >= rule.settle_fixes
+        since, before = item.time, streak
+        if streak and enough:
+            side, since, streak = not side, streak[0].time, []
+        # None is kept only while nothing is known but fixes on one side.
+        self.sides[key] = (side if side is not None or streak else False, streak)
+        if was and not side:
+            if lasting:
+                self._over(key, rule, item, found)
+            else:
+                self._happened(n, rule, zone, item, since, found, at=item.time)
+        elif side and lasting:
+            self._in(key, rule, zone, item, since, matches, came=not was and was is not None, fixes=before, found=found)
+
+    def _where(self, rule: ZoneRule, zone: Zone, old: Any) -> bool | None:
+        if old is None:
+            return None
+        return rule.condition is not Condition.SPEED and zone.id in self._around(*old[1:])
+
+    def _in(
+        self,
+        key: Any,
+        rule: ZoneRule,
+        zone: Zone,
+        item: Item,
+        since: int,
+        matches: bool | None,
+        *,
+        came: bool,
+        fixes: list[Item],
+        found: list[Any],
+    ) -> None:
+        """It counts as in after this fix."""
+        n, ship, _ = key
+        waits = rule.condition in {Condition.DWELL, Condition.SPEED}
+        if key not in self.visits:
+            if matches is False or (rule.condition is Condition.ENTERED and not came):
+                return
+            if rule.condition is Condition.INSIDE and not matches:
+                return
+            if matches and not waits:
+                self._visit(n, rule, zone, ship, since, item.time, found)
+                return
+            self.visits[key] = {"start": since, "at": None}
+            fixes = []
+        visit = self.visits[key]
+        ripe = waits and visit["at"] is None and not fixes and item.time - visit["start"] >= rule.for_
+        if ripe and matches:
+            self._visit(n, rule, zone, ship, visit["start"], visit["start"] + rule.for_, found)
+
+    def _over(self, key: Any, rule: ZoneRule, item: Item, found: list[Any]) -> None:
+        visit = self.visits.pop(key, None)
+        self.sides.pop(key, None)
+        if visit is not None and visit["at"] is not None:
+            told = (rule.id, key[1], key[2], "resolved", max(item.time, visit["at"]), visit["start"], None)
+            found.append(((key[0], key[2], 0), told))
+
+    def _crosses(self, item: Item, old: tuple[int, float, float], found: list[Any]) -> None:
         seconds = (item.time - old[0]) / 1e6
         here, there = old[1:], (item.lon, item.lat)
-        if seconds > 6 * 3600 or distance(*here, *there) > 60 * KNOT * seconds or here == there:
+        was, now = self._around(*here), self._around(*there)
+        if seconds > 6 * 3600 or distance(*here, *there) > 60 * KNOT * seconds:
+            for key in [key for key in self.touches if key[1] == item.subject]:
+                del self.touches[key]
+            return
+        for n, rule, zone in self._fences(Condition.CROSSED):
+            if zone.is_line:
+                self._goes_over(n, rule, zone, item, old, found)
+        if here == there:
             return
         line = shapely.LineString([here, there])
         for n, rule, zone in self._fences(Condition.CROSSED):
-            if zone.id not in was | now and zone.geometry.intersects(line):
+            if not zone.is_line and zone.id not in was | now and zone.geometry.intersects(line):
                 corners = shapely.get_coordinates(zone.geometry.intersection(line)).tolist()
                 along = min(line.project(shapely.Point(corner), normalized=True) for corner in corners)
                 self._happened(n, rule, zone, item, old[0] + round(along * (item.time - old[0])), found)
 
-    def _ends(self, item: Item, now: set[str], found: list[Any]) -> None:
-        ship = item.subject
-        for n, rule, zone in self._fences(Condition.ENTERED, Condition.INSIDE):
-            visit = self.visits.get((n, ship, zone.id))
-            if visit and (zone.id not in now or not self._zone_in_force(rule, zone, item.time)):
-                del self.visits[n, ship, zone.id]
-                if visit["at"] is not None:
-                    told = (rule.id, ship, zone.id, "resolved", max(item.time, visit["at"]), visit["start"], None)
-                    found.append(((n, zone.id, 0), told))
+    def _goes_over(self, n: int, rule: ZoneRule, zone: Zone, item: Item, old: Any, found: list[Any]) -> None:
+        """Over a line that runs due east, farther than anyone goes: what is north of it is left."""
+        key, height = (n, item.subject, zone.id), zone.geometry.bounds[1]
+        came, since = (old[2] > height) - (old[2] < height), None
+        if came == 0:
+            came, since = self.touches.pop(key, (0, None))
+        went = (item.lat > height) - (item.lat < height)
+        if came in {0, went}:
+            return
+        if since is None:
+            since = old[0] + round((height - old[2]) / (item.lat - old[2]) * (item.time - old[0]))
+        if went == 0:
+            if rule.scope.matches(item.subject, self._type(item.subject)) is not False:
+                self.touches[key] = (came, since)
+        elif rule.direction.value in {"either", "left" if went > 0 else "right"}:
+            self._happened(n, rule, zone, item, since, found)
 
-    def _entries(self, item: Item, entered: set[str], found: list[Any]) -> None:
-        ship = item.subject
-        for n, rule, zone in self._fences(Condition.ENTERED):
-            fresh = zone.id in entered and (n, ship, zone.id) not in self.visits
-            if not fresh or not self._zone_in_force(rule, zone, item.time):
-                continue
-            matches = rule.scope.matches(ship, self._type(ship))
-            if matches:
-                self._visit(n, rule, zone, ship, item.time, item.time, found)
-            elif matches is None:
-                self.visits[n, ship, zone.id] = {"start": item.time, "at": None}
-
-    def _happened(self, n: int, rule: ZoneRule, zone: Zone, item: Item, time: int, found: list[Any]) -> None:
+    def _happened(
+        self, n: int, rule: ZoneRule, zone: Zone, item: Item, time: int, found: list[Any], *, at: int | None = None
+    ) -> None:
         if not self._zone_in_force(rule, zone, time) or not rule.scope.matches(item.subject, self._type(item.subject)):
             return
         visit = self.visits.get((n, item.subject, zone.id))
         if visit is None:
-            self._visit(n, rule, zone, item.subject, time, time, found)
+            self._visit(n, rule, zone, item.subject, time, at or time, found)
             visit = self.visits[n, item.subject, zone.id]
-        visit["last"], visit["received"] = time, item.received
+        visit["last"], visit["received"] = at or time, item.received
+
+
+@cache
+def _metres(area: shapely.Polygon, lon: float, lat: float) -> float:
+    """To the nearest of many places along the boundary."""
+    return min(distance(lon, lat, x, y) for x, y in shapely.get_coordinates(area.boundary.segmentize(0.002)).tolist())

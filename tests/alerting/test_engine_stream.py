@@ -7,6 +7,7 @@ from datetime import date
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import shapely
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
@@ -33,6 +34,7 @@ SHIPS = (574_000_001, 416_000_002, transponder_id("vms", "HUE-1"))
 ZONES = [
     Zone("a", "A", "A", "t", shapely.box(107.0, 16.0, 107.1, 16.1)),
     Zone("b", "B", "B", "t", shapely.box(107.05, 16.05, 107.15, 16.15)),
+    Zone("border", "L", "L", "t", shapely.LineString([(106.0, 16.07), (108.0, 16.07)])),
     Zone("thin", "T", "T", "t", shapely.box(107.2, 15.0, 107.2001, 17.0)),
 ]
 
@@ -116,6 +118,39 @@ RULES = [
     ),
     on_zone(id="leave", condition="left", zones=["a"], resolve_after="15m", scope={"flags": [574]}),
     on_zone(id="cross", condition="crossed", resolve_after="40m"),
+    on_zone(id="over", condition="crossed", zones=["border", "thin"], resolve_after="20m", scope={"flags": [574]}),
+    on_zone(id="over-left", condition="crossed", zones=["border"], direction="left"),
+    on_zone(
+        id="over-right",
+        condition="crossed",
+        zones=["border"],
+        direction="right",
+        resolve_after="8m",
+        hours=["22:30-00:20"],
+        scope={"exclude": {"ship_types": [70]}},
+    ),
+    on_zone(id="in-buffer", condition="inside", zones=["a"], exit_buffer_m=3000),
+    on_zone(id="in-settle", condition="inside", zones=["a", "b"], settle="6m", scope={"ship_types": [30], "vms": True}),
+    on_zone(id="enter-settle", condition="entered", zones=["a"], settle="8m", settle_fixes=2, exit_buffer_m=3000),
+    on_zone(
+        id="enter-settle-fishing", condition="entered", settle_fixes=2, exit_buffer_m=3000, scope={"ship_types": [30]}
+    ),
+    on_zone(id="leave-buffer", condition="left", zones=["a"], exit_buffer_m=3000, resolve_after="15m"),
+    on_zone(id="leave-settle", condition="left", zones=["a", "b"], settle="5m", hours=["22:30-00:20"]),
+    on_zone(id="dwell", condition="dwell", zones=["a", "b"], exit_buffer_m=3000, settle="6m", **{"for": "12m"}),
+    on_zone(id="dwell-fishing", condition="dwell", scope={"ship_types": [30]}, **{"for": "5m"}),
+    on_zone(id="fast", condition="speed", zones=["a", "b"], min_sog=8),
+    on_zone(
+        id="slow",
+        condition="speed",
+        zones=["a"],
+        min_sog=1,
+        max_sog=5,
+        settle_fixes=2,
+        exit_buffer_m=3000,
+        scope={"ship_types": [30], "vms": True},
+        **{"for": "5m"},
+    ),
     on_zone(id="cross-fishing", condition="crossed", zones=["thin"], scope={"ship_types": [30]}),
 ]
 
@@ -139,7 +174,8 @@ def streams(draw: st.DrawFn) -> list[Item]:
             case "position":
                 lon = draw(st.sampled_from([106.95, 107.0, 107.02, 107.07, 107.12, 107.19, 107.21]))
                 lat = draw(st.sampled_from([16.02, 16.07, 16.12, 16.2]))
-                items.append(Item("position", time, received, draw(st.sampled_from(SHIPS)), None, 0.0, lon, lat))
+                sog = draw(st.sampled_from([None, 0.0, 3.0, 12.0]))
+                items.append(Item("position", time, received, draw(st.sampled_from(SHIPS)), None, 0.0, lon, lat, sog))
             case _:
                 ship_type = draw(st.sampled_from([None, 0, 30, 30, 70]))
                 items.append(Item("static", time, received, draw(st.sampled_from(SHIPS[:2])), ship_type))
@@ -165,6 +201,7 @@ def observations(items: list[Item]) -> Observations:
             match kind:
                 case "position":
                     table["lon"][k], table["lat"][k] = item.lon, item.lat
+                    table["sog"][k] = np.nan if item.sog is None else item.sog
                 case "reading":
                     table["metric"][k], table["value"][k] = metric_id(item.what), item.value
                 case _:

@@ -43,7 +43,7 @@ def rings(polygon: shapely.Polygon) -> tuple[list[Point], list[list[Point]]]:
     return exact(polygon.exterior.coords), [exact(hole.coords) for hole in polygon.interiors]
 
 
-def contains(geometry: shapely.Polygon | shapely.MultiPolygon, p: Point) -> bool:
+def contains(geometry: shapely.Geometry, p: Point) -> bool:
     for polygon in shapely.get_parts(geometry).tolist():
         shell, holes = rings(polygon)
         if ring_place(shell, p) >= 0 and all(ring_place(hole, p) <= 0 for hole in holes):
@@ -57,7 +57,7 @@ def segments_meet(a: Point, b: Point, c: Point, d: Point) -> bool:
     return on_segment(a, b, c) or on_segment(a, b, d) or on_segment(c, d, a) or on_segment(c, d, b)
 
 
-def meets(geometry: shapely.Polygon | shapely.MultiPolygon, a: Point, b: Point) -> bool:
+def meets(geometry: shapely.Geometry, a: Point, b: Point) -> bool:
     if contains(geometry, a) or contains(geometry, b):
         return True
     for polygon in shapely.get_parts(geometry).tolist():

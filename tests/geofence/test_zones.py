@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geofence import zones
-from geofence.zones import MAX_VERTICES, Zone, ZoneError, read_zones, slug, to_feature, to_feature_collection
+from geofence.geometries import MAX_VERTICES, ZoneError
+from geofence.zones import Zone, read_zones, slug, to_feature, to_feature_collection
 
 SQUARE = [[107.0, 16.0], [107.2, 16.0], [107.2, 16.2], [107.0, 16.2], [107.0, 16.0]]
 HOLE = [[107.05, 16.05], [107.1, 16.05], [107.1, 16.1], [107.05, 16.05]]
@@ -96,7 +97,7 @@ BOWTIE = [[107.0, 16.0], [107.2, 16.2], [107.2, 16.0], [107.0, 16.2], [107.0, 16
         (feature([], "MultiPolygon"), "the geometry is empty"),
         (feature([[SQUARE], [SQUARE]], "MultiPolygon"), "at [107"),
         (feature([SQUARE, [[0, 0], [1, 0], [1, 1], [0, 0]]]), "hole lies outside shell"),
-        (feature([0, 0], "Point"), 'expected Polygon or MultiPolygon, found "Point"'),
+        (feature([0, 0], "Square"), 'expected Polygon, MultiPolygon, Point or LineString, found "Square"'),
         (feature("x"), "expected an array of rings"),
         ({**feature(), "geometry": None}, "no geometry"),
         ({**feature(), "type": "Polygon"}, "expected a GeoJSON Feature"),

@@ -1,0 +1,169 @@
+"""Single promises of rules about vessels and zones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import shapely
+from pydantic import ValidationError
+
+from alerting.engine import Engine
+from alerting.rules import RULE, Rule, ZoneRule
+from decoders.records import POSITION, Observations, empty
+from geofence.zones import Zone
+
+MINUTE = 60_000_000
+T0 = 1_763_766_600_000_000
+SQUARE = Zone("core", "the core", "vùng lõi", "t", shapely.box(107.0, 16.0, 107.1, 16.1))
+BORDER = Zone("border", "the border", "biên giới", "t", shapely.LineString([(108.0, 15.0), (108.0, 18.0)]))
+
+
+def rule(**fields: Any) -> Rule:
+    base = {"id": "r", "kind": "zone", "title": {"en": "T", "vi": "T"}, "severity": "major", "source": "s"}
+    return RULE.validate_python(base | {"zones": ["core"]} | fields)
+
+
+def fixes(*rows: tuple[float, float, float] | tuple[float, float, float, float]) -> Observations:
+    """(minutes, lon, lat[, sog])."""
+    table = empty(POSITION, len(rows))
+    table["transponder"] = 574_000_001
+    table["time"] = table["received_at"] = [T0 + round(row[0] * MINUTE) for row in rows]
+    table["lon"], table["lat"] = [row[1] for row in rows], [row[2] for row in rows]
+    table["sog"] = [row[3] if len(row) > 3 else np.nan for row in rows]
+    table["message"] = range(len(rows))
+    return Observations(messages=len(rows), positions=table)
+
+
+def told(rules: list[Rule], observations: Observations) -> list[tuple[str, str, float, float]]:
+    """(rule, what, at, since), times in minutes."""
+    engine = Engine(rules, [SQUARE, BORDER])
+    verdict = engine.judge(observations, int(observations.positions["received_at"][-1]))
+    return [(t.rule_id, t.event.value, (t.at - T0) / MINUTE, (t.started_at - T0) / MINUTE) for t in verdict.transitions]
+
+
+@pytest.mark.parametrize("hysteresis", [{"exit_buffer_m": 100}, {"settle": "2m"}, {"settle_fixes": 8}])
+@pytest.mark.parametrize("condition", ["entered", "inside", "left"])
+def test_gps_jitter_on_a_boundary_gives_one_alert(condition: str, hysteresis: dict[str, Any]) -> None:
+    """In from the south, ten minutes at anchor on the boundary with 15 m of noise, in, then away."""
+    rng = np.random.default_rng(5)
+    way: list[tuple[float, float, float]] = [(m, 107.05, 15.97 + 0.003 * m) for m in range(10)]
+    moored = [(10 + k / 6, 107.05 + x, 16.0 + y) for k, (x, y) in enumerate(rng.normal(0, 1.4e-4, (60, 2)))]
+    inside = [(20.5 + k / 6, 107.05, 16.003) for k in range(20)]
+    way += [*moored, *inside, *((25.0 + m, 107.05, 16.003 - 0.003 * m) for m in range(11))]
+    plain = told([rule(condition=condition)], fixes(*way))
+    assert len([t for t in plain if t[1] == "firing"]) > (5 if condition != "left" else 0)
+    found = told([rule(condition=condition, **hysteresis)], fixes(*way))
+    assert [t[1] for t in found] == (["firing"] if condition == "left" else ["firing", "resolved"])
+
+
+def test_an_entry_that_settles_is_dated_to_its_first_fix_and_told_when_it_has_settled() -> None:
+    found = told(
+        [rule(condition="entered", settle="5m")],
+        fixes((0, 106.9, 16.05), (10, 107.01, 16.05), (13, 107.02, 16.05), (16, 107.03, 16.05), (30, 106.9, 16.05)),
+    )
+    assert found == [("r", "firing", 16, 10)]
+
+
+def test_first_seen_inside_is_inside_and_no_entry_however_long_it_takes_to_settle() -> None:
+    rules = [rule(id=c, condition=c, settle="5m", exit_buffer_m=50) for c in ("entered", "inside", "left")]
+    seen = fixes((0, 107.05, 16.05), (6, 107.05, 16.05), (10, 106.9, 16.05), (16, 106.9, 16.05))
+    assert told(rules, seen) == [("inside", "firing", 6, 0), ("inside", "resolved", 16, 0), ("left", "firing", 16, 10)]
+
+
+def test_dwell_counts_from_the_entry_and_fires_at_the_instant_the_time_was_up() -> None:
+    way = fixes((0, 106.9, 16.05), (60, 107.05, 16.05), (80, 107.06, 16.05), (100, 107.05, 16.05), (120, 106.9, 16.05))
+    assert told([rule(condition="dwell", **{"for": "30m"})], way) == [
+        ("r", "firing", 90, 60),
+        ("r", "resolved", 120, 60),
+    ]
+
+
+def test_a_vessel_that_is_not_heard_again_does_not_dwell() -> None:
+    engine = Engine([rule(condition="dwell", **{"for": "30m"})], [SQUARE])
+    assert engine.judge(fixes((0, 107.05, 16.05)), T0 + 600 * MINUTE).transitions == []
+
+
+def test_speed_is_the_reported_one_or_else_what_the_way_took() -> None:
+    knots = 0.05 * 60 * np.cos(np.radians(16.05))  # 0.05 degrees of longitude in an hour
+    reported = fixes((0, 107.02, 16.05, 12.0), (60, 107.07, 16.05, 3.0))
+    implied = fixes((0, 107.02, 16.05), (60, 107.07, 16.05))
+    fast, slow = rule(id="fast", condition="speed", min_sog=8), rule(id="slow", condition="speed", max_sog=5)
+    assert told([fast, slow], reported) == [
+        ("fast", "firing", 0, 0),
+        ("fast", "resolved", 60, 0),
+        ("slow", "firing", 60, 60),
+    ]
+    assert told([fast, slow], implied) == [("slow", "firing", 60, 60)]
+    near = rule(condition="speed", min_sog=float(knots) - 0.01, max_sog=float(knots) + 0.01)
+    assert told([near], implied) == [("r", "firing", 60, 60)]
+
+
+@pytest.mark.parametrize(("direction", "minute"), [("right", 30), ("left", 90), ("either", 30)])
+def test_a_line_is_crossed_in_its_direction(direction: str, minute: float) -> None:
+    """Drawn to the north: what comes from the west goes to its right."""
+    way = fixes((0, 107.9, 16.0), (60, 108.1, 16.0), (120, 107.9, 16.0))
+    engine = Engine([rule(condition="crossed", zones=["border"], direction=direction)], [BORDER])
+    [alert] = engine.judge(way, T0 + 120 * MINUTE).transitions
+    assert (alert.at - T0) / MINUTE == pytest.approx(minute)
+    assert alert.details["direction"] == ("left" if minute == 90 else "right")
+    assert alert.lon == pytest.approx(108.0)
+    assert alert.lat == 16.0
+
+
+def test_touching_a_line_or_running_along_it_is_no_crossing_until_it_is_left_on_the_other_side() -> None:
+    on = [(60, 108.0, 16.0), (70, 108.0, 16.1), (80, 108.0, 16.1)]
+    crossing = [rule(condition="crossed", zones=["border"])]
+    assert told(crossing, fixes((0, 107.9, 16.0), *on, (140, 107.9, 16.1))) == []
+    assert told(crossing, fixes((0, 107.9, 16.0), *on, (140, 108.1, 16.1))) == [("r", "firing", 60, 60)]
+    assert told(crossing, fixes(*on, (140, 108.1, 16.1))) == []  # where it came from is not known
+
+
+def test_an_alert_says_how_far_from_the_boundary_the_vessel_was() -> None:
+    engine = Engine([rule(condition="inside")], [SQUARE])
+    [alert] = engine.judge(fixes((0, 107.05, 16.01)), T0).transitions
+    assert alert.details["distance_to_boundary_m"] == pytest.approx(0.01 * 111_195, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"condition": "dwell"}, "dwell needs a time"),
+        ({"condition": "inside", "for": "5m"}, "for is for dwell and speed, not for inside"),
+        ({"condition": "speed"}, "speed needs min_sog or max_sog"),
+        ({"condition": "speed", "min_sog": 5, "max_sog": 2}, "max_sog 2 is less than min_sog 5"),
+        (
+            {"condition": "crossed", "settle": "5m"},
+            "settle is for entered, inside, left, dwell and speed, not for cros",
+        ),
+        ({"condition": "inside", "direction": "left"}, "direction is for crossed, not for inside"),
+        ({"condition": "inside", "exit_buffer_m": -1}, "greater than or equal to 0"),
+        ({"condition": "left", "settle_fixes": 1}, "greater than or equal to 2"),
+    ],
+)
+def test_what_means_nothing_is_refused(fields: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValidationError, match=reason):
+        rule(**fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "fault"),
+    [
+        (
+            {"condition": "crossed", "direction": "left"},
+            ("direction", "'core' is an area: only the crossing of a line"),
+        ),
+        (
+            {"condition": "inside", "zones": ["border"]},
+            ("zones", "'border' is a line: nothing is inside it, only cross"),
+        ),
+        ({"condition": "inside", "zones": ["nowhere"]}, ("zones", "unknown zone 'nowhere'")),
+    ],
+)
+def test_what_does_not_go_with_its_zones_is_told(fields: dict[str, Any], fault: tuple[str, str]) -> None:
+    asked = rule(**fields)
+    assert isinstance(asked, ZoneRule)
+    [((key,), reason)] = asked.faults({}, {"core": SQUARE, "border": BORDER})
+    assert key == fault[0]
+    assert reason.startswith(fault[1])
