@@ -235,6 +235,8 @@ class _Worker:
             outcome, text = Outcome.SENT, ""
             self._edge(error=None)
             await self._settle(entry, lambda: self._outbox.sent(row.id, remark))
+            if remark is not None:
+                _log.warning("notification.sent_in_part", channel=self.name, notification_id=str(row.id), remark=remark)
         if outcome in {Outcome.ABANDONED, Outcome.REFUSED}:
             _log.error(
                 "notification.abandoned",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from alerting.channels.base import Policy, TemporaryFailure
 from alerting.dispatch import Dispatcher
@@ -229,7 +230,9 @@ async def test_the_remark_of_a_channel_stays_with_what_it_took() -> None:
 
     world = Remarking(Policy(), now=0.0)
     world.queue(transition())
-    async with world.running() as dispatcher:
-        await world.settle(dispatcher)
+    with capture_logs() as logs:
+        async with world.running() as dispatcher:
+            await world.settle(dispatcher)
+    assert [(log["event"], log["remark"]) for log in logs] == [("notification.sent_in_part", "not to everybody")]
     [row] = world.outbox.rows.values()
     assert (row.status, row.error) == ("sent", "not to everybody")

@@ -102,6 +102,13 @@ def test_a_dsn_that_cannot_be_read_is_refused_in_one_line_that_does_not_repeat_i
         "[channels.other]\ntype = 'webhook'\nurl = 'http://x/'\nheaders = { Authorization = 7, A = 'zqtoken7Kx' }\n",
         "[channels.other]\ntype = 'webhook'\nurl = 'http://x/'\nsecret = ['zqsign7Kx']\n",
         "[channels.other]\ntype = 'alertmanager'\nurl = 'http://u:zqtoken7Kx@x/'\n",
+        "[channels.other]\ntype = 'smtp'\nhost = 'h'\nfrom = 'a@b.c'\nto = ['a@b.c']\nusername = 'u'\npassword = 'zqpager7Kx'\n",
+        "[channels.other]\ntype = 'smtp'\nhost = 'h'\nfrom = 'a@b.c'\nto = ['a@b.c']\nusername = 'u'\npassword = 'zqpager7Kx'\nsecurity = 'plain'\n",
+        "[channels.other]\ntype = 'smtp'\nhost = 'h'\nfrom = 'a@b.c'\nto = ['a@b.c']\nusername = 'u'\npassword = ['zqpager7Kx']\n",
+        "[channels.other]\ntype = 'apprise'\nurls = ['json://u:zqtoken7Kx@x/zqtoken7Kx']\n",
+        "[channels.other]\ntype = 'apprise'\nurls = ['nobody://u:zqtoken7Kx@x/zqtoken7Kx']\n",
+        "[channels.other]\ntype = 'apprise'\nurls = ['tgram://zqtoken7Kx']\n",
+        "[channels.other]\ntype = 'apprise'\nurls = 'json://zqtoken7Kx'\n",
     ],
 )
 def test_the_configuration_is_checked_shown_and_refused_without_its_secrets(tmp_path: Path, more: str) -> None:
