@@ -8,6 +8,7 @@ from alerting.messages.words import Text, clock, iso, quantity, span, titled
 
 if TYPE_CHECKING:
     from alerting.rules.base import BaseRule
+    from geofence.zones import Zone
 
 _OVER: Final = {
     "forgotten": Text(
@@ -171,4 +172,64 @@ def carried_over(rule: BaseRule, vessels: list[str], at: int) -> Text:
         rule,
         f"over: no longer moving as one at {when.en}: {names}",
         f"đã hết: không còn di chuyển như một lúc {when.vi}: {names}",
+    )
+
+
+def loiters(rule: BaseRule, vessel: str, since: int, lasted: int) -> Text:
+    """A vessel idles far out."""
+    when, long = clock(since, rule.utc_offset), span(lasted)
+    return titled(
+        rule,
+        f"vessel {vessel} hardly moves since {when.en}, for {long.en}",
+        f"tàu {vessel} gần như đứng yên từ {when.vi}, đã {long.vi}",
+    )
+
+
+def stopped_loitering(rule: BaseRule, vessel: str, at: int, lasted: int) -> Text:
+    """It does no more."""
+    when, long = clock(at, rule.utc_offset), span(lasted)
+    return titled(
+        rule,
+        f"over: vessel {vessel} moves on at {when.en}, after {long.en}",
+        f"đã hết: tàu {vessel} di chuyển tiếp lúc {when.vi}, sau {long.vi}",
+    )
+
+
+def in_port(rule: BaseRule, vessel: str, port: Zone, since: int) -> Text:
+    """A vessel visits a port."""
+    when = clock(since, rule.utc_offset)
+    return titled(
+        rule,
+        f"vessel {vessel} in port {port.name_en} since {when.en}",
+        f"tàu {vessel} vào cảng {port.name_vi} từ {when.vi}",
+    )
+
+
+def left_port(rule: BaseRule, vessel: str, port: Zone, at: int, lasted: int) -> Text:
+    """It has left."""
+    when, long = clock(at, rule.utc_offset), span(lasted)
+    return titled(
+        rule,
+        f"over: vessel {vessel} left port {port.name_en} at {when.en}, after {long.en}",
+        f"đã hết: tàu {vessel} rời cảng {port.name_vi} lúc {when.vi}, sau {long.vi}",
+    )
+
+
+def fishes(rule: BaseRule, vessel: str, since: int) -> Text:
+    """A vessel is likely fishing."""
+    when = clock(since, rule.utc_offset)
+    return titled(
+        rule,
+        f"vessel {vessel} likely fishing since {when.en}",
+        f"tàu {vessel} có khả năng đang đánh bắt từ {when.vi}",
+    )
+
+
+def fished(rule: BaseRule, vessel: str, at: int, lasted: int) -> Text:
+    """It does no more."""
+    when, long = clock(at, rule.utc_offset), span(lasted)
+    return titled(
+        rule,
+        f"over: vessel {vessel} likely fished until {when.en}, for {long.en}",
+        f"đã hết: tàu {vessel} có khả năng đã đánh bắt đến {when.vi}, trong {long.vi}",
     )

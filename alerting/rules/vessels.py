@@ -264,5 +264,14 @@ class FishingRule(PortRule):
 
 #: Every kind of rule that a detector judges by.
 DetectorRule = (
-    GapRule | FeedSilentRule | JumpRule | IdentityClashRule | DistressRule | EncounterRule | CarriedBeaconsRule
+    GapRule
+    | FeedSilentRule
+    | JumpRule
+    | IdentityClashRule
+    | DistressRule
+    | EncounterRule
+    | CarriedBeaconsRule
+    | LoiteringRule
+    | PortVisitRule
+    | FishingRule
 )

@@ -6,15 +6,27 @@ from typing import TYPE_CHECKING
 
 from alerting.model import SubjectKind
 from alerting.outcome import POSITIONS
-from alerting.rules.vessels import CarriedBeaconsRule, DistressRule, EncounterRule, IdentityClashRule, JumpRule
+from alerting.rules.vessels import (
+    CarriedBeaconsRule,
+    DistressRule,
+    EncounterRule,
+    FishingRule,
+    IdentityClashRule,
+    JumpRule,
+    LoiteringRule,
+    PortVisitRule,
+)
 from alerting.vessels.carried import CarriedBeacons
 from alerting.vessels.distress import Distress
 from alerting.vessels.encounters import Encounters
+from alerting.vessels.fishing import Fishing
 from alerting.vessels.fixes import Fixes, entries
 from alerting.vessels.gaps import Gaps
 from alerting.vessels.kinds import Kinds
+from alerting.vessels.loitering import Loitering
 from alerting.vessels.near import within
 from alerting.vessels.partings import Clashes, Jumps
+from alerting.vessels.port_visits import PortVisits
 from alerting.vessels.teller import When
 
 if TYPE_CHECKING:
@@ -84,7 +96,9 @@ class Vessels:
             detector.expire(heard.now, out)
 
 
-def _detector(ruled: Ruled, zones: Sequence[Zone], names: Names) -> Detector | None:
+def _detector(  # noqa: PLR0911  # one for each kind
+    ruled: Ruled, zones: Sequence[Zone], names: Names
+) -> Detector | None:
     """The detector of a rule; None if it is not one for a detector by itself."""
     match ruled.rule:
         case JumpRule():
@@ -95,6 +109,13 @@ def _detector(ruled: Ruled, zones: Sequence[Zone], names: Names) -> Detector | N
             return Encounters(ruled, names, ruled.rule, _ports(ruled.rule, zones))
         case CarriedBeaconsRule():
             return CarriedBeacons(ruled, names, ruled.rule, _ports(ruled.rule, zones))
+        case LoiteringRule():
+            return Loitering(ruled, names, ruled.rule, within(zones, ruled.rule.away_from, ruled.rule.distance))
+        case PortVisitRule():
+            ports = within(zones, ruled.rule.ports, ruled.rule.exit)
+            return PortVisits(ruled, names, ruled.rule, ports, {zone.id: zone for zone in zones})
+        case FishingRule():
+            return Fishing(ruled, names, ruled.rule, _ports(ruled.rule, zones))
         case DistressRule():
             return Distress(ruled, names, ruled.rule)
     return None

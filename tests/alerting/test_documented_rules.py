@@ -172,6 +172,23 @@ def _() -> Stream:
     ]
 
 
+@stream("idles-far-out")
+def _() -> Stream:
+    # Two-hourly VMS, some 65 nm off the port, and away again.
+    return [fixes(VMS, *((120.0 * n, 108.8 + 0.001 * n, 16.5) for n in range(5)), (600, 109.3, 16.5))]
+
+
+@stream("call-at-port")
+def _() -> Stream:
+    return [fixes(VMS, (0, 107.8, 16.6), (120, 107.64, 16.55), (240, 107.64, 16.55), (360, 107.8, 16.6))]
+
+
+@stream("likely-fishing")
+def _() -> Stream:
+    rows = [(6.0 * n, 108 + 0.004 * (0, 1, 2, 1)[n % 4], 16.5 + 0.004 * (n % 2)) for n in range(20)]
+    return [fixes(VMS, *rows, (125, 108.1, 16.6))]
+
+
 def test_every_kind_has_an_example() -> None:
     kinds = {rule["kind"] for example in EXAMPLES for rule in tomllib.loads(example)["rule"]}
     assert kinds == set(KINDS)

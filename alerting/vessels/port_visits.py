@@ -1,0 +1,135 @@
+"""Port visits: in within one distance, out beyond a greater one, with a stop or a silence between.
+
+Passing by is no visit. How sure a visit is (Global Fishing Watch's confidence) goes from 2, a stop or silence alone,
+over 3, with its beginning or end seen, to 4, with both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from alerting.messages import vessels as messages
+from alerting.messages.words import iso
+from alerting.model import Event
+from alerting.vessels.following import Following
+from alerting.vessels.geo import knots, metres
+from alerting.vessels.teller import When
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from alerting.names import Names
+    from alerting.outcome import Outcome, Ruled
+    from alerting.rules.vessels import PortVisitRule
+    from alerting.vessels.fixes import Fix, Fixes
+    from alerting.vessels.kinds import Kinds
+    from alerting.vessels.near import Near
+    from geofence.zones import Zone
+
+_MEASURABLE: Final = 300_000_000
+
+
+@dataclass(slots=True)
+class _Visit:
+    port: str
+    since: int  # when it was first in
+    entered: bool  # it was seen outside before
+    last: int  # of the last change, as is `received`
+    received: int
+    stopped: bool = False
+    stops: int = 0
+    silences: int = 0
+
+
+class PortVisits(Following):
+    """A ``port_visit`` rule."""
+
+    def __init__(self, ruled: Ruled, names: Names, rule: PortVisitRule, ports: Near, zones: Mapping[str, Zone]) -> None:
+        super().__init__(ruled, names, _Visit, None)
+        self._rule, self._ports, self._zones = rule, ports, zones
+
+    def rows(self, fixes: Fixes, kinds: Kinds, out: Outcome) -> None:
+        held = self.held()
+        inside = self._ports.maybe(fixes.lon, fixes.lat)
+        seen = held | set(fixes.transponder[inside].tolist())
+        for fix in fixes.each(fixes.about(seen)):
+            self._fix(fix, kinds, out)
+
+    def _fix(self, fix: Fix, kinds: Kinds, out: Outcome) -> None:
+        name, visit = fix.transponder, self._open.get(fix.transponder)
+        port = self._ports.nearest(fix.lon, fix.lat)
+        if visit is None:
+            if port is None or port[1] > self._rule.enter:
+                return
+            if kinds.matches(self._rule.scope, name, message=fix.message) is False:
+                return
+            visit = _Visit(port[0], fix.time, fix.before is not None, fix.time, fix.received)
+            self.hold(name, visit)
+            self._look(fix, visit, kinds, out)
+            self.remember(name, out)
+        elif port is None:
+            self._left(fix, visit, out)
+        elif self._look(fix, visit, kinds, out):
+            self.remember(name, out)
+
+    def _look(self, fix: Fix, visit: _Visit, kinds: Kinds, out: Outcome) -> bool:
+        """Whether something is different from before."""
+        silent = fix.before is not None and fix.before[0] >= visit.since and fix.time - fix.before[0] > self._rule.gap
+        made = self._speed(fix)
+        stopped = visit.stopped
+        if made is not None:
+            stopped = made < self._rule.stop_speed or (visit.stopped and made <= self._rule.start_speed)
+        changed = silent or stopped != visit.stopped
+        if changed:
+            visit.silences += silent
+            visit.stops += stopped and not visit.stopped
+            visit.stopped, visit.last, visit.received = stopped, fix.time, fix.received
+        untold = fix.transponder not in self._alerts and visit.stops + visit.silences > 0
+        if not untold or not self.ruled.in_force(fix.time):
+            return changed
+        if not kinds.matches(self._rule.scope, fix.transponder, message=fix.message):
+            return changed
+        self._tell(fix, visit, out)
+        return True
+
+    def _speed(self, fix: Fix) -> float | None:
+        """Knots as reported, or since the fix before."""
+        if fix.sog is not None or fix.before is None or fix.time - fix.before[0] < _MEASURABLE:
+            return fix.sog
+        return knots(metres(fix.before[1], fix.before[2], fix.lon, fix.lat), fix.time - fix.before[0])
+
+    def _tell(self, fix: Fix, visit: _Visit, out: Outcome) -> None:
+        subject, zone = self.subject(fix.transponder), self._zones[visit.port]
+        text = messages.in_port(self.rule, subject.name, zone, visit.since)
+        said = self._details(visit, 2 + visit.entered)
+        self._alerts[fix.transponder] = self.teller.fire(
+            out, When.of(fix), subject, "", visit.since, fix.time, text, said, place=(fix.lon, fix.lat)
+        )
+
+    def _left(self, fix: Fix, visit: _Visit, out: Outcome) -> None:
+        if alert := self._alerts.get(fix.transponder):
+            subject, zone = self.subject(fix.transponder), self._zones[visit.port]
+            text = messages.left_port(self.rule, subject.name, zone, fix.time, fix.time - visit.since)
+            left = {"reason": "left", "left_at": messages.fix(fix.time, fix.lon, fix.lat)}
+            said = self._details(visit, 3 + visit.entered) | left
+            self.teller.change(
+                out, When.of(fix), subject, "", alert, Event.RESOLVED, fix.time, text, said, place=(fix.lon, fix.lat)
+            )
+        self.release(fix.transponder, out)
+
+    def _details(self, visit: _Visit, confidence: int) -> dict[str, Any]:
+        zone = self._zones[visit.port]
+        return {
+            "port": visit.port,
+            "port_name": {"en": zone.name_en, "vi": zone.name_vi},
+            "since": iso(visit.since),
+            "entry_seen": visit.entered,
+            "stops": visit.stops,
+            "silences": visit.silences,
+            "confidence": confidence,
+            "enter_m": self._rule.enter,
+            "exit_m": self._rule.exit,
+            "stop_speed_kn": self._rule.stop_speed,
+            "gap_seconds": self._rule.gap // 1_000_000,
+        }
