@@ -5,6 +5,7 @@ For an example, add a function that gives its stream, under the id of its rule: 
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 from pathlib import Path
@@ -18,7 +19,7 @@ from alerting.engine import Engine
 from alerting.model import Event
 from alerting.rules import KINDS
 from decoders.identity import device_id, metric_id, transponder_id
-from decoders.records import POSITION, READING, Name, Observations, empty
+from decoders.records import NULL_I1, POSITION, READING, Name, Observations, empty
 from geofence.zones import Zone
 
 if TYPE_CHECKING:
@@ -68,6 +69,8 @@ def fixes(transponder: int, *rows: tuple[float, float, float]) -> Observations:
     table = empty(POSITION, len(rows))
     table["transponder"] = transponder
     table["time"] = table["received_at"] = [START + int(minute * MINUTE) for minute, *_ in rows]
+    table["sog"] = table["cog"] = math.nan
+    table["nav_status"] = NULL_I1
     table["lon"], table["lat"] = [lon for _, lon, _ in rows], [lat for *_, lat in rows]
     table["message"] = range(len(rows))
     return Observations(messages=len(rows), positions=table)
