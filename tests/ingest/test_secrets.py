@@ -66,6 +66,8 @@ def silent(text: str) -> None:
     assert not [secret for secret in SECRETS if secret in text], text
 
 
+MAIL = "[channels.other]\ntype = 'smtp'\nhost = 'h'\nfrom = 'a@b.c'\nto = ['a@b.c']\nusername = 'u'\n"
+
 #: DSNs that libpq cannot read, or reads otherwise than they were meant, each in its own way.
 UNREADABLE = (
     f"host=127.0.0.1 port=1 password=deep {DSN}",
@@ -102,9 +104,9 @@ def test_a_dsn_that_cannot_be_read_is_refused_in_one_line_that_does_not_repeat_i
         "[channels.other]\ntype = 'webhook'\nurl = 'http://x/'\nheaders = { Authorization = 7, A = 'zqtoken7Kx' }\n",
         "[channels.other]\ntype = 'webhook'\nurl = 'http://x/'\nsecret = ['zqsign7Kx']\n",
         "[channels.other]\ntype = 'alertmanager'\nurl = 'http://u:zqtoken7Kx@x/'\n",
-        "[channels.other]\ntype = 'smtp'\nhost = 'h'\nfrom = 'a@b.c'\nto = ['a@b.c']\nusername = 'u'\npassword = 'zqpager7Kx'\n",
-        "[channels.other]\ntype = 'smtp'\nhost = 'h'\nfrom = 'a@b.c'\nto = ['a@b.c']\nusername = 'u'\npassword = 'zqpager7Kx'\nsecurity = 'plain'\n",
-        "[channels.other]\ntype = 'smtp'\nhost = 'h'\nfrom = 'a@b.c'\nto = ['a@b.c']\nusername = 'u'\npassword = ['zqpager7Kx']\n",
+        MAIL + "password = 'zqpager7Kx'\n",
+        MAIL + "password = 'zqpager7Kx'\nsecurity = 'plain'\n",
+        MAIL + "password = ['zqpager7Kx']\n",
         "[channels.other]\ntype = 'apprise'\nurls = ['json://u:zqtoken7Kx@x/zqtoken7Kx']\n",
         "[channels.other]\ntype = 'apprise'\nurls = ['nobody://u:zqtoken7Kx@x/zqtoken7Kx']\n",
         "[channels.other]\ntype = 'apprise'\nurls = ['tgram://zqtoken7Kx']\n",
