@@ -1,4 +1,4 @@
-# make setup services services-down demo test check bench soak lock     ARGS="..." is passed on; PYTHON=python3.12 picks another
+# make setup services services-down demo test check bench quality soak lock     ARGS="..." is passed on; PYTHON=python3.12 picks another
 PYTHON ?= python3
 ARGS ?=
 VENV := .venv
@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input -qq
 
 SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
-.PHONY: setup services services-down demo test check bench soak lock
+.PHONY: setup services services-down demo test check bench quality soak lock
 .DEFAULT_GOAL := setup
 
 ## The environment in .venv: what requirements.lock pins, by hash, and this checkout.
@@ -54,6 +54,11 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+## Precision, recall and time to detect of each kind of rule. ARGS="--week": also a week of 400 honest vessels.
+quality: setup
+	@$(BIN)/python -m services root
+	@$(BIN)/python -m quality $(ARGS)
 
 ## Ten minutes of random faults; what was lost, doubled or leaked. ARGS="--for 60 --seed 7".
 soak: setup
