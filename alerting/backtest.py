@@ -14,12 +14,15 @@ from statistics import fmean, median
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from alerting.model import AlertState, Severity
+from decoders.arrival import before
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from alerting.engine import Engine
     from alerting.model import Transition
     from alerting.rules import Rule
+    from decoders.records import Observations
 
 _SECOND: Final = 1_000_000
 _DAY: Final = 86_400 * _SECOND
@@ -99,6 +102,19 @@ class Tally:
         """The alerts that became known from ``since`` up to, not including, ``until``, in that order."""
         found = [episode for episode in self._episodes.values() if since <= episode.known < until]
         return sorted(found, key=lambda episode: (episode.known, episode.identity))
+
+
+def judged(
+    engine: Engine, observations: Observations, until: int, deaf: Iterable[tuple[int, int]] = ()
+) -> list[Transition]:
+    """What an engine tells of numbered observations, all received before ``until``; ``deaf``: ``Engine.deaf``."""
+    told: list[Transition] = []
+    for since, end in sorted(deaf):
+        if since < until:
+            first, observations = before(observations, since)
+            told += engine.judge(first, since).transitions
+            engine.deaf(since, end)
+    return told + engine.judge(observations, until).transitions
 
 
 @dataclass(slots=True, frozen=True)

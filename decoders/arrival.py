@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from decoders.records import take
+from decoders.records import Observations, take
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from decoders.records import Observations, Table
+    from decoders.records import Table
 
 #: By table: what orders the rows of one message.
 KEYS = {
@@ -53,6 +53,35 @@ def in_order(observations: Observations) -> None:
         table = getattr(observations, name)
         if disordered(table, keys):
             setattr(observations, name, take(table, order(table, "message", keys)))
+
+
+def numbered(observations: Observations) -> None:
+    """Number the messages of rows that are sorted by ``received_at``, by that, and put each in order, in place."""
+    tables = ("positions", "readings", "statics", "receptions")
+    stamps = [getattr(observations, name)["received_at"] for name in tables]
+    stamps.append(np.array([record.received_at for record in observations.records], np.int64))
+    messages = np.unique(np.concatenate(stamps))
+    observations.messages = len(messages)
+    for name, received in zip(tables, stamps, strict=False):
+        if len(received):
+            getattr(observations, name)["message"] = np.searchsorted(messages, received)
+    observations.records = [
+        record._replace(message=int(number))
+        for record, number in zip(observations.records, np.searchsorted(messages, stamps[-1]), strict=True)
+    ]
+    in_order(observations)
+
+
+def before(observations: Observations, received_at: int) -> tuple[Observations, Observations]:
+    """Numbered observations in two: what was received before a time, and the rest. Numbers stay."""
+    parts = (Observations(names=observations.names), Observations())
+    for part, first in zip(parts, (True, False), strict=True):
+        part.messages = observations.messages
+        for name in ("positions", "readings", "statics", "receptions"):
+            table = getattr(observations, name)
+            setattr(part, name, table[(table["received_at"] < received_at) == first])
+        part.records = [r for r in observations.records if (r.received_at < received_at) == first]
+    return parts
 
 
 def disordered(table: Table, keys: Sequence[str]) -> bool:

@@ -110,7 +110,7 @@ async def judge(dsn: str, book: RuleBook, over: Span, choice: Choice) -> Judged:
         following: Mapping[int, int] = dict(deaf)
         async for observations, tick in _ahead(past.slices(start, over.until, following)):
             for name in rows:
-                rows[name] += _count(observations, name)
+                rows[name] += count(observations, name)
             verdict = await asyncio.to_thread(engine.judge, observations, tick)
             tally.add(verdict.transitions)
             if tick in following:
@@ -130,7 +130,8 @@ async def _ahead(slices: AsyncIterator[tuple[Observations, int]]) -> AsyncIterat
         await asyncio.wait([waiting])
 
 
-def _count(observations: Observations, table: str) -> int:
+def count(observations: Observations, table: str) -> int:
+    """How many rows of a table (``TABLES``) there are."""
     return len(observations.records if table == "ais_messages" else getattr(observations, table))
 
 

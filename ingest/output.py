@@ -57,6 +57,13 @@ def refuse(message: str) -> NoReturn:
     raise typer.Exit(REFUSED)
 
 
+def fail(message: str) -> NoReturn:
+    """Say why in one line a fault and leave with exit code 1."""
+    for line in message.splitlines():
+        sys.stderr.write(f"haidang: {line}\n")
+    raise typer.Exit(FAILED)
+
+
 def refusals(command: Callable[P, R]) -> Callable[P, R]:
     """Turn what a user can put right into one line and exit code 2."""
 

@@ -18,7 +18,7 @@ import numpy as np
 from psycopg import AsyncConnection, sql
 
 from alerting.model import Memory
-from decoders.arrival import in_order
+from decoders.arrival import numbered
 from decoders.records import POSITION, READING, RECEPTION, STATIC, AisRecord, Observations, take
 from storage import tables
 from storage.errors import translated
@@ -209,23 +209,6 @@ class History:
 
     async def _times(self, query: sql.SQL, at: int) -> dict[int, int]:
         return {id_: microseconds(time) for id_, time in (await self._numbers(query, at)).items()}
-
-
-def numbered(observations: Observations) -> None:
-    """Number the messages of rows that are sorted by ``received_at``, by that, and put each in order."""
-    names_ = tuple(_DTYPES)
-    stamps = [getattr(observations, name)["received_at"] for name in names_]
-    stamps.append(np.array([record.received_at for record in observations.records], np.int64))
-    messages = np.unique(np.concatenate(stamps))
-    observations.messages = len(messages)
-    for name, received in zip(names_, stamps, strict=False):
-        if len(received):
-            getattr(observations, name)["message"] = np.searchsorted(messages, received)
-    observations.records = [
-        record._replace(message=int(number))
-        for record, number in zip(observations.records, np.searchsorted(messages, stamps[-1]), strict=True)
-    ]
-    in_order(observations)
 
 
 # Of each subject one row, found by its key whatever the size of the table.

@@ -1,10 +1,11 @@
-"""``haidang alerts list|show|ack|resolve|audit``."""
+"""``haidang alerts list|show|ack|resolve|evidence|verify|audit``."""
 
 from __future__ import annotations
 
 import asyncio
 import getpass
 from datetime import datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
@@ -12,10 +13,12 @@ from uuid import UUID
 import typer
 from rich.console import Console
 
+from alerting.evidence import EvidenceError, check, pack, unpack
 from alerting.model import AlertState, Severity
 from ingest.commands import audit
 from ingest.commands.options import Dsn, Json, moment
-from ingest.output import json_line, listing, refusals
+from ingest.evidence import gather
+from ingest.output import fail, json_line, listing, refusals, refuse
 from ingest.settings import load
 from storage import readers
 
@@ -101,6 +104,58 @@ def resolve(alert: Id, dsn: Dsn, by: By = None, note: Note = None, config: Tell 
     """End it by hand. While its condition lasts it does not fire again."""
     row = asyncio.run(readers.resolve(dsn, alert, actor=by or getpass.getuser(), note=note, channels=_channels(config)))
     _done(row, as_json=as_json)
+
+
+@app.command("evidence")
+@refusals
+def evidence(
+    alert: Id,
+    dsn: Dsn,
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Where to.  [default: ID.evidence.zip]", show_default=False),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write all it takes to come to an alert again into one file, and its SHA-256, to be noted elsewhere."""
+    data = pack(asyncio.run(gather(dsn, alert)))
+    path = out or Path(f"{alert}.evidence.zip")
+    try:
+        path.write_bytes(data)
+    except OSError as exc:
+        refuse(f"{path}: {exc.strerror}")
+    said = {"file": str(path), "bytes": len(data), "sha256": sha256(data).hexdigest()}
+    if as_json:
+        json_line(said)
+    else:
+        print(f"{path}: {len(data)} bytes, sha256 {said['sha256']}")
+
+
+@app.command("verify")
+@refusals
+def verify(
+    file: Annotated[Path, typer.Argument(help="What `haidang alerts evidence` wrote.", dir_okay=False)],
+    as_json: Json = False,
+) -> None:
+    """Check every sum of an evidence file and come to its alert again. Needs no database. Exit code 1: does not fit."""
+    try:
+        data = file.read_bytes()
+    except OSError as exc:
+        refuse(f"{file}: {exc.strerror}")
+    try:
+        found = unpack(data)
+        check(found)
+    except EvidenceError as exc:
+        fail(f"{file}: {exc}")
+    row = found.facts["alert"]
+    digest = sha256(data).hexdigest()
+    if as_json:
+        said = {name: row[name] for name in ("id", "rule_id", "rule_version", "subject_name", "severity", "started_at")}
+        json_line({**said, "sha256": digest, "made_at": found.facts["made_at"], "software": found.facts["software"]})
+    else:
+        print(f"{row['id']}: {row['summary_en']}")
+        print(f"comes out of the rows as it was told; made {found.facts['made_at']} by {found.facts['software']}")
+        print(f"sha256 {digest}")
 
 
 def _channels(config: Path | None) -> list[ChannelSpec]:

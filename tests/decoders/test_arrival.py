@@ -8,9 +8,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decoders.arrival import KEYS, in_order, spread
+from decoders.arrival import KEYS, in_order, numbered, spread
 from decoders.records import POSITION, READING, STATIC, AisRecord, Observations, empty
-from storage.history import numbered
 
 if TYPE_CHECKING:
     import random

@@ -1,0 +1,180 @@
+"""Putting an alert's evidence together: what is recorded of it, and the rows by which its rule comes to it again."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import orjson
+from pydantic import ValidationError
+
+from alerting import evidence
+from alerting.backtest import judged, warm_up
+from alerting.engine import Engine
+from alerting.evidence import Evidence
+from alerting.evidence_page import page
+from alerting.rules import RULE
+from decoders.arrival import before, numbered
+from decoders.records import Observations, concatenate
+from geofence.zones import to_feature_collection
+from ingest.backtest import count, listened_until, looked_at
+from storage import readers
+from storage.errors import RequestRefused
+from storage.evidence import record
+from storage.history import TABLES, Choice, history
+from storage.times import microseconds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from uuid import UUID
+
+    from alerting.model import Memory
+    from alerting.rules import Rule
+    from geofence.zones import Zone
+
+#: Rows looked through for what an alert stands on; more, and it cannot be shown by a file.
+_MOST = 2_000_000
+#: How many times the warm-up is read, one after the other, until the alert is come to: an episode may be old.
+_LOOKS_BACK = (1, 8, 64)
+
+
+async def gather(dsn: str, id_: UUID) -> Evidence:
+    """The evidence of an alert, as little of it as comes to the alert: the subject's rows if they do, else everybody's.
+
+    Raises:
+        RequestRefused: there is no such alert, or what it stands on is not there any more.
+        StorageError: the database cannot be used.
+    """
+    recorded = await record(dsn, id_)
+    facts = {**_plain(recorded), "made_at": datetime.now(UTC).isoformat(), "software": version("haidang")}
+    alert = facts["alert"]
+    rule = _rule(facts["rule"])
+    zones = await _zones(dsn, rule, alert)
+    end = await listened_until(dsn)
+    if end is None:
+        raise RequestRefused("the database holds no rows")
+    began = microseconds(min(t for t in (recorded["alert"]["started_at"], recorded["alert"]["known_at"]) if t))
+    found: Evidence | None = None
+    for choice, since in _choices(rule, alert, began):
+        found = await _try(dsn, facts, rule, zones, choice, since, end + 1)
+        if found is not None:
+            break
+    if found is None:
+        raise RequestRefused(
+            f"alert {id_} does not come out of what is stored: rows are gone, or it began too long ago"
+        )
+    rows = {name: count(found.rows, name) for name in sorted(TABLES)}
+    found.page = page(alert, facts["history"], facts["notifications"], rows, facts["software"])
+    return found
+
+
+def _plain(recorded: dict[str, Any]) -> dict[str, Any]:
+    """As JSON has it: times as text, bytes as hexadecimal digits."""
+    plain: dict[str, Any] = orjson.loads(orjson.dumps(recorded, default=_text))
+    return plain
+
+
+def _text(value: object) -> str:
+    return value.hex() if isinstance(value, bytes | memoryview) else str(value)
+
+
+def _rule(kept: dict[str, Any]) -> Rule:
+    try:
+        return RULE.validate_json(orjson.dumps(kept["body"]))
+    except ValidationError as exc:
+        raise RequestRefused(f"rule {kept['id']} is not one that this version understands") from exc
+
+
+async def _zones(dsn: str, rule: Rule, alert: dict[str, Any]) -> list[Zone]:
+    """Those that the rule speaks of, wherever it does."""
+    said = set(_texts(rule.body))
+    zones = [zone for zone in await readers.zones(dsn) if zone.id in said]
+    then = alert["details"].get("zone_version")
+    for zone in zones:
+        if zone.id == alert["zone_id"] and then is not None and zone.version != then:
+            raise RequestRefused(f"zone {zone.id} has been changed since: it is {zone.version}, and was {then}")
+    return zones
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _texts(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item)
+
+
+def _choices(rule: Rule, alert: dict[str, Any], began: int) -> Iterator[tuple[Choice, int]]:
+    """Which rows to try, the fewest first, and since when."""
+    tables, subject = looked_at([rule]), int(alert["subject_id"])
+    device = alert["subject_kind"] == "device"
+    alone = Choice(tables, () if device else (subject,), (subject,) if device else ())
+    for choice in (alone, Choice(tables)):
+        for times in _LOOKS_BACK:
+            yield choice, began - times * warm_up([rule])
+
+
+async def _try(
+    dsn: str, facts: dict[str, Any], rule: Rule, zones: Sequence[Zone], choice: Choice, since: int, end: int
+) -> Evidence | None:
+    """The evidence, if the alert comes out of these rows as it was told; as few of the last of them as do."""
+    parts: list[Observations] = []
+    async with history(dsn, choice) as past:
+        deaf = [(first, last) for first, last in await past.deaf() if since < last]
+        memory = await past.memory(since)
+        engine = Engine([rule], zones)
+        engine.restore(memory)
+        told, rows = [], 0
+        async for observations, tick in past.slices(since, end, dict(deaf)):
+            rows += sum(count(observations, name) for name in TABLES)
+            parts.append(observations)
+            told += [t for t in judged(engine, observations, tick) if str(t.alert_id) == facts["alert"]["id"]]
+            if tick in dict(deaf):
+                engine.deaf(tick, dict(deaf)[tick])
+            if rows > _MOST or (told and not evidence.differences(facts["alert"], facts["history"], told)):
+                break
+    if not told or evidence.differences(facts["alert"], facts["history"], told):
+        return None
+    until = max(t.known for t in told) + 1
+    everything = _joined(parts)
+    kept, _ = before(everything, until)
+    numbered(kept)
+    return Evidence(
+        facts=facts,
+        rule=facts["rule"],
+        zones=to_feature_collection(zones),
+        before=_known(memory, kept),
+        rows=kept,
+        until=until,
+        deaf=[(first, last) for first, last in deaf if first < until],
+    )
+
+
+def _joined(parts: Sequence[Observations]) -> Observations:
+    """Slices as one, their messages numbered one after the other."""
+    first = 0
+    for part in parts:
+        for name in ("positions", "readings", "statics", "receptions"):
+            getattr(part, name)["message"] += first
+        part.records = [record._replace(message=record.message + first) for record in part.records]
+        first += part.messages
+    return concatenate(parts) if parts else Observations()
+
+
+def _known(memory: Memory, rows: Observations) -> Memory:
+    """What was known before, of the names only those of who is in it."""
+    devices, transponders = (rows.readings, memory.readings), (rows.positions, rows.statics, memory.positions)
+    ids = {
+        (kind, id_)
+        for kind, tables in (("device", devices), ("transponder", transponders))
+        for table in tables
+        if table is not None
+        for id_ in np.unique(table[kind]).tolist()
+    }
+    memory.names = {key: name for key, name in memory.names.items() if key in ids}
+    return memory

@@ -1,0 +1,43 @@
+"""Everything that is recorded of one alert."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from storage import ask
+from storage.errors import RequestRefused
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    Row = dict[str, Any]
+
+
+async def record(dsn: str, id_: UUID) -> dict[str, Any]:
+    """``alert``, its ``history`` and ``notifications`` (whole rows, oldest first), and the ``rule`` it came from.
+
+    Raises:
+        RequestRefused: there is no such alert, or its rule is not kept.
+        DatabaseAway, ConfigurationError: the database cannot be used.
+    """
+    async with ask.connected(dsn) as connection:
+        found = await (await connection.execute("SELECT * FROM alerts WHERE id = %s", (id_,))).fetchone()
+        if found is None:
+            raise RequestRefused(f"there is no alert {id_}")
+        history = await connection.execute("SELECT * FROM alert_history WHERE alert_id = %s ORDER BY seq", (id_,))
+        told = await connection.execute(
+            "SELECT * FROM notifications WHERE alert_id = %s ORDER BY at, created_at, channel, id", (id_,)
+        )
+        rule = await connection.execute(
+            "SELECT id, version, body FROM rules WHERE id = %s AND version = %s",
+            (found["rule_id"], found["rule_version"]),
+        )
+        kept = await rule.fetchone()
+        if kept is None:
+            raise RequestRefused(f"rule {found['rule_id']} is not kept in its version {found['rule_version']}")
+        return {
+            "alert": found,
+            "history": await history.fetchall(),
+            "notifications": await told.fetchall(),
+            "rule": kept,
+        }
