@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from decoders.records import Observations, take
+from decoders.records import Observations, concatenate, take
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -70,6 +70,23 @@ def numbered(observations: Observations) -> None:
         for record, number in zip(observations.records, np.searchsorted(messages, stamps[-1]), strict=True)
     ]
     in_order(observations)
+
+
+def joined(parts: Iterable[Observations]) -> Observations:
+    """Numbered observations that came one after the other as one: the messages of each after those of the one before.
+
+    The parts are no longer usable by themselves.
+    """
+    following, first = [], 0
+    for part in parts:
+        for name in ("positions", "readings", "statics", "receptions"):
+            getattr(part, name)["message"] += first
+        part.records = [record._replace(message=record.message + first) for record in part.records]
+        first += part.messages
+        following.append(part)
+    out = concatenate(following)
+    out.messages = first
+    return out
 
 
 def before(observations: Observations, received_at: int) -> tuple[Observations, Observations]:

@@ -16,8 +16,7 @@ from alerting.engine import Engine
 from alerting.evidence import Evidence
 from alerting.evidence_page import page
 from alerting.rules import RULE
-from decoders.arrival import before, numbered
-from decoders.records import Observations, concatenate
+from decoders.arrival import before, joined, numbered
 from geofence.zones import to_feature_collection
 from ingest.backtest import count, listened_until, looked_at
 from storage import readers
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
 
     from alerting.model import Memory
     from alerting.rules import Rule
+    from decoders.records import Observations
     from geofence.zones import Zone
 
 #: Rows looked through for what an alert stands on; more, and it cannot be shown by a file.
@@ -141,8 +141,7 @@ async def _try(
     if not told or evidence.differences(facts["alert"], facts["history"], told):
         return None
     until = max(t.known for t in told) + 1
-    everything = _joined(parts)
-    kept, _ = before(everything, until)
+    kept, _ = before(joined(parts), until)
     numbered(kept)
     return Evidence(
         facts=facts,
@@ -153,17 +152,6 @@ async def _try(
         until=until,
         deaf=[(first, last) for first, last in deaf if first < until],
     )
-
-
-def _joined(parts: Sequence[Observations]) -> Observations:
-    """Slices as one, their messages numbered one after the other."""
-    first = 0
-    for part in parts:
-        for name in ("positions", "readings", "statics", "receptions"):
-            getattr(part, name)["message"] += first
-        part.records = [record._replace(message=record.message + first) for record in part.records]
-        first += part.messages
-    return concatenate(parts) if parts else Observations()
 
 
 def _known(memory: Memory, rows: Observations) -> Memory:

@@ -17,7 +17,7 @@ from alerting.daemon import in_daemon
 from alerting.model import SubjectKind
 from alerting.review import ABOUT_HEARING, review
 from alerting.rules import RULE
-from decoders.records import concatenate
+from decoders.arrival import joined
 from storage import readers, reviews
 from storage.errors import DatabaseAway
 from storage.history import Choice, history
@@ -108,7 +108,7 @@ class Reviewer:
                 return None
             since = max(since, span[0])
             before = await stored.memory(since)
-            came = concatenate([found async for found, _ in stored.slices(since, span[1] + 1)])
+            came = joined([found async for found, _ in stored.slices(since, span[1] + 1)])
         at = max((int(t["received_at"].max()) for t in (came.positions, came.readings) if len(t)), default=since)
         return await in_daemon(review, request.alert, rule, zones, before, came, at)
 

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decoders.arrival import KEYS, in_order, numbered, spread
+from decoders.arrival import KEYS, before, in_order, joined, numbered, spread
 from decoders.records import POSITION, READING, STATIC, AisRecord, Observations, empty
 
 if TYPE_CHECKING:
@@ -83,3 +83,24 @@ def test_rows_of_one_message_come_by_time_and_key_and_none_is_lost(
     in_order(judged)
     for name in KEYS:
         assert told(name) == sorted(before[name])
+
+
+@given(batches(), st.lists(st.integers(990, 1_060), max_size=3, unique=True))
+def test_observations_cut_by_time_and_joined_are_as_before(
+    drawn: tuple[Observations, list[int], int], cuts: list[int]
+) -> None:
+    whole, first, _ = drawn
+    spread(whole, np.array(first, np.int64))
+    numbered(whole)
+    rest, parts = whole, []
+    for cut in sorted(cuts):
+        part, rest = before(rest, cut)
+        assert all((getattr(part, name)["received_at"] < cut).all() for name in KEYS)
+        parts.append(part)
+    for part in (*parts, rest):
+        numbered(part)
+    again = joined((*parts, rest))
+    assert again.messages == whole.messages
+    assert again.records == whole.records
+    for name in KEYS:
+        assert getattr(again, name).tolist() == getattr(whole, name).tolist()
