@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 FORMAT: Final = "haidang.evidence/1"
 _DTYPES: Final = {"positions": POSITION, "readings": READING, "statics": STATIC, "receptions": RECEPTION}
+_FACTS: Final = ("alert", "history", "notifications", "deliveries")
 _TIMES: Final = frozenset({"time", "received_at"})
 _NULLS: Final = {"i1": NULL_I1, "i2": NULL_I2, "i4": NULL_I4}
 #: What reading a damaged archive or manifest can end in.
@@ -88,6 +89,7 @@ def pack(evidence: Evidence) -> bytes:
         "alert.json": _json(evidence.facts["alert"]),
         "history.json": _json(evidence.facts["history"]),
         "notifications.json": _json(evidence.facts["notifications"]),
+        "deliveries.json": _json(evidence.facts["deliveries"]),
         "rule.json": _json(evidence.rule),
         "zones.geojson": _json(evidence.zones),
         "before.json": _json(_memory(evidence.before)),
@@ -151,15 +153,15 @@ def _read(manifest: Mapping[str, Any], members: Mapping[str, bytes]) -> Evidence
         setattr(rows, name, _table(members[f"rows/{name}.jsonl"], dtype))
     rows.records = [_ais_record(line) for line in members["rows/ais_messages.jsonl"].splitlines()]
     numbered(rows)
-    facts = {name: orjson.loads(members[f"{name}.json"]) for name in ("alert", "history", "notifications")}
+    facts = {name: orjson.loads(members[f"{name}.json"]) for name in _FACTS}
     return Evidence(
         facts={**facts, "software": manifest["software"], "made_at": manifest["made_at"], "id": manifest["alert"]},
         rule=orjson.loads(members["rule.json"]),
         zones=orjson.loads(members["zones.geojson"]),
         before=_remembered(orjson.loads(members["before.json"])),
         rows=rows,
-        until=_us(manifest["until"]),
-        deaf=[(_us(since), _us(until)) for since, until in manifest["deaf"]],
+        until=instant(manifest["until"]),
+        deaf=[(instant(since), instant(until)) for since, until in manifest["deaf"]],
         page=members["page.html"].decode(),
         members=members,
     )
@@ -185,7 +187,7 @@ def check(evidence: Evidence) -> list[Episode]:
     if then is not None and versions.get(alert["zone_id"]) != then:
         raise EvidenceError(f"zone {alert['zone_id']} is version {versions.get(alert['zone_id'])}, and was {then}")
     subject = Subject(SubjectKind(alert["subject_kind"]), int(alert["subject_id"]), alert["subject_name"])
-    made = alert_id(rule.id, subject, alert["key"], _us(alert["started_at"]))
+    made = alert_id(rule.id, subject, alert["key"], instant(alert["started_at"]))
     if str(shadow_id(made) if alert["shadow"] else made) != alert["id"] or alert["id"] != evidence.facts["id"]:
         raise EvidenceError("the alert's id is not that of its rule, subject, key and start")
     told = recompute(rule, zones, evidence)
@@ -232,7 +234,7 @@ def differences(
 
 
 def _at(text: str) -> str:
-    return _iso(_us(text))
+    return _iso(instant(text))
 
 
 def _rule_of(evidence: Evidence) -> Rule:
@@ -262,7 +264,12 @@ def _iso(time: int) -> str:
     return str(np.datetime64(time, "us")) + "+00:00"
 
 
-def _us(text: str) -> int:
+def instant(text: str) -> int:
+    """Microseconds since the epoch.
+
+    Raises:
+        EvidenceError: it is no time.
+    """
     time = iso_time(text)
     if not isinstance(time, int):
         raise EvidenceError(f"{text!r} is not a time")
@@ -287,7 +294,7 @@ def _from(rows: Sequence[Mapping[str, Any]], dtype: np.dtype[Any]) -> Table:
     for name in dtype.names or ():
         if name == "message":
             continue
-        values = [_us(row[name]) if name in _TIMES else row[name] for row in rows]
+        values = [instant(row[name]) if name in _TIMES else row[name] for row in rows]
         kind = dtype[name]
         if kind.kind != "O":
             null = float("nan") if kind.kind == "f" else _NULLS.get(kind.str[1:])
@@ -312,7 +319,7 @@ def _record(record: AisRecord) -> bytes:
 
 def _ais_record(line: bytes) -> AisRecord:
     said = orjson.loads(line)
-    times = (_us(said.pop("time")), _us(said.pop("received_at")))
+    times = (instant(said.pop("time")), instant(said.pop("received_at")))
     return AisRecord(*times, said=said.pop("fields"), message=0, **said)
 
 
@@ -332,7 +339,7 @@ def _remembered(said: Mapping[str, Any]) -> Memory:
         positions=None if said["positions"] is None else _from(said["positions"], POSITION),
         readings=None if said["readings"] is None else _from(said["readings"], READING),
         ship_types=dict(said["ship_types"]),
-        static_times={id_: _us(time) for id_, time in said["static_times"]},
-        first_seen={id_: _us(time) for id_, time in said["first_seen"]},
+        static_times={id_: instant(time) for id_, time in said["static_times"]},
+        first_seen={id_: instant(time) for id_, time in said["first_seen"]},
         names={(kind, id_): name for kind, id_, name in said["names"]},
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import orjson
@@ -13,13 +13,14 @@ from pydantic import ValidationError
 from alerting import evidence
 from alerting.backtest import judged, warm_up
 from alerting.engine import Engine
-from alerting.evidence import Evidence
+from alerting.evidence import Evidence, EvidenceError
 from alerting.evidence_page import page
 from alerting.rules import RULE
 from decoders.arrival import before, joined, numbered
 from geofence.zones import to_feature_collection
 from ingest.backtest import count, listened_until, looked_at
 from storage import readers
+from storage.chain import link
 from storage.errors import RequestRefused
 from storage.evidence import record
 from storage.history import TABLES, Choice, history
@@ -38,6 +39,16 @@ if TYPE_CHECKING:
 _MOST = 2_000_000
 #: How many times the warm-up is read, one after the other, until the alert is come to: an episode may be old.
 _LOOKS_BACK = (1, 8, 64)
+
+
+#: Chains of rows and the fields that their hashes are of (migration ``audit``).
+_CHAINED: Final = {
+    "history": (
+        *("alert_id", "seq", "at", "actor", "from_state", "to_state", "change", "note"),
+        "details_text",
+    ),
+    "deliveries": ("alert_id", "seq", "at", "notification_id", "channel", "event", "outcome", "attempts", "note"),
+}
 
 
 async def gather(dsn: str, id_: UUID) -> Evidence:
@@ -68,6 +79,34 @@ async def gather(dsn: str, id_: UUID) -> Evidence:
     rows = {name: count(found.rows, name) for name in sorted(TABLES)}
     found.page = page(alert, facts["history"], facts["notifications"], rows, facts["software"])
     return found
+
+
+def verify(data: bytes) -> Evidence:
+    """What is in an evidence file, if it is whole, comes to its alert, and its record is a chain.
+
+    Raises:
+        EvidenceError: something does not fit.
+    """
+    found = evidence.unpack(data)
+    evidence.check(found)
+    for name, fields in _CHAINED.items():
+        previous: bytes | None = None
+        for number, row in enumerate(found.facts[name]):
+            said = [_field(row, field) for field in fields]
+            previous = link(previous, *said)
+            if previous.hex() != row["hash"]:
+                raise EvidenceError(f"{name}: row {number + 1} was changed: it does not follow from the rows before it")
+    for row in found.facts["history"]:
+        if orjson.loads(row["details_text"]) != row["details"]:
+            raise EvidenceError(f"history: row {row['seq']} has other details than its hash is of")
+    return found
+
+
+def _field(row: dict[str, Any], field: str) -> str | None:
+    value = row[field]
+    if field == "at":
+        return str(evidence.instant(value))
+    return None if value is None else str(value)
 
 
 def _plain(recorded: dict[str, Any]) -> dict[str, Any]:

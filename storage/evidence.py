@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 
 async def record(dsn: str, id_: UUID) -> dict[str, Any]:
-    """``alert``, its ``history`` and ``notifications`` (whole rows, oldest first), and the ``rule`` it came from.
+    """``alert``, its ``history``, ``notifications`` and ``deliveries`` (whole rows, oldest first), and the ``rule``.
+
+    ``details_text`` of the history is what its hash is of.
 
     Raises:
         RequestRefused: there is no such alert, or its rule is not kept.
@@ -24,7 +26,10 @@ async def record(dsn: str, id_: UUID) -> dict[str, Any]:
         found = await (await connection.execute("SELECT * FROM alerts WHERE id = %s", (id_,))).fetchone()
         if found is None:
             raise RequestRefused(f"there is no alert {id_}")
-        history = await connection.execute("SELECT * FROM alert_history WHERE alert_id = %s ORDER BY seq", (id_,))
+        history = await connection.execute(
+            "SELECT *, details::text AS details_text FROM alert_history WHERE alert_id = %s ORDER BY seq", (id_,)
+        )
+        deliveries = await connection.execute("SELECT * FROM alert_deliveries WHERE alert_id = %s ORDER BY seq", (id_,))
         told = await connection.execute(
             "SELECT * FROM notifications WHERE alert_id = %s ORDER BY at, created_at, channel, id", (id_,)
         )
@@ -38,6 +43,7 @@ async def record(dsn: str, id_: UUID) -> dict[str, Any]:
         return {
             "alert": found,
             "history": await history.fetchall(),
+            "deliveries": await deliveries.fetchall(),
             "notifications": await told.fetchall(),
             "rule": kept,
         }

@@ -13,11 +13,12 @@ from uuid import UUID
 import typer
 from rich.console import Console
 
-from alerting.evidence import EvidenceError, check, pack, unpack
+from alerting.evidence import EvidenceError, pack
 from alerting.model import AlertState, Severity
 from ingest.commands import audit
 from ingest.commands.options import Dsn, Json, moment
 from ingest.evidence import gather
+from ingest.evidence import verify as evidence_of
 from ingest.output import fail, json_line, listing, refusals, refuse
 from ingest.settings import load
 from storage import readers
@@ -143,8 +144,7 @@ def verify(
     except OSError as exc:
         refuse(f"{file}: {exc.strerror}")
     try:
-        found = unpack(data)
-        check(found)
+        found = evidence_of(data)
     except EvidenceError as exc:
         fail(f"{file}: {exc}")
     row = found.facts["alert"]

@@ -248,6 +248,8 @@ def _forged(data: bytes, name: str, old: bytes, new: bytes) -> bytes:
         ("alert.json", b'"subject_id": ', b'"subject_id": 1', "id is not that of"),
         ("alert.json", b'"fired_at": "2026-06-01T00:0', b'"fired_at": "2026-06-01T00:1', "another time"),
         ("history.json", b'"change": "escalated"', b'"change": "deescalated"', "another change (deescalated)"),
+        ("history.json", b'"actor": "engine"', b'"actor": "nobody"', "history: row 1 was changed"),
+        ("history.json", b'"metric": "water_level",', b'"metric": "water",', "other details than its hash is of"),
         ("before.json", b'"readings": [', b'"readings": [{', "the file does not hold what it should"),
     ],
 )
