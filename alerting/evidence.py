@@ -31,7 +31,8 @@ from alerting.rules import RULE
 from decoders.arrival import numbered
 from decoders.records import NULL_I1, NULL_I2, NULL_I4, POSITION, READING, RECEPTION, STATIC, AisRecord, Observations
 from decoders.times import iso_time
-from geofence.zones import ZoneError, read_zones
+from geofence.geometries import ZoneError
+from geofence.zones import read_zones
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
