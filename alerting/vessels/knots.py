@@ -81,7 +81,7 @@ def speed(fix: Fix, ends: Stretch, last: Stretch | None) -> float | None:
     """Knots made good since the last knot; for a first one as reported, or along the stretch; None: not known."""
     since = last or ends
     taken = ends.time1 - since.time1 if last else ends.time1 - ends.time0
-    if taken >= _MEASURABLE:
+    if taken >= _MEASURABLE or (fix.sog is None and taken > 0):
         start = (since.lon1, since.lat1) if last else (ends.lon0, ends.lat0)
         return knots(metres(*start, ends.lon1, ends.lat1), taken)
     return fix.sog

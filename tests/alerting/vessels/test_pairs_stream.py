@@ -110,9 +110,9 @@ class Oracle:
             return False
         since = self.knots[row.transponder][1] if row.transponder in self.knots else before
         speed = row.sog
-        if row.time - since.time >= 5 * MINUTE:
+        if row.time - since.time >= 5 * MINUTE or speed is None:
             speed = far((since.lon, since.lat), (row.lon, row.lat)) / 1852 / ((row.time - since.time) / HOUR)
-        return speed is not None and speed < self.rule.max_speed
+        return speed < self.rule.max_speed
 
     def place(self, knot: tuple[Row, Row], time: int) -> tuple[float, float]:
         a, b = knot
