@@ -17,28 +17,45 @@ NAMESPACE = UUID("6f1d0b52-6a50-5d0e-9b0e-0a4e9f1a7c11")
 
 
 class AlertState(StrEnum):
-    """Where an alert stands. Pending is the engine's own: nobody is told before it fires."""
+    """Where an alert stands. Pending ones are the engine's own: nobody is told before it fires, and they have no id."""
 
+    PENDING = "pending"
     FIRING = "firing"
     ACKNOWLEDGED = "acknowledged"
     RESOLVED = "resolved"
+    CLOSED = "closed"
 
 
 class Event(StrEnum):
-    """What can happen to an alert, and what a notification tells of. The engine finds all but ACKNOWLEDGED."""
+    """What can happen to an alert, and what a notification tells of. Of one instant they are told in this order."""
 
     FIRING = "firing"
     ESCALATED = "escalated"  # it has become more severe
     DEESCALATED = "deescalated"  # it has become less severe
     REVISED = "revised"  # data that came late show it to be another than was told
     ACKNOWLEDGED = "acknowledged"
+    UNACKNOWLEDGED = "unacknowledged"
+    ASSIGNED = "assigned"
+    COMMENTED = "commented"
     RETRACTED = "retracted"  # data that came late show that it was none; it is resolved thereby
     RESOLVED = "resolved"
+    CLOSED = "closed"
 
     @property
     def repeats(self) -> bool:
         """Whether one alert can have it more than once."""
-        return self in {Event.ESCALATED, Event.DEESCALATED, Event.REVISED}
+        return self not in {Event.FIRING, Event.RETRACTED, Event.RESOLVED, Event.CLOSED}
+
+    @property
+    def by_people(self) -> bool:
+        """Whether it is what people do, and not what happens to an alert by itself."""
+        return self in {
+            Event.ACKNOWLEDGED,
+            Event.UNACKNOWLEDGED,
+            Event.ASSIGNED,
+            Event.COMMENTED,
+            Event.CLOSED,
+        }
 
 
 class Severity(StrEnum):

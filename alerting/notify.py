@@ -26,7 +26,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 #: What a channel is told of unless it says otherwise: that it is there, all that alters what was told, and its end.
-TOLD: Final = frozenset(Event) - {Event.ACKNOWLEDGED}
+TOLD: Final = frozenset(event for event in Event if not event.by_people)
 
 
 @dataclass(slots=True, frozen=True)

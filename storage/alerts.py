@@ -1,36 +1,33 @@
-"""Alerts as people see them, and what people do to them. Times are aware ``datetime``.
+"""Alerts as people see them. Times are aware ``datetime``.
 
 Every function raises ``DatabaseAway`` or ``ConfigurationError`` where the database cannot be used.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from psycopg import AsyncConnection, sql
 
-from alerting.model import AlertState, Severity, Subject, SubjectKind, Transition
-from alerting.notify import notifications
-from storage import ask, statements
+from alerting.model import Severity
+from storage import ask
 from storage.errors import RequestRefused
-from storage.payload import notification_rows
-from storage.times import microseconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
     from uuid import UUID
 
-    from alerting.notify import ChannelSpec
+    from alerting.model import AlertState
 
     Row = dict[str, Any]
     Connection = AsyncConnection[Row]
 
-_ALERT: Final = sql.SQL(
+COLUMNS: Final = sql.SQL(
     "id, rule_id, rule_version, subject_kind, subject_id, subject_name, key, state, severity, started_at, fired_at,"
     " last_at, acknowledged_at, acknowledged_by, resolved_at, resolved_by, value, zone_id, lon, lat, summary_en,"
-    " summary_vi, details, revision, retracted, shadow, known_at"
+    " summary_vi, details, revision, retracted, shadow, known_at, assignee, closed_at,"
+    " closed_by, verdict"
 )
 
 
@@ -58,7 +55,7 @@ async def alerts(
             "shadow = %s": shadow,
         }
     )
-    query = sql.SQL("SELECT {} FROM alerts{} ORDER BY started_at DESC, id LIMIT %s").format(_ALERT, condition)
+    query = sql.SQL("SELECT {} FROM alerts{} ORDER BY started_at DESC, id LIMIT %s").format(COLUMNS, condition)
     return await ask.rows(dsn, query, [*values, limit])
 
 
@@ -70,7 +67,7 @@ async def known(dsn: str, since: datetime, until: datetime, rules: Sequence[str]
     query = sql.SQL(
         "SELECT {} FROM alerts WHERE coalesce(known_at, fired_at) >= %s AND coalesce(known_at, fired_at) < %s"
         " AND rule_id = ANY(%s) ORDER BY coalesce(known_at, fired_at), id"
-    ).format(_ALERT)
+    ).format(COLUMNS)
     return await ask.rows(dsn, query, (since, until, list(rules)))
 
 
@@ -83,7 +80,8 @@ async def alert(dsn: str, id_: UUID) -> Row:
     async with ask.connected(dsn) as connection:
         found = await _alert(connection, id_, lock=False)
         history = await connection.execute(
-            "SELECT seq, at, recorded_at, actor, from_state, to_state, change, note, details FROM alert_history"
+            "SELECT seq, at, recorded_at, actor, from_state, to_state, change, note, details,"
+            " encode(hash, 'hex') AS hash FROM alert_history"
             " WHERE alert_id = %s ORDER BY seq",
             (id_,),
         )
@@ -95,109 +93,45 @@ async def alert(dsn: str, id_: UUID) -> Row:
         return {**found, "history": await history.fetchall(), "notifications": await told.fetchall()}
 
 
+async def locked(connection: Connection, id_: UUID) -> Row:
+    """One alert, nobody else's to change before the transaction ends.
+
+    Raises:
+        RequestRefused: there is no such alert.
+    """
+    return await _alert(connection, id_, lock=True)
+
+
 async def _alert(connection: Connection, id_: UUID, *, lock: bool) -> Row:
-    query = sql.SQL("SELECT {} FROM alerts WHERE id = %s {}").format(_ALERT, sql.SQL("FOR UPDATE" if lock else ""))
+    query = sql.SQL("SELECT {} FROM alerts WHERE id = %s {}").format(COLUMNS, sql.SQL("FOR UPDATE" if lock else ""))
     row = await (await connection.execute(query, (id_,))).fetchone()
     if row is None:
         raise RequestRefused(f"there is no alert {id_}")
     return row
 
 
-async def acknowledge(
-    dsn: str,
-    id_: UUID,
-    *,
-    actor: str,
-    note: str | None = None,
-    at: datetime | None = None,
-    channels: Sequence[ChannelSpec] = (),
-    link: str | None = None,
-) -> Row:
-    """Somebody has seen it: firing -> acknowledged. The alert as it is then.
+async def pending(dsn: str, *, rule: str | None = None, limit: int = 100) -> list[Row]:
+    """Conditions that hold, but not for as long as their rule asks yet: the longest pending first.
 
-    Args:
-        dsn: of the database.
-        id_: the alert's.
-        actor: who.
-        note: what they say about it.
-        at: when; None: now.
-        channels: who is to be told, if they want to be.
-        link: see ``alerting.notify.notifications``.
-
-    Raises:
-        RequestRefused: there is no such alert, or it is not firing.
+    Rows have ``rule_id``, ``severity``, ``subject_kind``, ``subject_name``, ``key``, ``since`` and ``due`` (event
+    times), and ``value``. Nobody is told of them, and they have no id: one that passes leaves no trace.
     """
-    change = _Change(AlertState.ACKNOWLEDGED, actor, note, at or datetime.now(UTC), channels, link)
-    return await _change(dsn, id_, change, (AlertState.FIRING,))
+    return await ask.rows(dsn, _PENDING, {"rule": rule, "limit": limit})
 
 
-async def resolve(
-    dsn: str,
-    id_: UUID,
-    *,
-    actor: str,
-    note: str | None = None,
-    at: datetime | None = None,
-    channels: Sequence[ChannelSpec] = (),
-    link: str | None = None,
-) -> Row:
-    """Somebody has ended it: firing or acknowledged -> resolved. Arguments and errors as of ``acknowledge``."""
-    change = _Change(AlertState.RESOLVED, actor, note, at or datetime.now(UTC), channels, link)
-    return await _change(dsn, id_, change, (AlertState.FIRING, AlertState.ACKNOWLEDGED))
-
-
-@dataclass(slots=True, frozen=True)
-class _Change:
-    to: AlertState
-    actor: str
-    note: str | None
-    at: datetime
-    channels: Sequence[ChannelSpec]
-    link: str | None
-
-
-async def _change(dsn: str, id_: UUID, change: _Change, allowed: tuple[AlertState, ...]) -> Row:
-    prefix = sql.SQL("acknowledged" if change.to is AlertState.ACKNOWLEDGED else "resolved")
-    update = sql.SQL(
-        "UPDATE alerts SET state = %s, {0}_at = %s, {0}_by = %s, last_at = greatest(last_at, %s),"
-        " revision = revision + 1 WHERE id = %s RETURNING {1}"
-    ).format(prefix, _ALERT)
-    async with ask.connected(dsn) as connection:
-        before = await _alert(connection, id_, lock=True)
-        if before["state"] not in allowed:
-            raise RequestRefused(f"alert {id_} is {before['state']} already")
-        cursor = await connection.execute(update, (change.to, change.at, change.actor, change.at, id_))
-        after = await cursor.fetchone()
-        assert after is not None  # the row is locked
-        await connection.execute(
-            "INSERT INTO alert_history (alert_id, seq, at, actor, from_state, to_state, change, note)"
-            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
-            (id_, after["revision"], change.at, change.actor, before["state"], change.to, change.to, change.note),
-        )
-        queued = notifications([_transition(after, change)], change.channels, link=change.link)
-        if queued:
-            await connection.execute(statements.QUEUE_NOTIFICATIONS, (notification_rows(queued),))
-        return after
-
-
-def _transition(row: Row, change: _Change) -> Transition:
-    said = {"actor": change.actor} | ({"note": change.note} if change.note else {})
-    return Transition(
-        alert_id=row["id"],
-        rule_id=row["rule_id"],
-        rule_version=row["rule_version"],
-        subject=Subject(SubjectKind(row["subject_kind"]), row["subject_id"], row["subject_name"]),
-        key=row["key"],
-        state=change.to,
-        severity=Severity(row["severity"]),
-        at=microseconds(change.at),
-        started_at=microseconds(row["started_at"]),
-        summary_en=row["summary_en"],
-        summary_vi=row["summary_vi"],
-        value=row["value"],
-        zone_id=row["zone_id"],
-        lon=row["lon"],
-        lat=row["lat"],
-        details={**row["details"], **said},
-        shadow=row["shadow"],
-    )
+#: A rung of a ladder that is held and does not count yet, of a rule whose levels must be held for some time.
+_PENDING: Final = b"""
+SELECT s.rule_id, coalesce(r.body -> 'levels' -> (rung ->> 'step')::integer ->> 'severity', r.body ->> 'severity')
+        AS severity,
+    s.subject_kind, coalesce(d.gateway || '/' || d.name, s.subject_id::text) AS subject_name, s.key,
+    'epoch'::timestamptz + (rung ->> 'since')::bigint * interval '1 microsecond' AS since,
+    'epoch'::timestamptz + (rung ->> 'since')::bigint * interval '1 microsecond' + (r.body ->> 'for')::interval
+        AS due,
+    (rung ->> 'value')::double precision AS value
+FROM rule_state AS s JOIN rules AS r ON r.id = s.rule_id AND r.active
+CROSS JOIN LATERAL jsonb_array_elements(s.state -> 'rungs') AS rung
+LEFT JOIN devices AS d ON s.subject_kind = 'device' AND d.id = s.subject_id
+WHERE jsonb_typeof(s.state -> 'rungs') = 'array' AND NOT (rung ->> 'counts')::boolean AND r.body ? 'for'
+    AND (%(rule)s::text IS NULL OR s.rule_id = %(rule)s)
+ORDER BY since, s.rule_id, s.subject_id, s.key LIMIT %(limit)s
+"""

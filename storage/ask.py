@@ -29,7 +29,7 @@ async def connected(dsn: str) -> AsyncIterator[Connection]:
             yield connection
 
 
-async def rows(dsn: str, query: sql.Composed | bytes, parameters: Sequence[Any] = ()) -> list[Row]:
+async def rows(dsn: str, query: sql.Composed | bytes, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[Row]:
     async with connected(dsn) as connection:
         return await (await connection.execute(query, parameters)).fetchall()
 

@@ -1,8 +1,8 @@
 """What commands and dashboards ask for. Rows come as dictionaries by column name; times are aware ``datetime``.
 
 Every function opens a connection of its own, and raises ``DatabaseAway`` or ``ConfigurationError`` where the database
-cannot be used. What is about alerts, zones and rules is in ``storage.alerts`` and ``storage.imports``, and can be had
-from here too.
+cannot be used. What is about alerts, zones and rules is in ``storage.alerts``, ``storage.acts`` and
+``storage.imports``, and can be had from here too.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 from psycopg import sql
 
 from storage import ask, roles
-from storage.alerts import acknowledge, alert, alerts, known, resolve
+from storage.acts import Said, acknowledge, assign, close, comment, resolve, unacknowledge
+from storage.alerts import alert, alerts, known, pending
 from storage.errors import RequestRefused
 from storage.imports import Imported, RuleVersion, import_rules, import_zones, rules, zones
 
@@ -25,12 +26,17 @@ if TYPE_CHECKING:
 __all__ = [
     "Imported",
     "RuleVersion",
+    "Said",
     "acknowledge",
     "alert",
     "alerts",
+    "assign",
+    "close",
+    "comment",
     "import_rules",
     "import_zones",
     "known",
+    "pending",
     "progress",
     "quarantine_summary",
     "quarantined",
@@ -41,6 +47,7 @@ __all__ = [
     "row_estimates",
     "rules",
     "sources",
+    "unacknowledge",
     "zones",
 ]
 

@@ -105,15 +105,17 @@ WITH given AS (
     SELECT a.id, a.state FROM alerts AS a JOIN given USING (id) ORDER BY a.id FOR UPDATE OF a
 ), changed AS (
     UPDATE alerts AS a
-    SET state = 'resolved', resolved_at = coalesce(a.resolved_at, given.at),
-        resolved_by = coalesce(a.resolved_by, 'engine'), last_at = greatest(a.last_at, given.at),
+    SET state = CASE WHEN a.state = 'closed' THEN 'closed' ELSE 'resolved' END,
+        resolved_at = coalesce(a.resolved_at, given.at), resolved_by = coalesce(a.resolved_by, 'engine'),
+        last_at = greatest(a.last_at, given.at),
         retracted = given.change = 'retracted', revision = a.revision + 1
     FROM given JOIN locked USING (id)
-    WHERE a.id = given.id AND (a.state <> 'resolved' OR given.change = 'retracted' AND NOT a.retracted)
-    RETURNING a.id, a.revision, locked.state AS from_state
+    WHERE a.id = given.id
+        AND (a.state IN ('firing', 'acknowledged') OR given.change = 'retracted' AND NOT a.retracted)
+    RETURNING a.id, a.revision, a.state, locked.state AS from_state
 ), history AS (
     INSERT INTO alert_history (alert_id, seq, at, actor, from_state, to_state, change, details)
-    SELECT id, revision, at, 'engine', from_state, 'resolved', change, details || jsonb_strip_nulls(
+    SELECT id, revision, at, 'engine', from_state, changed.state, change, details || jsonb_strip_nulls(
         jsonb_build_object('value', value, 'summary_en', summary_en, 'summary_vi', summary_vi))
     FROM given JOIN changed USING (id)
 )

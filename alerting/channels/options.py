@@ -77,7 +77,9 @@ class ChannelOptions(Options):
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$", description="Unique; part of notification ids")]
     min_severity: Severity = Field(default=Severity.INFO, description="Less severe alerts are not told")
     events: frozenset[Event] = Field(
-        default=TOLD, min_length=1, description=", ".join(event.value for event in Event) + "; all but acknowledged"
+        default=TOLD,
+        min_length=1,
+        description=", ".join(event.value for event in Event) + "; not told unless named: what people do",
     )
     rules: tuple[str, ...] = Field(
         default=("*",), min_length=1, description="Globs on the rule id, any of which may match"

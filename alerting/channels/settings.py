@@ -119,6 +119,12 @@ class MqttSettings(ChannelOptions):
         return self
 
 
+#: What can be said to an Alertmanager, which knows alerts that fire and alerts that do not.
+ALERTMANAGER_EVENTS: Final = frozenset(
+    {Event.FIRING, Event.ESCALATED, Event.DEESCALATED, Event.REVISED, Event.RETRACTED, Event.RESOLVED}
+)
+
+
 class AlertmanagerSettings(ChannelOptions):
     """Alerts as Prometheus Alertmanager's own."""
 
@@ -133,8 +139,8 @@ class AlertmanagerSettings(ChannelOptions):
 
     @model_validator(mode="after")
     def _fits(self) -> AlertmanagerSettings:
-        if Event.ACKNOWLEDGED in self.events:
-            raise ValueError("Alertmanager knows no acknowledged alerts")
+        if strange := self.events - ALERTMANAGER_EVENTS:
+            raise ValueError(f"Alertmanager knows no {', '.join(sorted(strange))} alerts")
         if not {Event.RESOLVED, Event.RETRACTED} <= self.events:
             raise ValueError("without resolved and retracted, alerts would stand for hold_days")
         for name in self.labels:

@@ -12,6 +12,7 @@ EVENTS: Final[dict[str, Text]] = {
     "deescalated": Text("Less severe", "Giảm mức"),
     "revised": Text("Corrected", "Đính chính"),
     "acknowledged": Text("Acknowledged", "Đã tiếp nhận"),
+    "unacknowledged": Text("Acknowledgement taken back", "Hủy tiếp nhận"),
     "retracted": Text("Withdrawn", "Rút lại"),
     "resolved": Text("Over", "Đã kết thúc"),
     "reminded": Text("Reminder", "Nhắc lại"),

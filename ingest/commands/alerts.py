@@ -1,41 +1,33 @@
-"""``haidang alerts list|show|ack|resolve|evidence|verify|audit``."""
+"""``haidang alerts``: what there is, what became of it, and what people do with it."""
 
 from __future__ import annotations
 
 import asyncio
-import getpass
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-from uuid import UUID
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from alerting.evidence import EvidenceError, pack
 from alerting.model import AlertState, Severity
-from ingest.commands import audit
+from ingest.commands import acts, audit
+from ingest.commands.acts import Id
 from ingest.commands.options import Dsn, Json, moment
 from ingest.evidence import gather
 from ingest.evidence import verify as evidence_of
 from ingest.output import fail, json_line, listing, refusals, refuse
-from ingest.settings import load
 from storage import readers
 
 if TYPE_CHECKING:
-    from alerting.notify import ChannelSpec
+    pass
 
 app = typer.Typer(no_args_is_help=True)
+for _act in acts.ACTS:
+    app.command(_act.__name__)(_act)
 app.command("audit")(audit.audit)
-
-Id = Annotated[UUID, typer.Argument(metavar="ID", help="The alert's id.")]
-By = Annotated[str | None, typer.Option("--by", help="Who does it. Default: the user name.", show_default=False)]
-Note = Annotated[str | None, typer.Option("--note", help="A comment for the record.", show_default=False)]
-Tell = Annotated[
-    Path | None,
-    typer.Option("--config", "-c", help="Settings whose channels are told of it. Default: nobody is.", dir_okay=False),
-]
 
 
 @app.command("list")
@@ -50,7 +42,10 @@ def list_(
     limit: Annotated[int, typer.Option(min=1, max=100_000)] = 100,
     as_json: Json = False,
 ) -> None:
-    """Alerts, the newest first."""
+    """Alerts, the newest first; with --state pending, what holds but not for as long as its rule asks yet."""
+    if state is AlertState.PENDING:
+        _pending(dsn, rule, limit, as_json=as_json)
+        return
     rows = asyncio.run(
         readers.alerts(dsn, state=state, rule=rule, severity=severity, since=since, shadow=shadow, limit=limit)
     )
@@ -60,11 +55,26 @@ def list_(
         "severity": "severity",
         "rule_id": "rule",
         "subject_name": "subject",
+        "assignee": "assignee",
         "summary_en": "what",
         "id": "id",
     }
     shown = rows if as_json else [{**row, "started_at": _minute(row["started_at"])} for row in rows]
     listing(shown, columns, as_json=as_json, empty="no alerts")
+
+
+def _pending(dsn: str, rule: str | None, limit: int, *, as_json: bool) -> None:
+    rows = asyncio.run(readers.pending(dsn, rule=rule, limit=limit))
+    times = ("since", "due")
+    shown = rows if as_json else [{**row, **{name: _minute(row[name]) for name in times}} for row in rows]
+    columns = {
+        "since": "since",
+        "due": "fires at",
+        "severity": "severity",
+        "rule_id": "rule",
+        "subject_name": "subject",
+    }
+    listing(shown, {**columns, "key": "what", "value": "value"}, as_json=as_json, empty="nothing is pending")
 
 
 @app.command("show")
@@ -82,29 +92,11 @@ def show(alert: Id, dsn: Dsn, as_json: Json = False) -> None:
         if value is not None:
             console.print(f"[dim]{key:<18}[/] {value}")
     console.print()
-    columns = {"at": "at", "actor": "by", "from_state": "from", "to_state": "to", "note": "note"}
+    columns = {"at": "at", "actor": "by", "change": "what", "from_state": "from", "to_state": "to", "note": "note"}
     listing(history, columns, as_json=False, empty="no history")
     console.print()
     sent = {"channel": "channel", "event": "event", "state": "state", "attempts": "tries", "last_error": "error"}
     listing(notifications, sent, as_json=False, empty="nobody was told")
-
-
-@app.command("ack")
-@refusals
-def ack(alert: Id, dsn: Dsn, by: By = None, note: Note = None, config: Tell = None, as_json: Json = False) -> None:
-    """Say that somebody has seen it: firing becomes acknowledged."""
-    row = asyncio.run(
-        readers.acknowledge(dsn, alert, actor=by or getpass.getuser(), note=note, channels=_channels(config))
-    )
-    _done(row, as_json=as_json)
-
-
-@app.command("resolve")
-@refusals
-def resolve(alert: Id, dsn: Dsn, by: By = None, note: Note = None, config: Tell = None, as_json: Json = False) -> None:
-    """End it by hand. While its condition lasts it does not fire again."""
-    row = asyncio.run(readers.resolve(dsn, alert, actor=by or getpass.getuser(), note=note, channels=_channels(config)))
-    _done(row, as_json=as_json)
 
 
 @app.command("evidence")
@@ -156,17 +148,6 @@ def verify(
         print(f"{row['id']}: {row['summary_en']}")
         print(f"comes out of the rows as it was told; made {found.facts['made_at']} by {found.facts['software']}")
         print(f"sha256 {digest}")
-
-
-def _channels(config: Path | None) -> list[ChannelSpec]:
-    return [channel.spec for channel in load(config).channels.values()] if config else []
-
-
-def _done(row: dict[str, Any], *, as_json: bool) -> None:
-    if as_json:
-        json_line(row)
-    else:
-        print(f"{row['id']}: {row['state']}")
 
 
 def _minute(moment: datetime) -> str:

@@ -56,3 +56,36 @@ def test_a_seal_that_is_none_is_refused_in_one_line(fired: str) -> None:
     result = haidang("alerts", "audit", "--dsn", fired, "--seal", "yesterday")
     assert result.code == 2
     assert "not a seal" in result.err
+
+
+def test_what_people_do_with_an_alert_is_shown_with_it(fired: str) -> None:
+    alert = transition().alert_id
+    by = ("--dsn", fired, "--by", "Lan")
+    assert done("alerts", "ack", alert, *by).out == f"{alert}: acknowledged\n"
+    assert done("alerts", "unack", alert, *by, "--note", "wrong one", "--json").only["state"] == "firing"
+    assert done("alerts", "assign", alert, *by, "--to", "Minh", "--json").only["assignee"] == "Minh"
+    done("alerts", "comment", alert, "boat sent", *by)
+    assert done("alerts", "assign", alert, *by, "--nobody", "--json").only["assignee"] is None
+    assert done("alerts", "close", alert, *by, "--verdict", "false", "--json").only["verdict"] == "false"
+    shown = done("alerts", "show", alert, "--dsn", fired, "--json").only
+    assert [(h["change"], h["actor"], h["note"]) for h in shown["history"]] == [
+        ("firing", "engine", None),
+        ("acknowledged", "Lan", None),
+        ("unacknowledged", "Lan", "wrong one"),
+        ("assigned", "Lan", None),
+        ("commented", "Lan", "boat sent"),
+        ("assigned", "Lan", None),
+        ("resolved", "Lan", None),
+        ("closed", "Lan", None),
+    ]
+    assert done("alerts", "list", "--dsn", fired, "--state", "closed", "--json").only["id"] == str(alert)
+    assert done("alerts", "list", "--dsn", fired, "--state", "pending").out == "nothing is pending\n"
+
+
+def test_an_act_that_does_not_fit_is_refused_in_one_line(fired: str) -> None:
+    alert = transition().alert_id
+    refused = haidang("alerts", "assign", alert, "--dsn", fired)
+    assert (refused.code, "--to NAME or --nobody" in refused.err) == (2, True)
+    done("alerts", "close", alert, "--dsn", fired)
+    refused = haidang("alerts", "ack", alert, "--dsn", fired)
+    assert (refused.code, refused.err) == (2, f"haidang: alert {alert} is closed already\n")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from alerting.model import AlertState, Event, Severity, Transition, Verdict
-from storage.readers import acknowledge, resolve
+from storage.readers import Said, acknowledge, resolve
 from storage.writer import Store
 from tests.storage.samples import T0, ask, batch, transition
 
@@ -58,7 +58,7 @@ async def test_a_change_that_comes_again_is_made_once(store: Store) -> None:
 async def test_what_was_acknowledged_wants_to_be_seen_anew_once_it_escalates(store: Store) -> None:
     fired = transition()
     await store.commit(batch(Verdict([fired])))
-    await acknowledge(store.dsn, fired.alert_id, actor="duty officer")
+    await acknowledge(store.dsn, fired.alert_id, Said("duty officer"))
     await store.commit(batch(Verdict([change(Event.REVISED, 5, value=3.7)])))
     assert ask(store.dsn, "SELECT state, value FROM alerts") == [("acknowledged", 3.7)]
     await store.commit(batch(Verdict([change(Event.ESCALATED, 10, severity=Severity.CRITICAL)])))
@@ -76,7 +76,7 @@ async def test_what_was_acknowledged_wants_to_be_seen_anew_once_it_escalates(sto
 async def test_an_alert_is_retracted_once_also_after_its_end(store: Store) -> None:
     fired = transition()
     await store.commit(batch(Verdict([fired])))
-    await resolve(store.dsn, fired.alert_id, actor="duty officer")
+    await resolve(store.dsn, fired.alert_id, Said("duty officer"))
     for expected in (1, 0):
         committed = await store.commit(batch(Verdict([retracted(30)])))
         assert committed.alerts_resolved == expected

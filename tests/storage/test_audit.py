@@ -16,7 +16,7 @@ from storage.audit import audit
 from storage.chain import link
 from storage.migrate import upgrade
 from storage.outbox import DatabaseOutbox
-from storage.readers import acknowledge
+from storage.readers import Said, acknowledge
 from storage.script import packaged
 from storage.seals import Seal, seal
 from storage.writer import Store
@@ -59,7 +59,7 @@ async def record(tables: str) -> str:
         await store.commit(batch(Verdict([*worse, over])))
         await outbox.abandon(note(1).id, "410 gone")
         assert (await seal(tables)) is not None
-        await acknowledge(tables, ALERTS[1].alert_id, actor="trực ban", note="đã gọi, chờ")
+        await acknowledge(tables, ALERTS[1].alert_id, Said("trực ban", "đã gọi, chờ"))
     return tables
 
 

@@ -52,7 +52,7 @@ async def test_alerts_are_listed_newest_first_and_filtered(dsn: str) -> None:
 
 async def test_an_alert_is_shown_with_its_history_and_who_was_told(dsn: str) -> None:
     await readers.acknowledge(
-        dsn, EARLY.alert_id, actor="Officer Lan", note="boat sent", at=NOW, channels=[ChannelSpec("log", events=ALL)]
+        dsn, EARLY.alert_id, readers.Said("Officer Lan", "boat sent", NOW, [ChannelSpec("log", events=ALL)])
     )
     shown = await readers.alert(dsn, EARLY.alert_id)
     assert (shown["state"], shown["acknowledged_by"], shown["acknowledged_at"]) == ("acknowledged", "Officer Lan", NOW)
@@ -68,20 +68,20 @@ async def test_an_alert_is_shown_with_its_history_and_who_was_told(dsn: str) -> 
 
 
 async def test_only_a_firing_alert_is_acknowledged_and_only_an_open_one_resolved(dsn: str) -> None:
-    await readers.acknowledge(dsn, EARLY.alert_id, actor="a")
+    await readers.acknowledge(dsn, EARLY.alert_id, readers.Said("a"))
     with pytest.raises(RequestRefused, match="is acknowledged already"):
-        await readers.acknowledge(dsn, EARLY.alert_id, actor="b")
-    resolved = await readers.resolve(dsn, EARLY.alert_id, actor="b", at=NOW)
+        await readers.acknowledge(dsn, EARLY.alert_id, readers.Said("b"))
+    resolved = await readers.resolve(dsn, EARLY.alert_id, readers.Said("b", at=NOW))
     assert (resolved["state"], resolved["resolved_by"], resolved["revision"]) == ("resolved", "b", 3)
     for change in (readers.acknowledge, readers.resolve):
         with pytest.raises(RequestRefused, match="is resolved already"):
-            await change(dsn, EARLY.alert_id, actor="c")
+            await change(dsn, EARLY.alert_id, readers.Said("c"))
     history = (await readers.alert(dsn, EARLY.alert_id))["history"]
     assert [h["from_state"] for h in history] == [None, "firing", "acknowledged"]
 
 
 async def test_the_engine_says_from_which_state_it_resolved(dsn: str) -> None:
-    await readers.acknowledge(dsn, EARLY.alert_id, actor="a")
+    await readers.acknowledge(dsn, EARLY.alert_id, readers.Said("a"))
     async with Store(dsn) as store:
         ended = transition(AlertState.RESOLVED, at=T0 + SECOND)
         assert (await store.commit(batch(Verdict([ended])))).alerts_resolved == 1
@@ -91,9 +91,9 @@ async def test_the_engine_says_from_which_state_it_resolved(dsn: str) -> None:
 
 async def test_nobody_is_told_who_did_not_ask(dsn: str) -> None:
     quiet = ChannelSpec("log")  # firing and resolved only
-    await readers.acknowledge(dsn, EARLY.alert_id, actor="a", channels=[quiet])
+    await readers.acknowledge(dsn, EARLY.alert_id, readers.Said("a", channels=[quiet]))
     assert await readers.queued(dsn) == 0
-    await readers.resolve(dsn, EARLY.alert_id, actor="a", channels=[quiet])
+    await readers.resolve(dsn, EARLY.alert_id, readers.Said("a", channels=[quiet]))
     assert (await readers.queued(dsn), await readers.queued(dsn, "log"), await readers.queued(dsn, "x")) == (1, 1, 0)
 
 

@@ -307,11 +307,11 @@ async def test_an_alert_may_fire_and_resolve_in_one_batch(store: Store) -> None:
 
 
 async def test_what_a_person_resolved_the_engine_does_not_resolve_again(store: Store) -> None:
-    from storage.readers import resolve
+    from storage.readers import Said, resolve
 
     fired = transition()
     await store.commit(batch(Verdict([fired])))
-    await resolve(store.dsn, fired.alert_id, actor="duty officer")
+    await resolve(store.dsn, fired.alert_id, Said("duty officer"))
     committed = await store.commit(batch(Verdict([transition(AlertState.RESOLVED, at=T0 + 1)])))
     assert committed.alerts_resolved == 0
     assert ask(store.dsn, "SELECT resolved_by FROM alerts") == [("duty officer",)]
