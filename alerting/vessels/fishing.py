@@ -56,7 +56,7 @@ class Fishing(Following):
         self._rule, self._ports = rule, ports
 
     def rows(self, fixes: Fixes, kinds: Kinds, out: Outcome) -> None:
-        for fix, ends in each(fixes, _STEP):
+        for fix, ends in each(fixes, _STEP, self._open.__contains__, self._rule.min_speed, self._rule.max_speed):
             self.expire(fix.received, out)
             self._knot(fix, ends, kinds, out)
 

@@ -13,11 +13,13 @@ from __future__ import annotations
 from math import ceil, cos, floor, radians
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+import numpy as np
+
 from alerting.vessels.fixes import NEVER
 from alerting.vessels.geo import between, east, knots, metres
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from alerting.vessels.fixes import Fix, Fixes
 
@@ -27,6 +29,7 @@ LONGEST: Final = 12 * 60 * _MINUTE
 _FASTEST: Final = 60.0  # kn
 #: A stretch at least as long gives a speed; over a shorter one errors of position would.
 _MEASURABLE: Final = 5 * _MINUTE
+_FISHING: Final = 7  # navigational status: what is said then of the speed is for the rule to judge
 #: Degrees of latitude and longitude of a cell of the grid: 2.2 km from north to south.
 CELL: Final = 0.02
 
@@ -93,7 +96,22 @@ def common(a: Stretch, b: Stretch, step: int) -> int | None:
     return time if time > max(a.time0, b.time0) else None
 
 
-def each(fixes: Fixes, step: int) -> Iterator[tuple[Fix, Stretch | None]]:
-    """The fixes in a new step, in arrival order, each with its knot; None where a silence or a jump lets tie none."""
-    for fix in fixes.each((fixes.before_time != NEVER) & (fixes.time // step != fixes.before_time // step)):
-        yield fix, stretch(fix)
+def each(
+    fixes: Fixes, step: int, held: Callable[[int], bool], least: float, most: float
+) -> Iterator[tuple[Fix, Stretch | None]]:
+    """The fixes in a new step, in arrival order, each with its knot; None where a silence or a jump lets tie none.
+
+    Left out is what cannot matter: transponders about which nothing is ``held`` then, at a speed reported over a short
+    stretch that is below ``least`` or above ``most`` (knots).
+    """
+    new = (fixes.before_time != NEVER) & (fixes.time // step != fixes.before_time // step)
+    places = np.flatnonzero(new)
+    if not len(places):
+        return
+    sog, taken = fixes.sog[places], fixes.time[places] - fixes.before_time[places]
+    beside = (taken < _MEASURABLE) & ((sog < least) | (sog > most)) & (fixes.nav_status[places] != np.int8(_FISHING))
+    names = fixes.transponder[places].tolist()
+    for i, name, left_out in zip(places.tolist(), names, beside.tolist(), strict=True):
+        if not left_out or held(name):
+            fix = fixes.fix(i)
+            yield fix, stretch(fix)

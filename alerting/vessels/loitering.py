@@ -47,7 +47,7 @@ class Loitering(Following):
         self._rule, self._shore = rule, away_from
 
     def rows(self, fixes: Fixes, kinds: Kinds, out: Outcome) -> None:
-        for fix, ends in each(fixes, _STEP):
+        for fix, ends in each(fixes, _STEP, self._open.__contains__, 0.0, self._rule.max_speed):
             self.expire(fix.received, out)
             self._knot(fix, ends, kinds, out)
 

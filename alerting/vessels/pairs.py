@@ -9,9 +9,11 @@ is the last knot of each vessel that suits, and a few figures of each pair.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
 from alerting.messages import vessels as messages
+from alerting.rules.vessels import CarriedBeaconsRule
 from alerting.vessels.detector import Detector
 from alerting.vessels.fixes import NOT_AIS
 from alerting.vessels.geo import metres
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from alerting.model import RuleState
     from alerting.names import Names
     from alerting.outcome import Outcome, Ruled
-    from alerting.rules.vessels import CarriedBeaconsRule, EncounterRule
+    from alerting.rules.vessels import EncounterRule
     from alerting.vessels.fixes import Fix, Fixes
     from alerting.vessels.kinds import Kinds
     from alerting.vessels.near import Near
@@ -72,6 +74,7 @@ class Pairs(Detector):
     ) -> None:
         super().__init__(ruled, names)
         self._rule, self._ports, self._tolerance = rule, ports, tolerance
+        self._speeds = (rule.min_speed, inf) if isinstance(rule, CarriedBeaconsRule) else (0.0, rule.max_speed)
         self._knots: dict[int, Stretch] = {}
         self._grid: dict[tuple[int, int], set[int]] = {}
         self._pairs: dict[tuple[int, int], Pair] = {}
@@ -102,6 +105,9 @@ class Pairs(Detector):
     def held(self) -> set[int]:
         return set(self._knots) | set(self._partners)
 
+    def _holds(self, transponder: int) -> bool:
+        return transponder in self._knots or transponder in self._partners
+
     def alert_of(self, transponder: int) -> Alert | None:  # noqa: ARG002  # alerts are of pairs and groups
         return None
 
@@ -129,7 +135,7 @@ class Pairs(Detector):
     # --- rows
 
     def rows(self, fixes: Fixes, kinds: Kinds, out: Outcome) -> None:
-        for fix, ends in each(fixes, STEP):
+        for fix, ends in each(fixes, STEP, self._holds, *self._speeds):
             self.expire(fix.received, out)
             self._knot(fix, ends, kinds, out)
 
