@@ -141,7 +141,11 @@ async def test_the_most_urgent_alert_goes_first_and_takes_what_was_before_it_alo
     worse = note(1, "log", "escalated", T0 + 1, severity="critical", details={})
     async with Store(tables) as store, DatabaseOutbox(tables) as outbox:
         await store.commit(batch(Verdict(ALERTS), [first]))
-        await store.commit(batch(notifications=[second, worse]))
+        await store.commit(batch(notifications=[second]))
+        [before] = await outbox.claim("log", 1, FOREVER)
+        assert before.id == second.id  # the younger, and more severe
+        await outbox.release(second.id)
+        await store.commit(batch(notifications=[worse]))
         for one in (second, worse):
             [claimed] = await outbox.claim("log", 3, FOREVER, Severity.CRITICAL)
             assert claimed.id == one.id
