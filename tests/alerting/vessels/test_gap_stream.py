@@ -44,7 +44,7 @@ RULES = [
     ),
     rule(id="fishing", kind="gap", after="90m", known_for="0s", scope={"ship_types": [30], "vms": True}),
     rule(id="seen", kind="gap", after="2h", known_for="0s", min_probability=0.6),
-    rule(id="feed", kind="feed_silent", after="40m", min_vessels=1, grace="20m"),
+    rule(id="feed", kind="feed_silent", after="40m", min_vessels=1, grace="2h"),
     rule(id="tower", kind="feed_silent", after="90m", sources=["tow*"], min_vessels=2, heard_within="2h", grace="0s"),
 ]
 
