@@ -1,8 +1,9 @@
 """Which rows zone rules must look at though nothing changed about the zones around the vessel.
 
 Of whom something waits to settle or to last long enough, all rows are looked at from the instant on at which they
-matter; of all others, those that are in a zone at a speed that some rule asks for. To look at a row that decides
-nothing changes nothing, so it does not matter that of those who moved in this batch all rows are looked at.
+matter; of all others, those that are in a zone at a speed that some rule asks for, or on the way to one. To look at a
+row that decides nothing changes nothing, so it does not matter that of those who moved in this batch all rows are
+looked at.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from alerting.approach import Approach
     from alerting.fence import Fence
     from alerting.visits import Held
     from geofence.index import ZoneIndex
@@ -33,7 +35,7 @@ _NEVER: Final = 2**62
 class Attention:
     """Who is being watched, and since when."""
 
-    def __init__(self, fences: Iterable[Fence], index: ZoneIndex) -> None:
+    def __init__(self, fences: Iterable[Fence], index: ZoneIndex, approach: Approach) -> None:
         fences = list(fences)
         self._index = index
         self._zones = {fence.zone.id for fence in fences if fence.attentive}
@@ -44,6 +46,7 @@ class Attention:
                 own_low, own_high = fence.rule.min_sog or 0.0, fence.rule.max_sog
                 self._ranges[fence.zone.id] = min(low, own_low), max(high, np.inf if own_high is None else own_high)
         self._low, self._high = np.zeros(0), np.zeros(0)  # by zone set
+        self._approach = approach
         self._since: dict[int, int] = {}  # transponder -> event time from which its rows matter
 
     @property
@@ -70,11 +73,13 @@ class Attention:
             since |= dict.fromkeys(news, _ALWAYS)
         moves: list[Move] = []
         told = {move.row for move in advance.moves}
-        if self._ranges:
-            for stretch in advance.stretches:
-                quick = advance.quiet(stretch, self._in_range(stretch, positions), told)
-                since |= {move.transponder: _ALWAYS for move in quick}
-                moves += quick
+        for stretch in advance.stretches if self._zones else ():
+            asked = self._approach.near(stretch, positions)
+            if self._ranges:
+                asked |= self._in_range(stretch, positions)
+            found = advance.quiet(stretch, asked, told)
+            since |= {move.transponder: _ALWAYS for move in found}
+            moves += found
         ids = np.array(sorted(since), np.int64)
         return moves + advance.others(ids, np.array([since[t] for t in ids.tolist()], np.int64), told)
 
@@ -102,7 +107,7 @@ def _matters(fence: Fence, held: Held) -> int:
     if held.turn is not None or held.touch is not None:
         return _ALWAYS
     if held.visit is not None:
-        if fence.rule.condition is Condition.SPEED:
+        if fence.rule.condition in {Condition.SPEED, Condition.APPROACHING}:
             return _ALWAYS
         if fence.rule.condition is Condition.DWELL and held.visit.alert is None:
             return held.visit.started_at + fence.rule.for_

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from alerting.outcome import Order
 from alerting.rules import Condition, window
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from geofence.zones import Zone
 
 RESOLVE, FIRE = 0, 1
+_ATTENTIVE: Final = frozenset({Condition.DWELL, Condition.SPEED, Condition.APPROACHING})
 
 
 class Place:
@@ -41,7 +42,7 @@ class Fence:
         self.start, self.end = max(start, ruled.start), min(end, ruled.end)
         self.key = (rule.id, self.zone.id)
         #: Whether fixes may count though they change nothing about the zones around the vessel.
-        self.attentive = rule.settles or rule.exit_buffer_m > 0 or rule.condition in {Condition.DWELL, Condition.SPEED}
+        self.attentive = rule.settles or rule.exit_buffer_m > 0 or rule.condition in _ATTENTIVE
 
     def in_force(self, time: int) -> bool:
         return self.start <= time < self.end and self.ruled.in_force(time)

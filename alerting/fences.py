@@ -22,29 +22,31 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from alerting.approach import Approach
+from alerting.approaching import Approaching
 from alerting.attention import Attention
-from alerting.fence import FIRE, RESOLVE, Cause, Fence, Place
-from alerting.motion import sog
-from alerting.outcome import POSITIONS, STATICS, Order, Outcome, Ruled
-from alerting.rules import Condition, Crossing, ZoneRule
+from alerting.fence import RESOLVE, Cause, Fence, Place
+from alerting.holdings import Holdings
+from alerting.inside import Inside
+from alerting.outcome import POSITIONS, STATICS, Outcome, Ruled
+from alerting.passing import Passing
+from alerting.rules import Condition, ZoneRule
 from alerting.ships import ShipTypes
-from alerting.sides import turned
-from alerting.visits import Held, Touch, Visit
+from alerting.visits import Held
 from alerting.zone_alerts import ZoneAlerts
 from decoders.records import NULL_I2
 from geofence.index import ZoneIndex
 from geofence.lines import Lines
-from geofence.tracks import SETTLED, Fix, Forgotten, Tracks
+from geofence.tracks import SETTLED, Forgotten, Tracks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from alerting.heard import Heard
     from alerting.model import RuleState
     from alerting.names import Names
-    from alerting.sides import Turn
     from geofence.tracks import Advance, Move
     from geofence.zones import Zone
 
@@ -52,7 +54,6 @@ if TYPE_CHECKING:
     Key = tuple[str, str]  # (rule id, zone id)
 
 _LONG_AGO: Final = -(2**62)
-_TIMED: Final = frozenset({Condition.DWELL, Condition.SPEED})
 
 
 class Fences:
@@ -66,12 +67,10 @@ class Fences:
         if missing:
             raise ValueError(f"rules speak of unknown zones: {', '.join(missing)}")
         self._fences: dict[Key, Fence] = {}
-        self._at: dict[str, list[Fence]] = {}  # zone id -> its fences
         for r, rule in rules:
             for zone_id in dict.fromkeys(rule.zones):
                 fence = Fence(r, rule, places[zone_id])
                 self._fences[fence.key] = fence
-                self._at.setdefault(zone_id, []).append(fence)
         edges = [edge for fence in self._fences.values() for edge in (fence.start, fence.end)]
         areas = [place.zone for place in places.values() if not place.zone.is_line]
         self.tracks = Tracks(
@@ -82,12 +81,14 @@ class Fences:
             crossings=any(f.rule.condition is Condition.CROSSED and not f.zone.is_line for f in self._fences.values()),
             lines=Lines([place.zone for place in places.values() if place.zone.is_line]),
         )
-        self._names = names
         self.ships = ShipTypes(capacity)
-        self._alerts = ZoneAlerts(names)
-        self._attention = Attention(self._fences.values(), self.tracks.index)
-        self._held: dict[int, dict[Key, Held]] = {}  # by transponder
-        self._expiring: set[tuple[int, str, str]] = set()  # those that end by time
+        self._approach = Approach(self._fences.values())
+        self._attention = Attention(self._fences.values(), self.tracks.index, self._approach)
+        alerts = ZoneAlerts(names)
+        self._holdings = Holdings(self._fences, names, self.ships, alerts, self._attention)
+        self._passing = Passing(self._holdings)
+        self._inside = Inside(self._holdings, self._passing)
+        self._approaching = Approaching(self._holdings, self._approach, alerts)
 
     def restore(
         self,
@@ -114,7 +115,7 @@ class Fences:
             return False
         if not fence.rule.lasting and held.visit is not None and not held.visit.received:
             return False
-        self._hold(transponder, fence, held)
+        self._holdings.hold(transponder, fence, held)
         self.tracks.expect(transponder)
         return True
 
@@ -139,17 +140,9 @@ class Fences:
                 self._forget(move, cause, out)
             else:
                 self._move(move, positions[row], cause, out, still=still)
-        for transponder, *key in sorted(self._expiring):
-            self._expire(transponder, self._fences[key[0], key[1]], heard.now, out)
+        self._holdings.expire_all(heard.now, out)
 
     # --- ship types
-
-    def _type(self, transponder: int) -> int | None:
-        told = self.ships.get(transponder)
-        return told[1] or None if told else None
-
-    def _matches(self, fence: Fence, transponder: int) -> bool | None:
-        return fence.rule.scope.matches(transponder, self._type(transponder))
 
     def _news(self, statics: Table) -> list[int]:
         """Transponders that say what they may not have said before."""
@@ -168,271 +161,35 @@ class Fences:
         if ship_type == known:
             return
         where = advance.at(transponder, cause.message)
-        for key, held in list(self._held.get(transponder, {}).items()):
+        for fence, held in self._holdings.all(transponder):
             if held.visit is None or held.visit.alert is None:
-                self._known(transponder, self._fences[key], held, where and where[0], time, cause, out)
+                self._inside.known(transponder, fence, held, where and where[0], time, cause, out)
         if where is not None:
-            self._look_inside(transponder, *where, max(time, where[0].time), cause, out)
-
-    def _known(
-        self, transponder: int, fence: Fence, held: Held, last: Fix | None, time: int, cause: Cause, out: Outcome
-    ) -> None:
-        """A ship type that something may have waited for."""
-        matches, visit = self._matches(fence, transponder), held.visit
-        if matches is False:
-            self._drop(transponder, fence, out)
-        elif matches and visit is not None:
-            if fence.rule.condition not in _TIMED:
-                self._fire(transponder, fence, held, max(time, visit.started_at), cause, out)
-            elif last is not None and self._long_enough(fence, held, last.time):
-                self._fire(transponder, fence, held, max(time, visit.started_at + fence.rule.for_), cause, out)
-
-    def _look_inside(
-        self, transponder: int, fix: Fix, zones: Sequence[str], at: int, cause: Cause, out: Outcome
-    ) -> None:
-        """What a vessel known to be in these zones, by its last fix, now makes happen."""
-        for fence in self._relevant(transponder, zones):
-            held = self._of(transponder, fence)
-            inside = not held.turn.inward if held.turn else fence.zone.id in zones
-            if inside and fence.rule.condition in {Condition.INSIDE, Condition.DWELL} and fence.in_force(fix.time):
-                self._stays(transponder, fence, held, None, fix, None, at, cause, out)
+            self._inside.known_inside(transponder, *where, max(time, where[0].time), cause, out)
 
     # --- moves
 
     def _forget(self, forgotten: Forgotten, cause: Cause, out: Outcome) -> None:
         """End what would never end, once nobody knows where its vessel was."""
-        for transponder, fix in forgotten.fixes(self._held):
-            for key in sorted(self._held[transponder], key=self._fences.__getitem__):
-                fence = self._fences[key]
+        for transponder, fix in forgotten.fixes(self._holdings):
+            for fence, held in self._holdings.all(transponder):
                 if fence.rule.lasting:
-                    self._end(transponder, fence, fix, "forgotten", cause.order(fence, RESOLVE), out)
+                    self._holdings.end(transponder, fence, fix, "forgotten", cause.order(fence, RESOLVE), out)
                 else:
-                    held = self._of(transponder, fence)
                     held.turn = held.touch = None
-                    self._keep(transponder, fence, held, out)
+                    self._holdings.keep(transponder, fence, held, out)
 
     def _move(self, move: Move, report: np.void, cause: Cause, out: Outcome, *, still: bool = False) -> None:
         """``still``: nothing has changed about the zones around the vessel."""
-        transponder = move.transponder
         if still:
-            fences = self._relevant(transponder, move.now, speed_only=True)
+            fences = self._holdings.relevant(move.transponder, move.now, only=Condition.SPEED)
         else:
-            fences = self._relevant(
-                transponder, (*move.was, *move.now, *(p.zone for p in move.crossed), *(leg.line for leg in move.legs))
-            )
+            passed = (*(passage.zone for passage in move.crossed), *(leg.line for leg in move.legs))
+            fences = self._holdings.relevant(move.transponder, (*move.was, *move.now, *passed))
         for fence in fences:
             if fence.rule.condition is Condition.CROSSED:
-                self._passes(fence, move, cause, out)
-            else:
-                self._look(fence, move, report, cause, out)
-
-    def _relevant(self, transponder: int, zones: Sequence[str], *, speed_only: bool = False) -> Iterator[Fence]:
-        """The fences that something is held of, and those of zones."""
-        held = self._held.get(transponder, ())
-        fences = [self._fences[key] for key in held]
-        for zone in dict.fromkeys(zones):
-            fences += [
-                fence
-                for fence in self._at.get(zone, ())
-                if fence.key not in held and (not speed_only or fence.rule.condition is Condition.SPEED)
-            ]
-        yield from fences
-
-    def _look(self, fence: Fence, move: Move, report: np.void, cause: Cause, out: Outcome) -> None:
-        """What a fix means to a fence on an area."""
-        transponder, after, rule = move.transponder, move.after, fence.rule
-        held = self._of(transponder, fence)
-        if not rule.lasting:
-            self._expire(transponder, fence, cause.received, out)
-        if not fence.in_force(after.time):
-            if rule.lasting:
-                self._end(transponder, fence, after, "not_in_force", cause.order(fence, RESOLVE), out)
-            else:
-                self._turn(transponder, fence, held, None, out)
-            return
-        if not held and self._matches(fence, transponder) is False:
-            return
-        inside = self._counts_as_in(fence, held, move)
-        within = fence.zone.id in move.now
-        reading = fence.reading(after, within=within, sog=sog(move, report) if within else None)
-        turn, settled = turned(rule, inside, held.turn, reading, after, move.before)
-        self._turn(transponder, fence, held, None if settled else turn, out)
-        if inside and settled:
-            assert turn is not None
-            if rule.lasting:
-                self._end(transponder, fence, after, "left", cause.order(fence, RESOLVE), out)
-            else:
-                self._happened(transponder, fence, turn.fix, turn.before, after.time, cause, out)
-        elif rule.lasting and (inside or settled):
-            self._stays(transponder, fence, held, turn if settled else None, after, move.before, after.time, cause, out)
-
-    def _counts_as_in(self, fence: Fence, held: Held, move: Move) -> bool | None:
-        """Whether the vessel counted as inside before a move; None: it was not seen before."""
-        if held.turn is not None:
-            return not held.turn.inward
-        if fence.rule.lasting and held.visit is not None:
-            return True
-        if move.before is None:
-            return None
-        return fence.rule.condition is not Condition.SPEED and fence.zone.id in move.was
-
-    def _stays(
-        self,
-        transponder: int,
-        fence: Fence,
-        held: Held,
-        came: Turn | None,
-        fix: Fix,
-        before: Fix | None,
-        at: int,
-        cause: Cause,
-        out: Outcome,
-    ) -> None:
-        """A vessel counts as inside by its last fix; ``came``: by that one it does."""
-        condition = fence.rule.condition
-        if held.visit is None:
-            matches = self._matches(fence, transponder)
-            if matches is False or (condition is Condition.ENTERED and (came is None or came.first)):
-                return
-            if condition is Condition.INSIDE and not matches:
-                return
-            began, before = (came.fix, came.before) if came else (fix, before)
-            held.visit = Visit(began.time, began.lon, began.lat, before)
-            if condition not in _TIMED and matches:
-                self._fire(transponder, fence, held, at, cause, out)
-                return
-            self._keep(transponder, fence, held, out)
-        ripe = condition in _TIMED and held.visit.alert is None and self._long_enough(fence, held, fix.time)
-        if ripe and self._matches(fence, transponder):
-            self._fire(transponder, fence, held, held.visit.started_at + fence.rule.for_, cause, out, fix)
-
-    def _long_enough(self, fence: Fence, held: Held, time: int) -> bool:
-        """Whether it has lasted for as long as the rule asks, by a fix of this time that does not say it is over."""
-        assert held.visit is not None
-        return time - held.visit.started_at >= fence.rule.for_ and (held.turn is None or not held.turn.count)
-
-    def _passes(self, fence: Fence, move: Move, cause: Cause, out: Outcome) -> None:
-        """Through an area, or over a line."""
-        transponder = move.transponder
-        self._expire(transponder, fence, cause.received, out)
-        for passage in move.crossed:
-            if passage.zone == fence.zone.id:
-                fix = Fix(passage.time, passage.lon, passage.lat)
-                self._happened(transponder, fence, fix, move.before, fix.time, cause, out)
-        if not fence.zone.is_line:
-            return
-        held = self._of(transponder, fence)
-        touch, now = held.touch, None
-        for leg in move.legs:
-            if leg.line != fence.zone.id or (leg.begun_on and touch is None):
-                continue  # where it came onto the line from is not known
-            assert move.before is not None
-            since = touch or Touch(0, leg.time, leg.lon, leg.lat, move.before)
-            net = since.net + leg.net
-            if leg.ended_on:
-                now = Touch(net, since.time, since.lon, since.lat, since.before)
-            elif net and fence.rule.direction in (Crossing.EITHER, Crossing.LEFT if net > 0 else Crossing.RIGHT):
-                fix = Fix(since.time, since.lon, since.lat)
-                self._happened(transponder, fence, fix, since.before, fix.time, cause, out, to=net)
-        if now is not None and self._matches(fence, transponder) is False:
-            now = None
-        if now != touch:
-            held = self._of(transponder, fence)
-            held.touch = now
-            self._keep(transponder, fence, held, out)
-
-    def _happened(
-        self,
-        transponder: int,
-        fence: Fence,
-        fix: Fix,
-        before: Fix | None,
-        at: int,
-        cause: Cause,
-        out: Outcome,
-        *,
-        to: int = 0,
-    ) -> None:
-        """Something that cannot end: fire, or count it to the alert that is still there."""
-        if not fence.in_force(fix.time) or not self._matches(fence, transponder):
-            return
-        self._expire(transponder, fence, cause.received, out)
-        held = self._of(transponder, fence)
-        if held.visit is not None:
-            visit = held.visit
-            visit.last, visit.received, visit.count = at, cause.received, visit.count + 1
-            self._keep(transponder, fence, held, out)
-            return
-        held.visit = Visit(fix.time, fix.lon, fix.lat, before, last=at, received=cause.received)
-        if to:
-            held.visit.said["direction"] = "left" if to > 0 else "right"
-        self._fire(transponder, fence, held, at, cause, out)
-
-    # --- what is held
-
-    def _of(self, transponder: int, fence: Fence) -> Held:
-        return self._held.get(transponder, {}).get(fence.key) or Held()
-
-    def _hold(self, transponder: int, fence: Fence, held: Held) -> None:
-        self._held.setdefault(transponder, {})[fence.key] = held
-        if not fence.rule.lasting and held.visit is not None:
-            self._expiring.add((transponder, *fence.key))
-        self._attention.watch(transponder, self._held[transponder], self._fences)
-
-    def _keep(self, transponder: int, fence: Fence, held: Held, out: Outcome) -> None:
-        """Hold it from now on, or nothing any more; and write so."""
-        if held:
-            self._hold(transponder, fence, held)
-        elif fence.key in self._held.get(transponder, ()):
-            episodes = self._held[transponder]
-            del episodes[fence.key]
-            if not episodes:
-                del self._held[transponder]
-            self._attention.watch(transponder, episodes, self._fences)
-        else:
-            return
-        if held.visit is None:
-            self._expiring.discard((transponder, *fence.key))
-        out.remember(fence.rule.id, self._names.transponder(transponder), fence.zone.id, held.state(fence.ruled))
-
-    def _turn(self, transponder: int, fence: Fence, held: Held, turn: Turn | None, out: Outcome) -> None:
-        if turn != held.turn:
-            held.turn = turn
-            self._keep(transponder, fence, held, out)
-
-    def _drop(self, transponder: int, fence: Fence, out: Outcome) -> Visit | None:
-        """Hold nothing any more; what was."""
-        held = self._of(transponder, fence)
-        visit, held.visit, held.turn, held.touch = held.visit, None, None, None
-        self._keep(transponder, fence, held, out)
-        return visit
-
-    def _fire(
-        self, transponder: int, fence: Fence, held: Held, at: int, cause: Cause, out: Outcome, fix: Fix | None = None
-    ) -> None:
-        """``fix``: where it was known, if not where it began."""
-        found = self._alerts.fire(transponder, fence, held, at, self._type(transponder), fix)
-        self._keep(transponder, fence, held, out)
-        out.add(cause.order(fence, FIRE), found)
-
-    def _end(self, transponder: int, fence: Fence, fix: Fix, reason: str, order: Order, out: Outcome) -> None:
-        """Over, at a fix. What was only waiting is forgotten."""
-        visit = self._drop(transponder, fence, out)
-        if visit is not None and visit.alert is not None:
-            out.add(order, self._alerts.resolve(transponder, fence, visit, max(fix.time, visit.at), fix, reason))
-
-    def _expire(self, transponder: int, fence: Fence, tick: int, out: Outcome) -> None:
-        """Resolve what happened long enough before ``tick`` and has not happened again."""
-        held = self._of(transponder, fence)
-        visit = held.visit
-        if visit is None or visit.received + fence.rule.resolve_after >= tick:
-            return
-        held.visit = None
-        self._keep(transponder, fence, held, out)
-        due = visit.received + fence.rule.resolve_after
-        order = Order(due, True, 0, POSITIONS, transponder, fence.ruled.number, fence.zone.id, RESOLVE)
-        visit.said["count"] = visit.count
-        out.add(
-            order,
-            self._alerts.resolve(transponder, fence, visit, visit.last + fence.rule.resolve_after, None, "quiet"),
-        )
+                self._passing.look(fence, move, cause, out)
+            elif fence.rule.condition is not Condition.APPROACHING:
+                self._inside.look(fence, move, report, cause, out)
+        if self._approach.needed:
+            self._approaching.look(move, report, cause, out)

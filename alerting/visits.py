@@ -36,6 +36,7 @@ class Visit:
     zone_version: str = ""  # that it was raised on
     said: dict[str, Any] = field(default_factory=dict)  # what the alert says of the vessel, from when it fired
     severity: Severity | None = None  # where it is not the rule's
+    step: int = 0  # approaching: 0, imminent: 1, crossed: 2
 
 
 @dataclass(slots=True, frozen=True)
@@ -95,6 +96,7 @@ class Held:
                 zone_version=state.get("zone_version", ""),
                 said=dict(state.get("said", {})),
                 severity=Severity(rung) if rung else None,
+                step=state.get("step", 0),
             )
         if turn := state.get("turn"):
             fix = Fix(**turn["fix"])

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from alerting import messages
-from alerting.model import AlertState, Transition, alert_id
+from alerting.model import AlertState, Event, Transition, alert_id
 from alerting.rules import Condition
 from geofence.tracks import Fix
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from alerting.fence import Fence
     from alerting.names import Names
     from alerting.visits import Held, Visit
+
+STEPS: Final = ("approaching", "imminent", "crossed")
+_CROSSED: Final = 2
 
 
 class ZoneAlerts:
@@ -35,8 +39,31 @@ class ZoneAlerts:
         if fence.rule.for_:
             visit.said["for_seconds"] = fence.rule.for_ // 1_000_000
         name = self._names.transponder(transponder).name
-        text = messages.zone_fired(fence.rule, name, fence.zone, visit.started_at)
+        if fence.rule.condition is Condition.APPROACHING:
+            text = messages.zone_neared(fence.rule, name, fence.zone, visit.step, at, at - visit.started_at)
+        else:
+            text = messages.zone_fired(fence.rule, name, fence.zone, visit.started_at)
         return self._transition(transponder, fence, visit, AlertState.FIRING, at, where, text)
+
+    def climb(self, fence: Fence, visit: Visit, step: int, time: int) -> Event | None:
+        """Take a vessel that approaches to a step of the ladder; what that is to its alert, None if nothing."""
+        before, after = fence.rule.severities[visit.step], fence.rule.severities[step]
+        visit.step, visit.severity = step, after
+        visit.said["step"] = STEPS[step]
+        visit.said[f"{STEPS[step]}_at"] = messages.iso(time)
+        if step == _CROSSED:
+            visit.said["lead_seconds"] = (time - visit.started_at) // 1_000_000
+        if visit.alert is None or before is after:
+            return None
+        return Event.ESCALATED if after.rank > before.rank else Event.DEESCALATED
+
+    def change(self, transponder: int, fence: Fence, visit: Visit, event: Event, fix: Fix) -> Transition:
+        """The alert of a visit has become more or less severe."""
+        visit.said["distance_to_boundary_m"] = round(fence.distance(fix), 1)
+        at, name = max(fix.time, visit.at), self._names.transponder(transponder).name
+        text = messages.zone_neared(fence.rule, name, fence.zone, visit.step, at, at - visit.started_at)
+        made = self._transition(transponder, fence, visit, AlertState.FIRING, at, fix, text)
+        return replace(made, change=event)
 
     def resolve(
         self, transponder: int, fence: Fence, visit: Visit, at: int, fix: Fix | None, reason: str

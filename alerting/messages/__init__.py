@@ -27,7 +27,7 @@ from alerting.messages.words import (
     titled,
     withdrawn,
 )
-from alerting.messages.zones import zone_fired, zone_resolved
+from alerting.messages.zones import zone_fired, zone_neared, zone_resolved
 
 __all__ = [
     "METRIC_NAMES",
@@ -49,5 +49,6 @@ __all__ = [
     "titled",
     "withdrawn",
     "zone_fired",
+    "zone_neared",
     "zone_resolved",
 ]

@@ -47,6 +47,28 @@ def zone_fired(rule: ZoneRule, vessel: str, zone: Zone, at: int) -> Text:
     )
 
 
+def zone_neared(rule: ZoneRule, vessel: str, zone: Zone, step: int, at: int, since: int) -> Text:
+    """A vessel will be in a zone soon (steps 0 and 1), or is in (2), ``since`` microseconds after it was first said."""
+    when = clock(at, rule.utc_offset)
+    if step == 2:
+        warned = Text(
+            *(f"{word} {time}" for word, time in zip((", warned of", ", báo trước"), span(since), strict=True))
+        )
+        said = warned if since else Text("", "")
+        return titled(
+            rule,
+            f"vessel {vessel} entered {zone.name_en} by {when.en}{said.en}{' before' if since else ''}",
+            f"tàu {vessel} đã vào {zone.name_vi} lúc {when.vi}{said.vi}",
+        )
+    assert rule.within is not None
+    soon = span(rule.imminent if step == 1 and rule.imminent is not None else rule.within)
+    return titled(
+        rule,
+        f"vessel {vessel} will be in {zone.name_en} within {soon.en} of {when.en} at its course and speed",
+        f"tàu {vessel} sẽ vào {zone.name_vi} trong vòng {soon.vi} kể từ {when.vi} nếu giữ hướng và tốc độ",
+    )
+
+
 def _speeds(rule: ZoneRule) -> Text:
     low, high = (None if sog is None else quantity(sog, "kn") for sog in (rule.min_sog, rule.max_sog))
     if low and high:
@@ -57,36 +79,36 @@ def _speeds(rule: ZoneRule) -> Text:
     return Text(f"{high.en} or less", f"không quá {high.vi}")
 
 
+_ZONE_OVER: Final = {
+    "left": Text("vessel {vessel} left {zone} at {when}", "tàu {vessel} rời khỏi {zone} lúc {when}"),
+    "changed": Text(
+        "vessel {vessel}, {zone}, out of it or at another speed since {when}",
+        "tàu {vessel}, {zone}, đã ra khỏi hoặc đổi tốc độ lúc {when}",
+    ),
+    "returned": Text("vessel {vessel} is back out of {zone} since {when}", "tàu {vessel} đã ra khỏi {zone} lúc {when}"),
+    "turned_away": Text(
+        "vessel {vessel} no longer heads for {zone} since {when}", "tàu {vessel} không còn hướng vào {zone} từ {when}"
+    ),
+    "quiet": Text(
+        "vessel {vessel}, {zone}, not again for {after}", "tàu {vessel}, {zone}, không lặp lại trong {after}"
+    ),
+    "forgotten": Text(
+        "vessel {vessel}, {zone}, no longer followed: more transponders than there is room for",
+        "tàu {vessel}, {zone}, không còn theo dõi: quá nhiều thiết bị phát",
+    ),
+    "not_in_force": Text(
+        "vessel {vessel}, {zone}, the rule is no longer in force at {when}",
+        "tàu {vessel}, {zone}, quy định hết hiệu lực lúc {when}",
+    ),
+}
+
+
 def zone_resolved(rule: ZoneRule, vessel: str, zone: Zone, at: int, reason: str) -> Text:
-    """The vessel left, or what it did is long enough ago, or it is forgotten, or the rule is no longer in force."""
-    when = clock(at, rule.utc_offset)
-    if reason == "left":
-        if rule.condition is Condition.SPEED:
-            return titled(
-                rule,
-                f"over: vessel {vessel}, {zone.name_en}, out of it or at another speed since {when.en}",
-                f"đã hết: tàu {vessel}, {zone.name_vi}, đã ra khỏi hoặc đổi tốc độ lúc {when.vi}",
-            )
-        return titled(
-            rule,
-            f"over: vessel {vessel} left {zone.name_en} at {when.en}",
-            f"đã hết: tàu {vessel} rời khỏi {zone.name_vi} lúc {when.vi}",
-        )
-    if reason == "quiet":
-        after = span(rule.resolve_after)
-        return titled(
-            rule,
-            f"over: vessel {vessel}, {zone.name_en}, not again for {after.en}",
-            f"đã hết: tàu {vessel}, {zone.name_vi}, không lặp lại trong {after.vi}",
-        )
-    if reason == "forgotten":
-        return titled(
-            rule,
-            f"over: vessel {vessel}, {zone.name_en}, no longer followed: more transponders than there is room for",
-            f"đã hết: tàu {vessel}, {zone.name_vi}, không còn theo dõi: quá nhiều thiết bị phát",
-        )
+    """It is over, at a time, for a reason."""
+    when, after = clock(at, rule.utc_offset), span(rule.resolve_after)
+    over = _ZONE_OVER["changed" if reason == "left" and rule.condition is Condition.SPEED else reason]
     return titled(
         rule,
-        f"over: vessel {vessel}, {zone.name_en}, the rule is no longer in force at {when.en}",
-        f"đã hết: tàu {vessel}, {zone.name_vi}, quy định hết hiệu lực lúc {when.vi}",
+        f"over: {over.en.format(vessel=vessel, zone=zone.name_en, when=when.en, after=after.en)}",
+        f"đã hết: {over.vi.format(vessel=vessel, zone=zone.name_vi, when=when.vi, after=after.vi)}",
     )

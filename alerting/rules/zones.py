@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from pydantic import Field, model_validator
 
+from alerting.model import Severity
 from alerting.rules.base import BaseRule, Duration, Positive, Slug
 from alerting.rules.scope import Scope
 
@@ -27,6 +28,7 @@ class Condition(StrEnum):
     CROSSED = "crossed"  # through it between two fixes that are both outside; over a line
     DWELL = "dwell"  # is in for a time
     SPEED = "speed"  # is in at speeds within a range, for a time
+    APPROACHING = "approaching"  # will be in soon at the present course and speed, or is in
 
 
 #: What a rule may say only where it means something.
@@ -34,8 +36,12 @@ _ONLY_FOR: Final = {
     "resolve_after": {Condition.LEFT, Condition.CROSSED},
     "direction": {Condition.CROSSED},
     "for": {Condition.DWELL, Condition.SPEED},
-    "min_sog": {Condition.SPEED},
+    "min_sog": {Condition.SPEED, Condition.APPROACHING},
     "max_sog": {Condition.SPEED},
+    "within": {Condition.APPROACHING},
+    "imminent": {Condition.APPROACHING},
+    "imminent_severity": {Condition.APPROACHING},
+    "crossed_severity": {Condition.APPROACHING},
     "exit_buffer_m": set(Condition) - {Condition.CROSSED},
     "settle": set(Condition) - {Condition.CROSSED},
     "settle_fixes": set(Condition) - {Condition.CROSSED},
@@ -63,6 +69,10 @@ class ZoneRule(BaseRule):
 
     A vessel counts as outside again only when it is more than ``exit_buffer_m`` metres from the zone; and in or out
     only when it has been so for ``settle``, or for ``settle_fixes`` fixes on end, whichever comes first.
+
+    The alert of ``approaching`` begins when at the present course and speed the vessel will be in the zone ``within``
+    that time. It becomes more severe as that becomes ``imminent``, and when the vessel is in (crossed); it is over when
+    the vessel has returned, or has turned away.
     """
 
     kind: Literal["zone"]
@@ -77,6 +87,10 @@ class ZoneRule(BaseRule):
     for_: Duration = Field(default=0, alias="for")
     min_sog: Knots | None = None
     max_sog: Knots | None = None
+    within: Positive | None = None
+    imminent: Positive | None = None
+    imminent_severity: Annotated[Severity, Field(strict=False)] | None = None  # else one more than the rule's
+    crossed_severity: Annotated[Severity, Field(strict=False)] | None = None  # else one more than that
 
     @model_validator(mode="after")
     def _only_where_it_means_something(self) -> ZoneRule:
@@ -91,6 +105,26 @@ class ZoneRule(BaseRule):
             if self.min_sog is not None and self.max_sog is not None and self.max_sog < self.min_sog:
                 raise ValueError(f"max_sog {self.max_sog:g} is less than min_sog {self.min_sog:g}")
         return self
+
+    @model_validator(mode="after")
+    def _rising(self) -> ZoneRule:
+        if self.condition is Condition.APPROACHING:
+            if self.within is None:
+                raise ValueError('approaching needs a time, such as within = "20m"')
+            if self.imminent is not None and self.imminent >= self.within:
+                raise ValueError("imminent must be less than within")
+            if self.imminent is None and self.imminent_severity is not None:
+                raise ValueError('imminent_severity needs a time, such as imminent = "5m"')
+            ranks = [severity.rank for severity in self.severities]
+            if ranks != sorted(ranks):
+                raise ValueError("severities must not fall from approaching to imminent to crossed")
+        return self
+
+    @property
+    def severities(self) -> tuple[Severity, Severity, Severity]:
+        """Of approaching, imminent and crossed."""
+        imminent = self.severity if self.imminent is None else self.imminent_severity or _more(self.severity)
+        return self.severity, imminent, self.crossed_severity or _more(imminent)
 
     @property
     def lasting(self) -> bool:
@@ -114,6 +148,10 @@ class ZoneRule(BaseRule):
         if not zone.is_line and self.direction is not Crossing.EITHER:
             return [(("direction",), f"{name!r} is an area: only the crossing of a line has a direction")]
         return []
+
+
+def _more(severity: Severity) -> Severity:
+    return list(Severity)[min(severity.rank + 1, len(Severity) - 1)]
 
 
 def _listed(conditions: set[Condition]) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import shapely
 
+from alerting.model import Event
 from alerting.rules import Condition, NoDataRule, Rule, ThresholdRule, ZoneRule, window
 from geofence.tracks import KNOT, distance
 
@@ -46,6 +49,7 @@ class Item:
     lon: float = 0.0
     lat: float = 0.0
     sog: float | None = None
+    cog: float | None = None
 
 
 @dataclass
@@ -264,9 +268,13 @@ class Oracle:
     def _type(self, ship: int) -> int | None:
         return self.types.get(ship, (0, 0))[1] or None
 
-    def _visit(self, n: int, rule: ZoneRule, zone: Zone, ship: int, start: int, at: int, found: list[Any]) -> None:
-        self.visits[n, ship, zone.id] = {"start": start, "at": at}
-        found.append(((n, zone.id, 1), (rule.id, ship, zone.id, "firing", at, start, None)))
+    def _visit(
+        self, n: int, rule: ZoneRule, zone: Zone, ship: int, start: int, at: int, found: list[Any], step: int = 0
+    ) -> None:
+        self.visits[n, ship, zone.id] = {"start": start, "at": at, "step": step}
+        severity = rule.severities[step] if rule.condition is Condition.APPROACHING else rule.severity
+        told = (rule.id, ship, zone.id, happened(Event.FIRING, severity), at, start, None)
+        found.append(((n, zone.id, 1), told))
 
     def _static(self, item: Item, found: list[Any]) -> None:
         newest, known = self.types.get(item.subject, (item.time, 0))
@@ -335,8 +343,10 @@ class Oracle:
             self.late += 1
             return
         self.fixes[ship] = (item.time, item.lon, item.lat)
-        for n, rule, zone in self._fences(*(set(Condition) - {Condition.CROSSED})):
+        for n, rule, zone in self._fences(*(set(Condition) - {Condition.CROSSED, Condition.APPROACHING})):
             self._fence(n, rule, zone, item, old, found)
+        for n, rule, zone in self._fences(Condition.APPROACHING):
+            self._approach(n, rule, zone, item, old, found)
         if old is None:
             return
         self._crosses(item, old, found)
@@ -410,11 +420,52 @@ class Oracle:
         if ripe and matches:
             self._visit(n, rule, zone, ship, visit["start"], visit["start"] + rule.for_, found)
 
+    def _approach(self, n: int, rule: ZoneRule, zone: Zone, item: Item, old: Any, found: list[Any]) -> None:
+        key, within = (n, item.subject, zone.id), zone.id in self._around(item.lon, item.lat)
+        visit, knot = self.visits.get(key), old is None or old[0] // 30_000_000 != item.time // 30_000_000
+        if not self._zone_in_force(rule, zone, item.time):
+            self._over(key, rule, item, found)
+            return
+        assert rule.within
+        step, says = 2, "in"
+        if not within:
+            if visit is not None and visit["step"] == 2:
+                near = rule.exit_buffer_m > 0 and _metres(zone.geometry, item.lon, item.lat) <= rule.exit_buffer_m
+                says = "between" if near else "out"
+            elif not knot:
+                return
+            else:
+                due = _due(rule.within * 1.5, zone, item, old, rule.min_sog or 1.0)
+                soon = (rule.imminent or 0) * (1.5 if visit is not None and visit["step"] == 1 else 1)
+                step = int(due is not None and due <= soon)
+                says = "between" if due is None else "in" if due <= rule.within else "between" if due < FAR else "out"
+        if visit is None:
+            came = within and old is not None and zone.id not in self._around(*old[1:])
+            starts = says == "in" and (came or not within)
+            if starts and rule.scope.matches(item.subject, self._type(item.subject)):
+                self._visit(n, rule, zone, item.subject, item.time, item.time, found, step)
+            return
+        _, streak = self.sides.get(key, (True, []))
+        streak = [*streak, item] if says == "out" else []
+        self.sides[key] = (True, streak)
+        if streak and (rule.settle is None or item.time - streak[0].time >= rule.settle):
+            self._over(key, rule, item, found)
+        elif says == "in" and step != visit["step"]:
+            ranks = [severity.rank for severity in rule.severities]
+            change = ranks[step] - ranks[visit["step"]]
+            visit["step"] = step
+            if change:
+                event = Event.ESCALATED if change > 0 else Event.DEESCALATED
+                said = happened(event, rule.severities[step])
+                found.append(((n, zone.id, 1), (rule.id, item.subject, zone.id, said, item.time, visit["start"], None)))
+
     def _over(self, key: Any, rule: ZoneRule, item: Item, found: list[Any]) -> None:
         visit = self.visits.pop(key, None)
         self.sides.pop(key, None)
         if visit is not None and visit["at"] is not None:
-            told = (rule.id, key[1], key[2], "resolved", max(item.time, visit["at"]), visit["start"], None)
+            approach = rule.condition is Condition.APPROACHING
+            said = happened(Event.RESOLVED, rule.severities[visit["step"]] if approach else rule.severity)
+            told = (rule.id, key[1], key[2], said, max(item.time, visit["at"]), visit["start"], None)
             found.append(((key[0], key[2], 0), told))
 
     def _crosses(self, item: Item, old: tuple[int, float, float], found: list[Any]) -> None:
@@ -464,6 +515,44 @@ class Oracle:
             self._visit(n, rule, zone, item.subject, time, at or time, found)
             visit = self.visits[n, item.subject, zone.id]
         visit["last"], visit["received"] = at or time, item.received
+
+
+FAR = 1e300
+
+
+def _due(far: float, zone: Zone, item: Item, old: Any, slow: float) -> float | None:
+    """Microseconds to the zone at the present course and speed; FAR if more than ``far``; None if it is not known."""
+    sog, cog = item.sog, item.cog
+    if old is not None and item.time - old[0] <= 6 * 3600_000_000:
+        if sog is None:
+            sog = distance(old[1], old[2], item.lon, item.lat) / KNOT / ((item.time - old[0]) / 1e6)
+        if cog is None and old[1:] != (item.lon, item.lat):
+            # The course of the great circle where it arrives: straight on from a point just before.
+            a, b = _unit(*old[1:]), _unit(item.lon, item.lat)
+            onward = b * (a @ b) - a
+            north, east = np.cross(b, np.cross([0, 0, 1], b)), np.cross([0, 0, 1], b)
+            cog = math.degrees(math.atan2(onward @ east, onward @ north)) % 360
+    if sog is None or cog is None:
+        return None
+    if sog < slow:
+        return FAR
+    b = _unit(item.lon, item.lat)
+    east = np.cross([0, 0, 1], b) / np.linalg.norm(np.cross([0, 0, 1], b))
+    ahead = math.cos(math.radians(cog)) * np.cross(b, east) + math.sin(math.radians(cog)) * east
+    angle = sog * KNOT * far / 1e6 / 6_371_008.8
+    end = b * math.cos(angle) + ahead * math.sin(angle)
+    way = shapely.LineString(
+        [(item.lon, item.lat), (math.degrees(math.atan2(end[1], end[0])), math.degrees(math.asin(end[2])))]
+    )
+    if not way.length or not way.intersects(zone.geometry):
+        return FAR
+    meeting = shapely.get_coordinates(way.intersection(zone.geometry)).tolist()
+    return min(way.project(shapely.Point(place), normalized=True) for place in meeting) * far
+
+
+def _unit(lon: float, lat: float) -> Any:
+    x, y = math.radians(lon), math.radians(lat)
+    return np.array([math.cos(y) * math.cos(x), math.cos(y) * math.sin(x), math.sin(y)])
 
 
 @cache

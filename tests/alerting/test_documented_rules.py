@@ -31,6 +31,7 @@ IDS = [rule["id"] for example in EXAMPLES for rule in tomllib.loads(example)["ru
 #: Zones that examples may speak of.
 ZONES = [
     Zone("core", "Core", "Vùng lõi", "t", shapely.box(107.0, 16.0, 107.1, 16.1)),
+    Zone("border", "Border", "Ranh giới", "t", shapely.LineString([(108.0, 15.0), (108.0, 18.0)])),
     Zone("port", "Port", "Cảng", "port", shapely.box(107.63, 16.54, 107.65, 16.56)),
 ]
 
@@ -97,6 +98,43 @@ def _() -> Stream:
 def _() -> Stream:
     # Six in the evening at Hue comes five hours after the start.
     return [fixes(VMS, (0, 107.05, 16.05), (299, 107.05, 16.05), (300, 107.05, 16.05), (1021, 107.05, 16.05))]
+
+
+@stream("in-and-out-of-the-core")
+def _() -> Stream:
+    # In, out by less than the buffer, in again, and away.
+    west = [106.95, 107.001, 107.002, 107.003, 106.999, 106.9985, 107.001, 106.95, 106.94, 106.93]
+    return [fixes(VMS, *((10.0 * n, lon, 16.05) for n, lon in enumerate(west)))]
+
+
+@stream("over-the-border")
+def _() -> Stream:
+    # Over, and back; more than an hour later somebody else is heard.
+    return [fixes(VMS, (0, 107.9, 16.5), (60, 108.1, 16.5), (120, 107.9, 16.5)), fixes(574_000_001, (300, 107.5, 16.5))]
+
+
+@stream("long-in-the-core")
+def _() -> Stream:
+    return [
+        fixes(VMS, (0, 106.9, 16.05), (30, 107.05, 16.05), (60, 107.05, 16.05), (90, 107.05, 16.05), (120, 107, 16.2))
+    ]
+
+
+@stream("trawling-speed-in-the-core")
+def _() -> Stream:
+    # Three knots, by where it was.
+    return [
+        fixes(VMS, *((10.0 * n, 107.0 + 0.0087 * n, 16.05) for n in range(8)), (90, 107.5, 16.05), (100, 107.6, 16.05))
+    ]
+
+
+@stream("towards-the-core")
+def _() -> Stream:
+    batch = fixes(
+        574_000_001, *((float(n), 106.9 + 0.0035 * n, 16.05) for n in range(33)), (60, 106.9, 16.05), (70, 106.8, 16.05)
+    )
+    batch.positions["sog"], batch.positions["cog"] = 12.0, [90.0] * 33 + [270.0] * 2
+    return [batch]
 
 
 @stream("pm2-5-day")

@@ -139,6 +139,19 @@ RULES = [
     on_zone(id="leave-settle", condition="left", zones=["a", "b"], settle="5m", hours=["22:30-00:20"]),
     on_zone(id="dwell", condition="dwell", zones=["a", "b"], exit_buffer_m=3000, settle="6m", **{"for": "12m"}),
     on_zone(id="dwell-fishing", condition="dwell", scope={"ship_types": [30]}, **{"for": "5m"}),
+    on_zone(id="near", condition="approaching", zones=["a", "b"], within="16m", imminent="4m", severity="info"),
+    on_zone(
+        id="near-fishing",
+        condition="approaching",
+        zones=["a", "b", "thin"],
+        within="30m",
+        settle="6m",
+        exit_buffer_m=3000,
+        min_sog=4,
+        crossed_severity="warning",
+        hours=["22:10-00:40"],
+        scope={"ship_types": [30], "vms": True},
+    ),
     on_zone(id="fast", condition="speed", zones=["a", "b"], min_sog=8),
     on_zone(
         id="slow",
@@ -174,8 +187,11 @@ def streams(draw: st.DrawFn) -> list[Item]:
             case "position":
                 lon = draw(st.sampled_from([106.95, 107.0, 107.02, 107.07, 107.12, 107.19, 107.21]))
                 lat = draw(st.sampled_from([16.02, 16.07, 16.12, 16.2]))
+                cog = draw(st.sampled_from([None, 45.0, 90.0, 225.0, 280.0]))
                 sog = draw(st.sampled_from([None, 0.0, 3.0, 12.0]))
-                items.append(Item("position", time, received, draw(st.sampled_from(SHIPS)), None, 0.0, lon, lat, sog))
+                items.append(
+                    Item("position", time, received, draw(st.sampled_from(SHIPS)), None, 0.0, lon, lat, sog, cog)
+                )
             case _:
                 ship_type = draw(st.sampled_from([None, 0, 30, 30, 70]))
                 items.append(Item("static", time, received, draw(st.sampled_from(SHIPS[:2])), ship_type))
@@ -201,6 +217,7 @@ def observations(items: list[Item]) -> Observations:
             match kind:
                 case "position":
                     table["lon"][k], table["lat"][k] = item.lon, item.lat
+                    table["cog"][k] = np.nan if item.cog is None else item.cog
                     table["sog"][k] = np.nan if item.sog is None else item.sog
                 case "reading":
                     table["metric"][k], table["value"][k] = metric_id(item.what), item.value

@@ -32,6 +32,7 @@ def fixes(*rows: tuple[float, float, float] | tuple[float, float, float, float])
     table["time"] = table["received_at"] = [T0 + round(row[0] * MINUTE) for row in rows]
     table["lon"], table["lat"] = [row[1] for row in rows], [row[2] for row in rows]
     table["sog"] = [row[3] if len(row) > 3 else np.nan for row in rows]
+    table["cog"] = np.nan
     table["message"] = range(len(rows))
     return Observations(messages=len(rows), positions=table)
 
@@ -126,6 +127,83 @@ def test_an_alert_says_how_far_from_the_boundary_the_vessel_was() -> None:
     assert alert.details["distance_to_boundary_m"] == pytest.approx(0.01 * 111_195, rel=1e-3)
 
 
+def approaching(**fields: Any) -> Rule:
+    return rule(condition="approaching", severity="info", within="20m", imminent="5m", **fields)
+
+
+def heading_east(*rows: tuple[float, float], sog: float = 12.0, cog: float = 90.0) -> Observations:
+    """(minutes, longitude), towards the square's west side at 107.0, on its own parallel."""
+    batch = fixes(*((minute, lon, 16.05, sog) for minute, lon in rows))
+    batch.positions["cog"] = cog
+    return batch
+
+
+def ladder(found: list[Any]) -> list[tuple[str, str, float]]:
+    return [(t.event.value, t.severity.value, (t.at - T0) / MINUTE) for t in found]
+
+
+#: Degrees of longitude that 12 knots make in a minute there.
+PACE = 12 / 60 / 60 / np.cos(np.radians(16.05))
+
+
+def test_approaching_imminent_crossed_returned_is_one_alert_with_its_lead_time() -> None:
+    way = [(m, 107.0 + PACE * (m - 30.5)) for m in range(36)]  # in half a minute after the 30th
+    back = [(40.0, 107.01), (50.0, 106.9)]
+    found = Engine([approaching()], [SQUARE]).judge(heading_east(*way, *back), T0 + 50 * MINUTE).transitions
+    assert ladder(found) == [
+        ("firing", "info", 11),
+        ("escalated", "warning", 26),
+        ("escalated", "major", 31),
+        ("resolved", "major", 50),
+    ]
+    assert len({t.alert_id for t in found}) == 1
+    assert found[2].details["lead_seconds"] == 20 * 60
+    assert found[3].details["reason"] == "returned"
+    assert [t.details["step"] for t in found] == ["approaching", "imminent", "crossed", "crossed"]
+
+
+def test_who_turns_away_is_no_longer_approaching_and_who_slows_down_less_so() -> None:
+    near = [(0.0, 107.0 - 4 * PACE), (1.0, 107.0 - 4 * PACE), (2.0, 107.0 - 4 * PACE), (3.0, 107.0 - 4 * PACE)]
+    batch = heading_east(*near)
+    batch.positions["sog"] = [12, 4, 12, 12]
+    batch.positions["cog"] = [90, 90, 90, 270]
+    found = Engine([approaching()], [SQUARE]).judge(batch, T0 + 3 * MINUTE).transitions
+    assert ladder(found) == [
+        ("firing", "warning", 0),
+        ("deescalated", "info", 1),
+        ("escalated", "warning", 2),
+        ("resolved", "warning", 3),
+    ]
+    assert found[-1].details["reason"] == "turned_away"
+
+
+def test_a_course_that_swings_does_not_end_an_approach_that_is_to_settle() -> None:
+    batch = heading_east(*((m, 107.0 - 9 * PACE) for m in range(8)))
+    batch.positions["cog"] = [90, 0, 90, 180, 90, 270, 270, 270]
+    plain = Engine([approaching()], [SQUARE]).judge(batch, T0 + 8 * MINUTE).transitions
+    settled = Engine([approaching(settle="2m")], [SQUARE]).judge(batch, T0 + 8 * MINUTE).transitions
+    assert len(plain) == 6
+    assert [(t.event.value, (t.at - T0) / MINUTE) for t in settled] == [("firing", 0), ("resolved", 7)]
+
+
+def test_two_fixes_say_the_way_of_a_vessel_that_does_not_and_who_came_in_unseen_has_crossed() -> None:
+    silent = fixes((0, 106.9, 16.05), (60, 106.98, 16.05))
+    [alert] = Engine([approaching()], [SQUARE]).judge(silent, T0 + 60 * MINUTE).transitions
+    assert alert.details["step"] == "approaching"
+    unseen = fixes((0, 106.5, 16.05), (120, 107.05, 16.05))
+    [alert] = Engine([approaching()], [SQUARE]).judge(unseen, T0 + 120 * MINUTE).transitions
+    assert (alert.details["step"], alert.details["lead_seconds"], alert.severity.value) == ("crossed", 0, "major")
+    seen_first_inside = fixes((0, 107.05, 16.05, 5.0), (10, 107.06, 16.05, 5.0))
+    assert Engine([approaching()], [SQUARE]).judge(seen_first_inside, T0 + 10 * MINUTE).transitions == []
+
+
+def test_who_lies_still_or_passes_by_approaches_nothing() -> None:
+    still = heading_east((0.0, 106.999), (1.0, 106.999), sog=0.4)
+    passing = heading_east((0.0, 106.999), (1.0, 106.999), cog=0.0)
+    for batch in (still, passing):
+        assert Engine([approaching()], [SQUARE]).judge(batch, T0 + MINUTE).transitions == []
+
+
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
@@ -133,9 +211,13 @@ def test_an_alert_says_how_far_from_the_boundary_the_vessel_was() -> None:
         ({"condition": "inside", "for": "5m"}, "for is for dwell and speed, not for inside"),
         ({"condition": "speed"}, "speed needs min_sog or max_sog"),
         ({"condition": "speed", "min_sog": 5, "max_sog": 2}, "max_sog 2 is less than min_sog 5"),
+        ({"condition": "crossed", "settle": "5m"}, "settle is for entered, inside, left, dwell, speed and approaching"),
+        ({"condition": "approaching"}, "approaching needs a time"),
+        ({"condition": "approaching", "within": "5m", "imminent": "5m"}, "imminent must be less than within"),
+        ({"condition": "approaching", "within": "5m", "imminent_severity": "info"}, "imminent_severity needs a time"),
         (
-            {"condition": "crossed", "settle": "5m"},
-            "settle is for entered, inside, left, dwell and speed, not for cros",
+            {"condition": "approaching", "within": "5m", "crossed_severity": "info"},
+            "severities must not fall from approaching to imminent to crossed",
         ),
         ({"condition": "inside", "direction": "left"}, "direction is for crossed, not for inside"),
         ({"condition": "inside", "exit_buffer_m": -1}, "greater than or equal to 0"),

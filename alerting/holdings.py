@@ -1,0 +1,149 @@
+"""What is held of vessels and fences, and what comes of it: kept, fired, ended, and written so."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from alerting.fence import FIRE, RESOLVE
+from alerting.outcome import POSITIONS, Order
+from alerting.visits import Held
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from alerting.attention import Attention
+    from alerting.fence import Cause, Fence
+    from alerting.model import Event
+    from alerting.names import Names
+    from alerting.outcome import Outcome
+    from alerting.rules import Condition
+    from alerting.ships import ShipTypes
+    from alerting.sides import Turn
+    from alerting.visits import Visit
+    from alerting.zone_alerts import ZoneAlerts
+    from geofence.tracks import Fix
+
+    Key = tuple[str, str]  # (rule id, zone id)
+
+
+class Holdings:
+    """By transponder and fence."""
+
+    def __init__(
+        self, fences: Mapping[Key, Fence], names: Names, ships: ShipTypes, alerts: ZoneAlerts, attention: Attention
+    ) -> None:
+        self._fences = fences
+        self._at: dict[str, list[Fence]] = {}  # zone id -> its fences
+        for fence in fences.values():
+            self._at.setdefault(fence.zone.id, []).append(fence)
+        self._names, self._ships, self._alerts, self._attention = names, ships, alerts, attention
+        self._held: dict[int, dict[Key, Held]] = {}  # by transponder
+        self._expiring: set[tuple[int, str, str]] = set()  # those that end by time
+
+    def __contains__(self, transponder: object) -> bool:
+        return transponder in self._held
+
+    def type(self, transponder: int) -> int | None:
+        """The ship type, where known."""
+        told = self._ships.get(transponder)
+        return told[1] or None if told else None
+
+    def matches(self, fence: Fence, transponder: int) -> bool | None:
+        """Whether the rule is about the vessel; None: not known yet."""
+        return fence.rule.scope.matches(transponder, self.type(transponder))
+
+    def all(self, transponder: int) -> list[tuple[Fence, Held]]:
+        """What is held of a transponder, by fence."""
+        held = self._held.get(transponder, {})
+        return sorted(((self._fences[key], each) for key, each in held.items()), key=lambda pair: pair[0])
+
+    def relevant(self, transponder: int, zones: Iterable[str], *, only: Condition | None = None) -> Iterator[Fence]:
+        """The fences that something is held of, and those of zones (``only`` of a condition)."""
+        held = self._held.get(transponder, ())
+        fences = [self._fences[key] for key in held]
+        for zone in dict.fromkeys(zones):
+            fences += [
+                fence
+                for fence in self._at.get(zone, ())
+                if fence.key not in held and (only is None or fence.rule.condition is only)
+            ]
+        yield from fences
+
+    def expire_all(self, tick: int, out: Outcome) -> None:
+        """Resolve all that are due before a tick."""
+        for transponder, *key in sorted(self._expiring):
+            self.expire(transponder, self._fences[key[0], key[1]], tick, out)
+
+    def of(self, transponder: int, fence: Fence) -> Held:
+        return self._held.get(transponder, {}).get(fence.key) or Held()
+
+    def hold(self, transponder: int, fence: Fence, held: Held) -> None:
+        self._held.setdefault(transponder, {})[fence.key] = held
+        if not fence.rule.lasting and held.visit is not None:
+            self._expiring.add((transponder, *fence.key))
+        self._attention.watch(transponder, self._held[transponder], self._fences)
+
+    def keep(self, transponder: int, fence: Fence, held: Held, out: Outcome) -> None:
+        """Hold it from now on, or nothing any more; and write so."""
+        if held:
+            self.hold(transponder, fence, held)
+        elif fence.key in self._held.get(transponder, ()):
+            episodes = self._held[transponder]
+            del episodes[fence.key]
+            if not episodes:
+                del self._held[transponder]
+            self._attention.watch(transponder, episodes, self._fences)
+        else:
+            return
+        if held.visit is None:
+            self._expiring.discard((transponder, *fence.key))
+        out.remember(fence.rule.id, self._names.transponder(transponder), fence.zone.id, held.state(fence.ruled))
+
+    def turn(self, transponder: int, fence: Fence, held: Held, turn: Turn | None, out: Outcome) -> None:
+        if turn != held.turn:
+            held.turn = turn
+            self.keep(transponder, fence, held, out)
+
+    def drop(self, transponder: int, fence: Fence, out: Outcome) -> Visit | None:
+        """Hold nothing any more; what was."""
+        held = self.of(transponder, fence)
+        visit, held.visit, held.turn, held.touch = held.visit, None, None, None
+        self.keep(transponder, fence, held, out)
+        return visit
+
+    def fire(
+        self, transponder: int, fence: Fence, held: Held, at: int, cause: Cause, out: Outcome, fix: Fix | None = None
+    ) -> None:
+        """``fix``: where it was known, if not where it began."""
+        found = self._alerts.fire(transponder, fence, held, at, self.type(transponder), fix)
+        self.keep(transponder, fence, held, out)
+        out.add(cause.order(fence, FIRE), found)
+
+    def end(self, transponder: int, fence: Fence, fix: Fix, reason: str, order: Order, out: Outcome) -> None:
+        """Over, at a fix. What was only waiting is forgotten."""
+        visit = self.drop(transponder, fence, out)
+        if visit is not None and visit.alert is not None:
+            out.add(order, self._alerts.resolve(transponder, fence, visit, max(fix.time, visit.at), fix, reason))
+
+    def expire(self, transponder: int, fence: Fence, tick: int, out: Outcome) -> None:
+        """Resolve what happened long enough before ``tick`` and has not happened again."""
+        held = self.of(transponder, fence)
+        visit = held.visit
+        if visit is None or visit.received + fence.rule.resolve_after >= tick:
+            return
+        held.visit = None
+        self.keep(transponder, fence, held, out)
+        due = visit.received + fence.rule.resolve_after
+        order = Order(due, True, 0, POSITIONS, transponder, fence.ruled.number, fence.zone.id, RESOLVE)
+        visit.said["count"] = visit.count
+        out.add(
+            order,
+            self._alerts.resolve(transponder, fence, visit, visit.last + fence.rule.resolve_after, None, "quiet"),
+        )
+
+    def change(
+        self, transponder: int, fence: Fence, held: Held, event: Event, fix: Fix, cause: Cause, out: Outcome
+    ) -> None:
+        """Its alert has become more or less severe."""
+        assert held.visit is not None
+        out.add(cause.order(fence, FIRE), self._alerts.change(transponder, fence, held.visit, event, fix))
