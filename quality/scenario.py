@@ -35,7 +35,7 @@ class Expected:
     """One alert. Times in microseconds UTC; the alert must start within ``give`` of ``since``."""
 
     rule: str
-    subject: str  # MMSI, VMS device, "gateway/device" or source
+    subject: str  # MMSI, VMS device, "gateway/device" or source; of a group any of several, with "|" between
     since: int
     give: int
     worst: str | None = None  # its greatest severity, where the rule is a ladder
@@ -54,7 +54,8 @@ class Told:
 
     def fits(self, expected: Expected) -> bool:
         return (
-            (self.rule, self.subject) == (expected.rule, expected.subject)
+            self.rule == expected.rule
+            and self.subject in expected.subject.split("|")
             and abs(self.started_at - expected.since) <= expected.give
             and expected.worst in {None, self.worst}
         )

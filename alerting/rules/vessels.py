@@ -188,7 +188,8 @@ class LoiteringRule(VesselRule):
     """A vessel that idles far out: blocks of an hour, each with a mean speed below the limit.
 
     Global Fishing Watch, loitering: hourly blocks below 2 kn, 20 nm from shore; 4 h for carriers in RFMO reports. The
-    distance is measured from the zones of ``away_from``.
+    distance is measured from the zones of ``away_from``. A block's way is that between its fixes, or what the reported
+    speeds come to if that is more.
     """
 
     kind: Literal["loitering"]

@@ -11,6 +11,7 @@ from alerting.vessels.following import Following
 from alerting.vessels.geo import knots, metres
 from alerting.vessels.knots import each, speed
 from alerting.vessels.teller import When
+from geofence.tracks import KNOT
 
 if TYPE_CHECKING:
     from alerting.names import Names
@@ -68,6 +69,8 @@ class Loitering(Following):
             self._end(fix, idling, "near_shore", out)
         else:
             way = metres(idling.last_lon, idling.last_lat, fix.lon, fix.lat)
+            if fix.sog is not None:  # who goes to and fro between two reports is not idle
+                way = max(way, fix.sog * KNOT * (fix.time - idling.last) / 1e6)
             idling.path, idling.block_path = idling.path + way, idling.block_path + way
             idling.last, idling.last_lon, idling.last_lat = fix.time, fix.lon, fix.lat
             idling.received = fix.received

@@ -7,7 +7,7 @@ from random import Random
 from typing import TYPE_CHECKING, Final
 
 from quality.scenario import CLEAN, NOISY, START, Scenario, together
-from quality.scenarios.vessels import sailed
+from quality.scenarios.stage import sailed
 from simulators.actors import Actor, actor_events
 from simulators.fleet import FleetConfig, fleet_events
 from simulators.kinematics import Place, rhumb, sail
