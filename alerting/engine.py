@@ -133,7 +133,7 @@ class Engine:
         heard = Heard(observations, readings, advance, self._now)
         for part in self._parts:
             part.judge(heard, out)
-        verdict = out.verdict(late_positions=advance.late, late_readings=late_readings)
+        verdict = out.verdict(observations, late_positions=advance.late, late_readings=late_readings)
         verdict.late = late(heard)
         verdict.transitions = [self._in_its_mode(transition) for transition in verdict.transitions]
         return verdict

@@ -8,8 +8,9 @@ a timer is due once its deadline has passed, not when it is reached.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from alerting import messages
 from alerting.model import RuleState, Transition, Verdict
 from alerting.rules.base import END, Mode
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from alerting.model import Severity, Subject
     from alerting.rules import Rule
     from alerting.rules.calendar import Calendar
+    from decoders.records import Observations
 
 
 class Order(NamedTuple):
@@ -35,6 +37,7 @@ class Order(NamedTuple):
 
 
 STATICS, POSITIONS, READINGS = 0, 1, 2
+_TABLES: Final = ("statics", "positions", "readings")
 
 
 @dataclass(slots=True, frozen=True)
@@ -100,6 +103,29 @@ class Ruled:
         return said | ({"shadow": True} if self.shadow else {})
 
 
+def _row(order: Order, observations: Observations) -> dict[str, Any]:
+    """The row that something follows from, by the table it is stored in and its key there; nothing for a timer.
+
+    Ids as text: most readers of JSON keep 53 bits.
+    """
+    if order.timer:
+        return {}
+    if order.row < 0:
+        record = next((record for record in observations.records if record.message == order.message), None)
+        if record is None:
+            return {}
+        return {"row": _key("ais_messages", record.time, transponder_id=record.transponder, digest=record.digest)}
+    name = _TABLES[order.kind]
+    row = getattr(observations, name)[order.row]
+    if order.kind == READINGS:
+        return {"row": _key(name, int(row["time"]), device_id=row["device"], metric_id=row["metric"])}
+    return {"row": _key(name, int(row["time"]), transponder_id=row["transponder"], digest=row["digest"])}
+
+
+def _key(table: str, time: int, **ids: int) -> dict[str, str]:
+    return {"table": table, "time": messages.iso(time), **{name: str(id_) for name, id_ in ids.items()}}
+
+
 @dataclass(slots=True)
 class Outcome:
     """Transitions and states as they are found; ``verdict`` puts them in order."""
@@ -120,10 +146,14 @@ class Outcome:
         if state is not None:
             self._states[state.rule_id, state.subject_kind.value, state.subject_id, state.key] = state
 
-    def verdict(self, *, late_positions: int, late_readings: int) -> Verdict:
+    def verdict(self, observations: Observations, *, late_positions: int, late_readings: int) -> Verdict:
+        """Everything found, in order. Each transition says when it became known, and of which row it follows."""
         self._transitions.sort(key=lambda found: found[0])
         return Verdict(
-            transitions=[replace(transition, known=order.known) for order, transition in self._transitions],
+            transitions=[
+                replace(transition, known=order.known, details={**transition.details, **_row(order, observations)})
+                for order, transition in self._transitions
+            ],
             states=[self._states[place] for place in sorted(self._states)],
             late_positions=late_positions,
             late_readings=late_readings,

@@ -84,6 +84,12 @@ def test_a_level_is_told_in_both_languages_with_what_a_duty_officer_needs() -> N
         "inclusive": True,
         "for_seconds": 0,
         "since": "2025-11-21T23:10:00Z",
+        "row": {
+            "table": "readings",
+            "time": "2025-11-21T23:10:00Z",
+            "device_id": str(KIM_LONG),
+            "metric_id": str(LEVEL),
+        },
     }
     assert (resolved.state, resolved.at, resolved.value) == (AlertState.RESOLVED, T0 + 20 * MINUTE, 3.4)
     assert resolved.summary_en.endswith("over: water level at hue-gw-1/kim-long 3.4 m at 06:30 on 22 Nov (UTC+7)")

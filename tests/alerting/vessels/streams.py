@@ -64,7 +64,17 @@ def observations(rows: list[Row]) -> Observations:
         positions=empty(POSITION, len(positions)),
         statics=empty(STATIC, len(statics)),
         records=[
-            AisRecord(r.time, r.received, r.transponder, n, r.source, 14, "safety_text", {"text": r.said}, n)
+            AisRecord(
+                r.time,
+                r.received,
+                r.transponder,
+                r.received % 1_000_003,
+                r.source,
+                14,
+                "safety_text",
+                {"text": r.said},
+                n,
+            )
             for n, r in enumerate(rows)
             if r.kind == "text"
         ],
