@@ -83,10 +83,15 @@ class Engine:
         self._withdrawn: list[RuleState] = []
         self._now = -(2**62)
 
-    def restore(self, memory: Memory) -> None:
+    def restore(self, memory: Memory, *, before: Mapping[tuple[str, str], tuple[str, str]] | None = None) -> None:
         """Become what an engine would be that had never stopped. To be called once, before the first ``judge``.
 
         Episodes of rules that are gone, or that no longer cover their subject, are closed by the next ``judge``.
+
+        Args:
+            memory: what the database remembers.
+            before: ``fences`` of the engine that this one takes over from, if rules or zones may have been edited: who
+                is inside of what is new or another is judged by the next ``judge``, without waiting to be heard again.
         """
         self._names.restore(memory.names)
         if memory.readings is not None:
@@ -103,6 +108,13 @@ class Engine:
             other_mode = alert is not None and shadow != (state.rule_id in self._shadow)
             if other_mode or not any(part.take_up(state) for part in self._parts):
                 self._withdrawn.append(state)
+        if before is not None:
+            self._fences.reconsider(before)
+
+    @property
+    def fences(self) -> dict[tuple[str, str], tuple[str, str]]:
+        """By rule and zone, the versions of both."""
+        return self._fences.versions
 
     def deaf(self, since: int, until: int) -> None:
         """Nothing could be heard between two receive times (microseconds), neither row nor tick: ``alerting.hearing``.
@@ -127,6 +139,7 @@ class Engine:
             *(int(t["received_at"][-1]) for t in (observations.positions, observations.readings) if len(t)),
         )
         self._withdraw(out)
+        self._fences.look_anew(self._now, out)
         out.keep(self._hearing.unsaid())
         readings, late_readings = self._series.advance(observations.readings)
         advance = self._fences.tracks.advance(observations.positions)

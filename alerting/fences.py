@@ -28,10 +28,12 @@ from alerting.attention import Attention
 from alerting.fence import RESOLVE, Cause, Fence, Place
 from alerting.holdings import Holdings
 from alerting.inside import Inside
+from alerting.motion import MAX_GAP
 from alerting.outcome import POSITIONS, STATICS, Outcome, Ruled
 from alerting.passing import Passing
 from alerting.rules import Condition, ZoneRule
 from alerting.ships import ShipTypes
+from alerting.sides import Reading
 from alerting.visits import Held
 from alerting.zone_alerts import ZoneAlerts
 from decoders.records import NULL_I2
@@ -89,6 +91,7 @@ class Fences:
         self._passing = Passing(self._holdings)
         self._inside = Inside(self._holdings, self._passing)
         self._approaching = Approaching(self._holdings, self._approach, alerts)
+        self._edited: set[Key] = set()  # fences to be looked at anew, before the next batch
 
     def restore(
         self,
@@ -119,6 +122,15 @@ class Fences:
         self.tracks.expect(transponder)
         return True
 
+    @property
+    def versions(self) -> dict[Key, tuple[str, str]]:
+        """The versions of rule and zone of every fence."""
+        return {key: (fence.ruled.version, fence.place.version) for key, fence in self._fences.items()}
+
+    def reconsider(self, before: Mapping[Key, tuple[str, str]]) -> None:
+        """Look anew at who is inside the fences that were not there ``before``, or were others."""
+        self._edited = {key for key, versions in self.versions.items() if before.get(key) != versions}
+
     def judge(self, heard: Heard, out: Outcome) -> None:
         """Judge positions and statics in arrival order, then what is due."""
         positions, statics, advance = heard.observations.positions, heard.observations.statics, heard.advance
@@ -141,6 +153,30 @@ class Fences:
             else:
                 self._move(move, positions[row], cause, out, still=still)
         self._holdings.expire_all(heard.now, out)
+
+    # --- edited zones and rules
+
+    def look_anew(self, now: int, out: Outcome) -> None:
+        """Judge by their last fixes those whose fence is new or another one; before they are heard again.
+
+        To be called before the tracks advance. A fix older than ``MAX_GAP`` says nothing about where a vessel is now.
+        """
+        edited, self._edited = self._edited, set()
+        if not edited:
+            return
+        cause = Cause(now, -1, POSITIONS, -1)
+        for transponder, fence, held in self._holdings.of_fences(edited):
+            last, visit = self.tracks.last(transponder), held.visit
+            if last is None or visit is None or visit.zone_version in {"", fence.place.version}:
+                continue
+            fix, around = last
+            out_of_it = fence.zone.id not in around and fence.reading(fix, within=False, sog=None) is Reading.OUT
+            if out_of_it and fence.rule.lasting:
+                self._holdings.end(transponder, fence, fix, "edited", cause.order(fence, RESOLVE), out)
+        zones = {zone for _, zone in edited}
+        for transponder, fix, around in self.tracks.within(zones):
+            if now - fix.time <= MAX_GAP:
+                self._inside.known_inside(transponder, fix, around, fix.time, cause, out)
 
     # --- ship types
 

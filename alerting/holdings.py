@@ -9,7 +9,7 @@ from alerting.outcome import POSITIONS, Order
 from alerting.visits import Held
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Container, Iterable, Iterator, Mapping
 
     from alerting.attention import Attention
     from alerting.fence import Cause, Fence
@@ -68,6 +68,15 @@ class Holdings:
                 if fence.key not in held and (only is None or fence.rule.condition is only)
             ]
         yield from fences
+
+    def of_fences(self, keys: Container[Key]) -> list[tuple[int, Fence, Held]]:
+        """Everything held of these fences, by transponder."""
+        return [
+            (transponder, self._fences[key], held)
+            for transponder, episodes in sorted(self._held.items())
+            for key, held in sorted(episodes.items())
+            if key in keys
+        ]
 
     def expire_all(self, tick: int, out: Outcome) -> None:
         """Resolve all that are due before a tick."""

@@ -93,6 +93,11 @@ def load(
     return RuleBook(tuple(rules), tuple(found))
 
 
+def files(sources: Iterable[str | Path]) -> list[Path]:
+    """The files that ``load`` would read; sources that are not there are passed over."""
+    return [file for source in sources for file in _files(source, [])]
+
+
 def _files(source: str | Path, problems: list[str]) -> list[Path]:
     if isinstance(source, str) and source.startswith(_PREFIX):
         name = source.removeprefix(_PREFIX)

@@ -313,6 +313,13 @@ class Tracks:
             return None
         return self.told(self._state[slot])
 
+    def within(self, zones: Container[str]) -> list[tuple[int, Fix, tuple[str, ...]]]:
+        """Who is in any of these zones, by transponder: the last judged fix, and all zones around it."""
+        state = self._state[: len(self._slots)]
+        numbers = [n for n in np.unique(state["zones"]).tolist() if any(z in zones for z in self.index.zone_set(n))]
+        found = np.sort(state[np.isin(state["zones"], numbers)], order="transponder")
+        return [(int(row["transponder"]), *self.told(row)) for row in found]
+
     def told(self, state: np.void) -> tuple[Fix, tuple[str, ...]]:
         """Fix and zones of a SLOT row."""
         fix = Fix(int(state["time"]), float(state["lon"]), float(state["lat"]))

@@ -128,6 +128,7 @@ class Pipeline:
         self._backlog = Backlog(spool, inbox, telemetry.ledger, batch_messages) if spool is not None else None
         self._hold = Hold(store, telemetry, patience if spool is not None else None)
         self._mind: Mind | None = None
+        self._stale = False  # it is to be made anew
         self._remembered = False
         self._noted = 0  # the latest tick committed
         self._listening_since = 0  # when this process began to; 0: when it has its first mind
@@ -168,6 +169,11 @@ class Pipeline:
             if self._flight is not None:
                 self._flight.landing.cancel()
 
+    def forget(self) -> None:
+        """Have a new mind after this batch: what it is made of has changed."""
+        self._stale = True
+        self._inbox.wake()
+
     async def finish(self) -> None:
         """The input has ended for good (a replay): what still waits for its other parts will wait in vain."""
         assert self._mind is not None
@@ -178,7 +184,11 @@ class Pipeline:
 
     async def _step(self) -> bool:
         """One batch; False when there will be no more."""
+        if self._stale and self._mind is not None:
+            await self._landed()  # the new mind is to know what the old one made of this batch
+            self._mind = None
         if self._mind is None:
+            self._stale = False
             self._mind = await self._until(self._recall)
         if not self.started.is_set():
             self.started.set()

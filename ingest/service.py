@@ -28,6 +28,7 @@ from geofence.tracks import CAPACITY
 from ingest.http import HttpServer
 from ingest.inbox import Inbox
 from ingest.pipeline import Pipeline
+from ingest.reload import Rules
 from ingest.review import Reviewer
 from ingest.settings import ConfigError, MqttSettings, NmeaTcpSettings, NmeaUdpSettings, Settings
 from ingest.sources.mqtt import MqttOptions, MqttSource, Tls
@@ -36,7 +37,6 @@ from ingest.sources.nmea_udp import NmeaUdp
 from ingest.spool import Spool
 from ingest.telemetry import Telemetry
 from ingest.thought import Mind
-from ingest.watch import rule_book
 from storage.errors import ConfigurationError, DatabaseAway
 from storage.eviction import evict
 from storage.outbox import DatabaseOutbox
@@ -148,6 +148,7 @@ class Recall:
         self._bounds = bounds or Bounds()
         self._transponders = transponders
         self._future_us = future_us
+        self._fences: dict[tuple[str, str], tuple[str, str]] | None = None  # of the mind before
 
     async def __call__(self) -> Mind:
         book = self._book if isinstance(self._book, RuleBook) else await self._book()
@@ -164,7 +165,8 @@ class Recall:
         window = ReceptionWindow()
         window.restore(await self._store.recent())
         engine = Engine(book.rules, book.zones, capacity=self._transponders)
-        engine.restore(memory)
+        engine.restore(memory, before=self._fences)
+        self._fences = engine.fences
         # Unfinished messages are kept as the lines they are, and finished by decoding them again.
         waiting: dict[str, list[Block]] = {}
         for block in await self._store.fragments():
@@ -201,7 +203,8 @@ class Service:
 
         Args:
             settings: all of them.
-            book: the rules and zones in force; None: those that the settings name, once the database answers.
+            book: the rules and zones in force; None: those that the settings name, once the database answers, and
+                as they change.
             on_committed: called after each commit.
 
         Raises:
@@ -209,7 +212,7 @@ class Service:
             HttpUnavailable: the HTTP address is taken.
         """
         self.settings = settings
-        self.book = book
+        self._book = book
         self.telemetry = Telemetry()
         self.sources = {
             name: make_source(name, source, self.telemetry, payload_bytes=settings.limits.payload_bytes)
@@ -246,6 +249,7 @@ class Service:
             spool=self.spool,
             patience=settings.spool.after_seconds,
         )
+        self._reload = Rules(settings, self.pipeline.forget)
         self._on_committed = on_committed
         self._dispatcher: Dispatcher | None = None
         self.running = asyncio.Event()
@@ -277,9 +281,11 @@ class Service:
                 return
 
     async def _rules(self) -> RuleBook:
-        if self.book is None:
-            self.book = await rule_book(self.settings)
-        return self.book
+        return self._book if self._book is not None else await self._reload.get()
+
+    def reload(self) -> None:
+        """Look now at whether rules or zones have changed."""
+        self._reload.look_now()
 
     async def _open_store(self) -> None:
         """Connect; where there is a spool, an absent database is no reason not to start."""
@@ -317,6 +323,7 @@ class Service:
                 evicting = group.create_task(self._evict(), name="eviction")
                 reviewing = group.create_task(self._review(), name="review")
                 sealing = group.create_task(self._seal(), name="seals")
+                reloading = group.create_task(self._watch_rules(), name="rules")
                 committing = group.create_task(self.pipeline.run(), name="pipeline")
                 started = asyncio.create_task(self.pipeline.started.wait(), name="pipeline started")
                 stopped = asyncio.create_task(stop.wait(), name="stop")
@@ -337,6 +344,7 @@ class Service:
                 evicting.cancel()
                 reviewing.cancel()
                 sealing.cancel()
+                reloading.cancel()
                 serving.cancel()
             await self._seal_once()
         log.info("stopped")
@@ -377,6 +385,11 @@ class Service:
             else:
                 log.info("retention_done", **dropped)
             await asyncio.sleep(settings.every_seconds)
+
+    async def _watch_rules(self) -> None:
+        """Follow the rules and zones that the settings name, unless they were given as they are."""
+        if self._book is None:
+            await self._reload.watch()
 
     async def _review(self) -> None:
         """Look again at alerts of whose time something came late."""
@@ -435,10 +448,11 @@ class Service:
         sources = self.telemetry.sources
         return {
             "ready": up and self.pipeline.started.is_set(),
-            "status": "ok" if up and all(sources.values()) else "degraded",
+            "status": "ok" if up and all(sources.values()) and not self._reload.refused else "degraded",
             "database": up,
             "sources": {name: sources.get(name, False) for name in self.sources},
             "channels_failing": sorted(self._dispatcher.failing) if self._dispatcher else [],
+            "rules_refused": list(self._reload.refused),
             "inbox": {"messages": self.inbox.messages, "bytes": self.inbox.bytes},
             "spool": {"messages": self.spool.messages, "bytes": self.spool.bytes} if self.spool else None,
             "oldest_unacked_seconds": max(0.0, time.time() - oldest / 1e6) if oldest is not None else 0.0,

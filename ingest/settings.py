@@ -126,6 +126,8 @@ class Rules(_Section):
     """Rule packs that ship with Hải Đăng, by name: "hue"."""
     files: tuple[Path, ...] = ()
     """TOML files of rules of your own."""
+    reload_seconds: Seconds = 5.0
+    """Seconds between two looks at whether rule and zone files, or zones of the database, have changed; SIGHUP: now."""
     review_after_seconds: Seconds = 60.0
     """Seconds without further late data after which alerts of their time are judged again."""
 

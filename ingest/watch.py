@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import orjson
@@ -47,7 +48,8 @@ async def install(sources: Iterable[str | Path], dsn: str, *, only: bool = False
         PackError: a rule or zone file is wrong.
         StorageError: the database cannot be used.
     """
-    book = pack.load(sources, zones=await readers.zones(dsn))
+    zones = await readers.zones(dsn)
+    book = await asyncio.to_thread(pack.load, list(sources), zones=zones)
     await readers.import_zones(dsn, book.zones)
     await readers.import_rules(dsn, [RuleVersion(rule.id, rule.version, rule.body) for rule in book.rules], only=only)
     return book

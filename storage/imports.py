@@ -92,6 +92,13 @@ async def zones(dsn: str) -> list[Zone]:
     return read_zones(text, file="zones of the database")
 
 
+async def zones_digest(dsn: str) -> str:
+    """Changes when any active zone does."""
+    query = b"SELECT md5(string_agg(id || ' ' || version, ',' ORDER BY id)) AS digest FROM zones WHERE active"
+    (row,) = await ask.rows(dsn, query)
+    return row["digest"] or ""
+
+
 async def import_rules(dsn: str, rules: Iterable[RuleVersion], *, only: bool = False) -> Imported:
     """Make these the active versions. Earlier versions are kept: alerts name them. ``only``: all others are retired."""
     given = {rule.id: rule for rule in rules}

@@ -15,7 +15,7 @@ from storage import ask, roles
 from storage.acts import Said, acknowledge, assign, close, comment, resolve, unacknowledge
 from storage.alerts import alert, alerts, known, pending
 from storage.errors import RequestRefused
-from storage.imports import Imported, RuleVersion, import_rules, import_zones, rules, zones
+from storage.imports import Imported, RuleVersion, import_rules, import_zones, rules, zones, zones_digest
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -49,6 +49,7 @@ __all__ = [
     "sources",
     "unacknowledge",
     "zones",
+    "zones_digest",
 ]
 
 _TABLES: Final = (*roles.HISTORY, *roles.KEPT, *roles.WORKING, "quarantine", "quarantine_evicted")

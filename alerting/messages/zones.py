@@ -96,6 +96,9 @@ _ZONE_OVER: Final = {
         "vessel {vessel}, {zone}, no longer followed: more transponders than there is room for",
         "tàu {vessel}, {zone}, không còn theo dõi: quá nhiều thiết bị phát",
     ),
+    "edited": Text(
+        "vessel {vessel} is outside {zone} as it is drawn now", "tàu {vessel} ở ngoài {zone} theo ranh giới mới"
+    ),
     "not_in_force": Text(
         "vessel {vessel}, {zone}, the rule is no longer in force at {when}",
         "tàu {vessel}, {zone}, quy định hết hiệu lực lúc {when}",

@@ -25,7 +25,10 @@ def run(
     config: Config,
     wait: Annotated[float, typer.Option(help="Seconds to wait at start for parts that do not answer yet.", min=0)] = 0,
 ) -> None:
-    """Take in, judge, store and tell, until SIGTERM; then commit and ack what was received."""
+    """Take in, judge, store and tell, until SIGTERM; then commit and ack what was received.
+
+    Rules and zones that change are taken over while it runs; SIGHUP has them looked at now.
+    """
     settings = load(config)
     configure_logging(settings.service.log_format, settings.service.log_level)
     if not settings.sources:
@@ -40,6 +43,7 @@ async def _serve(settings: Settings, wait: float) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     service = Service(settings)
+    loop.add_signal_handler(signal.SIGHUP, service.reload)
     await service.check(wait)
     # What start-up made is there to stay: do not walk it at every collection.
     gc.freeze()

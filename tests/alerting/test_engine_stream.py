@@ -294,7 +294,7 @@ def run(
         store.commit(batch, engine.judge(observations(batch), tick))
         if restart:
             engine = Engine(rules, ZONES)
-            engine.restore(store.memory())
+            engine.restore(store.memory(), before={})  # as if all were new: what holds is told already
     store.commit([], engine.judge(Observations(), end))
     return store
 

@@ -10,6 +10,7 @@ import shapely
 from pydantic import ValidationError
 
 from alerting.engine import Engine
+from alerting.model import Memory
 from alerting.rules import RULE, Rule, ZoneRule
 from decoders.records import POSITION, Observations, empty
 from geofence.zones import Zone
@@ -202,6 +203,35 @@ def test_who_lies_still_or_passes_by_approaches_nothing() -> None:
     passing = heading_east((0.0, 106.999), (1.0, 106.999), cog=0.0)
     for batch in (still, passing):
         assert Engine([approaching()], [SQUARE]).judge(batch, T0 + MINUTE).transitions == []
+
+
+def test_what_is_edited_is_judged_by_last_fixes_but_not_by_old_ones_and_nobody_enters_by_a_pen() -> None:
+    rules = [
+        rule(id=c, condition=c, **({"for": "30m"} if c == "dwell" else {})) for c in ("inside", "entered", "dwell")
+    ]
+    memory = Memory(positions=fixes((0, 108.05, 16.05)).positions)
+    moved = Zone("core", "the core", "vùng lõi", "t", shapely.box(108.0, 16.0, 108.1, 16.1))
+    before = Engine(rules, [SQUARE]).fences
+    for hours, fired in ((5, [("inside", "firing")]), (7, [])):
+        engine = Engine(rules, [moved])
+        engine.restore(memory, before=before)
+        verdict = engine.judge(Observations(), T0 + hours * 60 * MINUTE)
+        assert [(t.rule_id, t.event.value) for t in verdict.transitions] == fired
+        assert len(verdict.states) == (2 if fired else 0)  # the time in it counts from the last fix
+    assert Engine(rules, [SQUARE]).fences.keys() == before.keys()
+
+
+def test_a_vessel_outside_a_zone_as_it_is_drawn_now_is_no_longer_inside_and_one_still_in_it_is() -> None:
+    watched = [rule(condition="inside", exit_buffer_m=100)]
+    first = Engine(watched, [SQUARE])
+    told = first.judge(fixes((0, 107.05, 16.05)), T0)
+    memory = Memory(positions=fixes((0, 107.05, 16.05)).positions, states=told.states)
+    for west, reason in ((107.2, "edited"), (107.0505, None), (107.02, None)):
+        engine = Engine(watched, [Zone("core", "the core", "vùng lõi", "t", shapely.box(west, 16.0, 107.3, 16.1))])
+        engine.restore(memory, before=first.fences)
+        verdict = engine.judge(Observations(), T0 + MINUTE)
+        assert [t.details["reason"] for t in verdict.transitions] == ([reason] if reason else [])
+        assert all(t.details["zone_version"] == SQUARE.version for t in verdict.transitions)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,155 @@
+"""Rules and zones are edited under a running service: a good edit is taken over, a bad one refused with its place."""
+
+from __future__ import annotations
+
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import orjson
+import pytest
+
+from geofence.zones import read_zones
+from storage import readers
+from tests.geofence.drawings import collection
+from tests.ingest.command import rows
+from tests.ingest.running import Process, publish_all, until, write_config
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from services.mosquitto import Mosquitto
+
+_RULE = """
+[[rule]]
+id = "{}"
+kind = "zone"
+title = {{ en = "In", vi = "Trong" }}
+severity = "major"
+condition = "{}"
+zones = ["z"]
+source = "a test"
+"""
+_ALERTS = "SELECT rule_id, subject_name, state FROM alerts ORDER BY started_at, rule_id"
+_HISTORY = "SELECT change, h.details->>'reason', h.details->>'zone_version' FROM alert_history AS h ORDER BY h.seq"
+#: Not a fix is older than six hours: of those, nobody is called inside who is not heard again.
+START = time.time_ns() // 1_000_000 - 600_000
+
+
+def square(west: float) -> str:
+    ring = [[west, 16.0], [west + 0.1, 16.0], [west + 0.1, 16.1], [west, 16.1], [west, 16.0]]
+    return collection("Polygon", [ring])
+
+
+def version(west: float) -> str:
+    [zone] = read_zones(square(west))
+    return zone.version
+
+
+class Coast:
+    """A service as a process, its rule and zone files, and boats that report their positions."""
+
+    def __init__(self, folder: Path, dsn: str, broker: Mosquitto, gateway: str) -> None:
+        self.dsn, self.gateway, self._broker, self._sent = dsn, gateway, broker, 0
+        self.rules, self.zones, self._log = folder / "rules.toml", folder / "zones.geojson", folder / "log"
+        self.rules.write_text(_RULE.format("first", "inside"))
+        self.zones.write_text(square(107.0))
+        self._config, self._folder = folder / "haidang.toml", folder
+        self.process = Process(self._config, log=self._log)
+
+    async def start(self, seconds: float) -> None:
+        files = orjson.dumps([str(self.rules), str(self.zones)]).decode()
+        more = f"[rules]\nfiles = {files}\nreload_seconds = {seconds}"
+        write_config(self._config, self.dsn, self._broker, self.gateway, more)
+        topic = f'"haidang/v1/{self.gateway}/+/position", '
+        self._config.write_text(self._config.read_text().replace("topics = [", f"topics = [{topic}"))
+        await self.process.start()
+        self.url = await self.process.started()
+
+    async def boat(self, name: str, lon: float) -> None:
+        self._sent += 1
+        payload = orjson.dumps({"time": START + 1000 * self._sent, "lon": lon, "lat": 16.05})
+        await publish_all(self._broker, [(f"haidang/v1/{self.gateway}/{name}/position", payload)])
+
+    async def alerts(self, *expected: tuple[str, str, str]) -> None:
+        told = [(rule, f"{self.gateway}/{boat}", state) for rule, boat, state in expected]
+        await until(lambda: rows(self.dsn, _ALERTS) == told)
+
+    def refused(self) -> list[str]:
+        told: list[str] = httpx.get(f"{self.url}/readyz").json()["rules_refused"]
+        return told
+
+
+@pytest.fixture
+async def coast(migrated: str, broker: Mosquitto, gateway: str, tmp_path: Path) -> AsyncIterator[Coast]:
+    made = Coast(tmp_path, migrated, broker, gateway)
+    yield made
+    await made.process.stop()
+
+
+async def test_an_edited_zone_is_judged_at_once_by_who_was_last_seen_where(coast: Coast) -> None:
+    await coast.start(0.2)
+    await coast.boat("a", 107.05)
+    await coast.boat("b", 108.05)
+    await coast.alerts(("first", "a", "firing"))
+    coast.zones.write_text(square(108.0))
+    await coast.alerts(("first", "a", "resolved"), ("first", "b", "firing"))
+    told = rows(coast.dsn, _HISTORY)
+    assert sorted(told, key=str) == sorted(
+        [("firing", None, version(107.0)), ("resolved", "edited", version(107.0)), ("firing", None, version(108.0))],
+        key=str,
+    )
+    [changed] = coast.process.told("rules_changed")
+    assert (changed["new"], changed["gone"], changed["changed"]) == ([], [], ["zone z"])
+
+
+async def test_a_bad_edit_is_refused_with_file_line_and_reason_and_what_was_in_force_stays(coast: Coast) -> None:
+    await coast.start(0.2)
+    good = coast.rules.read_text()
+    coast.rules.write_text(good.replace('"z"', '"nowhere"'))
+    fault = f"{coast.rules}:8: rule 'first': unknown zone 'nowhere'"
+    await until(lambda: coast.refused() == [fault])
+    assert [line["problem"] for line in coast.process.told("rules_refused")] == [fault]
+    await coast.boat("a", 107.05)
+    await coast.alerts(("first", "a", "firing"))
+    coast.zones.write_text("{")
+    await until(lambda: len(coast.refused()) == 2)
+    coast.zones.write_text(square(107.0))
+    coast.rules.write_text(good + _RULE.format("second", "inside"))
+    await until(lambda: coast.refused() == [])
+    await coast.alerts(("first", "a", "firing"), ("second", "a", "firing"))
+
+
+async def test_alerts_of_a_rule_that_is_gone_are_closed(coast: Coast) -> None:
+    await coast.start(0.2)
+    await coast.boat("a", 107.05)
+    await coast.alerts(("first", "a", "firing"))
+    coast.rules.write_text(_RULE.format("second", "left"))
+    await coast.alerts(("first", "a", "resolved"))
+    await coast.boat("a", 107.5)
+    await coast.alerts(("first", "a", "resolved"), ("second", "a", "firing"))
+
+
+async def test_a_zone_brought_into_the_database_is_taken_over_and_a_signal_has_all_looked_at_now(coast: Coast) -> None:
+    await coast.start(3600)
+    coast.zones.unlink()
+    coast.rules.write_text(_RULE.format("first", "inside") + _RULE.format("second", "inside").replace('"z"', '"y"'))
+    coast.process.signal(signal.SIGHUP)
+    await until(lambda: len(coast.refused()) == 2)  # the file is missing, and so is the zone
+    coast.zones.write_text(square(107.0))
+    drawn = square(108.0).replace('"id": "z"', '"id": "y"')
+    await readers.import_zones(coast.dsn, read_zones(drawn))
+    coast.process.signal(signal.SIGHUP)
+    await until(lambda: coast.refused() == [])
+    await coast.boat("a", 108.05)
+    await coast.alerts(("second", "a", "firing"))
+
+
+async def test_zones_of_the_database_are_looked_at_without_being_told(coast: Coast) -> None:
+    await coast.start(0.2)
+    zone: list[Any] = read_zones(square(107.0).replace('"id": "z"', '"id": "y"'))
+    await readers.import_zones(coast.dsn, zone)
+    await until(lambda: bool(coast.process.told("rules_changed")))
+    assert coast.process.told("rules_changed")[0]["new"] == ["zone y"]
