@@ -37,6 +37,8 @@ class Event(StrEnum):
     UNACKNOWLEDGED = "unacknowledged"
     ASSIGNED = "assigned"
     COMMENTED = "commented"
+    OVERDUE = "overdue"  # nobody has seen to it by a deadline
+    REMINDED = "reminded"  # nobody has acknowledged it yet
     RETRACTED = "retracted"  # data that came late show that it was none; it is resolved thereby
     RESOLVED = "resolved"
     CLOSED = "closed"

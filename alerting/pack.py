@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 
+from alerting.desk import book as policies
+from alerting.desk.book import NO_POLICIES, DeskBook
 from alerting.rules import KINDS, RULE
 from decoders.catalogue import METRICS
 from geofence.geometries import ZoneError
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     from pydantic_core import ErrorDetails
 
+    from alerting.desk.book import Policy
     from alerting.rules import Rule
     from alerting.rules.base import Fault
     from decoders.catalogue import Metric
@@ -33,8 +36,8 @@ PACKS: Final = Path(__file__).parent / "packs"
 _PREFIX: Final = "pack:"
 _HEADER: Final = re.compile(r"\s*(\[\[?)\s*([A-Za-z0-9_.\s-]+?)\s*\]\]?\s*(?:#.*)?$")
 _KEY: Final = re.compile(r"\s*([A-Za-z0-9_-]+(?:\s*\.\s*[A-Za-z0-9_-]+)*)\s*=")
-#: What a file may say beside its rules: the offset from UTC that the days of its rules are meant in.
-_TOP_KEYS: Final = {"rule", "utc_offset"}
+#: What a file may say beside its rules: policies of the desk; the offset from UTC that the days of its rules are in.
+_TOP_KEYS: Final = {"rule", "utc_offset"} | policies.TABLES.keys()
 
 
 class PackError(ValueError):
@@ -47,10 +50,14 @@ class PackError(ValueError):
 
 @dataclass(slots=True, frozen=True)
 class RuleBook:
-    """Rules and the zones they speak of, checked against each other. Disabled rules are in it."""
+    """Rules and the zones they speak of, checked against each other. Disabled rules are in it.
+
+    ``desk``: what is done about their alerts.
+    """
 
     rules: tuple[Rule, ...]
     zones: tuple[Zone, ...]
+    desk: DeskBook = NO_POLICIES
 
 
 def names() -> list[str]:
@@ -80,9 +87,11 @@ def load(
     rules: list[Rule] = []
     where: dict[str, str] = {}
     known = {zone.id: zone for zone in found}
+    desk: list[Policy] = []
     for file in files:
-        if file.suffix == ".toml":
-            rules += _rules(file, known, metrics, where, problems)
+        if file.suffix == ".toml" and (read := _document(file, problems)) is not None:
+            rules += _rules(file, *read, known, metrics, where, problems)
+            desk += _policies(file, *read, desk, problems)
     seen: set[str] = set()
     for zone in found:
         if zone.id in seen:
@@ -90,7 +99,7 @@ def load(
         seen.add(zone.id)
     if problems:
         raise PackError(problems)
-    return RuleBook(tuple(rules), tuple(found))
+    return RuleBook(tuple(rules), tuple(found), DeskBook.of(desk))
 
 
 def files(sources: Iterable[str | Path]) -> list[Path]:
@@ -137,29 +146,67 @@ def _zones(file: Path, problems: list[str]) -> list[Zone]:
         return []
 
 
-def _rules(
-    file: Path, zones: Mapping[str, Zone], metrics: Mapping[str, Metric], where: dict[str, str], problems: list[str]
-) -> list[Rule]:
+def _document(file: Path, problems: list[str]) -> tuple[dict[str, Any], str] | None:
+    """What a file says, and its text."""
     data = _read(file, problems)
     if data is None:
-        return []
+        return None
     try:
         text = data.decode()
         document = tomllib.loads(text)
     except UnicodeDecodeError as error:
         problems.append(f"{file}: not UTF-8: byte {error.start}")
-        return []
+        return None
     except tomllib.TOMLDecodeError as error:
         reason, line = _syntax(str(error), text)
         problems.append(f"{file}:{line}: not TOML: {reason}")
-        return []
+        return None
     lines = Lines(text)
     unknown = sorted(document.keys() - _TOP_KEYS)
     problems += [f"{file}:{lines.top(key)}: unknown key {key!r}; rules are [[rule]] tables" for key in unknown]
-    tables = document.get("rule", [])
-    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        problems.append(f"{file}:{lines.top('rule')}: rules are [[rule]] tables")
-        return []
+    return document, text
+
+
+def _tables(file: Path, document: dict[str, Any], lines: Lines, name: str, problems: list[str]) -> list[dict[str, Any]]:
+    tables = document.get(name, [])
+    if isinstance(tables, list) and all(isinstance(table, dict) for table in tables):
+        return tables
+    many = "policies" if name in policies.TABLES else "rules"
+    problems.append(f"{file}:{lines.top(name)}: {many} are [[{name}]] tables")
+    return []
+
+
+def _policies(
+    file: Path, document: dict[str, Any], text: str, known: Iterable[Policy], problems: list[str]
+) -> list[Policy]:
+    found: list[Policy] = []
+    for name in policies.TABLES:
+        lines = Lines(text, name)
+        ids = {one.id for one in known if one.kind == name}
+        for number, table in enumerate(_tables(file, document, lines, name, problems)):
+            one, faults = policies.policy(name, table)
+            if one is not None and one.id in ids:
+                faults.append((("id",), f"there is another {name} of that id"))
+            for place, reason in faults:
+                label = f"{name} {table.get('id', number + 1)}"
+                problems.append(f"{file}:{lines.of(number, place)}: {label}: {' '.join(reason.split())}")
+            if one is not None and not faults:
+                ids.add(one.id)
+                found.append(one)
+    return found
+
+
+def _rules(
+    file: Path,
+    document: dict[str, Any],
+    text: str,
+    zones: Mapping[str, Zone],
+    metrics: Mapping[str, Metric],
+    where: dict[str, str],
+    problems: list[str],
+) -> list[Rule]:
+    lines = Lines(text)
+    tables = _tables(file, document, lines, "rule", problems)
     rules = []
     for number, table in enumerate(tables):
         if "utc_offset" in document:
@@ -218,9 +265,12 @@ def _syntax(message: str, text: str) -> tuple[str, int]:
 
 
 class Lines:
-    """Where in a TOML text its rules and their keys stand: tomllib gives values, a person wants a line."""
+    """Where in a TOML text its rules and their keys stand: tomllib gives values, a person wants a line.
 
-    def __init__(self, text: str) -> None:
+    ``name``: of the tables that are looked for, rules or others that there may be several of.
+    """
+
+    def __init__(self, text: str, name: str = "rule") -> None:
         self._top: dict[str, int] = {}
         self._rules: list[dict[tuple[str, ...], int]] = []
         rule: dict[tuple[str, ...], int] | None = None
@@ -228,10 +278,10 @@ class Lines:
         for number, line in _statements(text):
             if header := _HEADER.match(line):
                 path = tuple(part.strip() for part in header[2].split("."))
-                if header[1] == "[[" and path == ("rule",):
+                if header[1] == "[[" and path == (name,):
                     rule, table = {(): number}, ()
                     self._rules.append(rule)
-                elif path[0] == "rule" and rule is not None:
+                elif path[0] == name and rule is not None:
                     table = path[1:]
                     rule.setdefault(table, number)
                 else:

@@ -6,6 +6,7 @@ import asyncio
 import ssl
 import time
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -25,6 +26,7 @@ from decoders.register import Register
 from decoders.times import MAX_FUTURE_US
 from decoders.window import ReceptionWindow
 from geofence.tracks import CAPACITY
+from ingest.desk import Desk
 from ingest.http import HttpServer
 from ingest.inbox import Inbox
 from ingest.pipeline import Pipeline
@@ -324,6 +326,7 @@ class Service:
                 reviewing = group.create_task(self._review(), name="review")
                 sealing = group.create_task(self._seal(), name="seals")
                 reloading = group.create_task(self._watch_rules(), name="rules")
+                minding = group.create_task(self._desk().run(), name="desk")
                 committing = group.create_task(self.pipeline.run(), name="pipeline")
                 started = asyncio.create_task(self.pipeline.started.wait(), name="pipeline started")
                 stopped = asyncio.create_task(stop.wait(), name="stop")
@@ -345,6 +348,7 @@ class Service:
                 reviewing.cancel()
                 sealing.cancel()
                 reloading.cancel()
+                minding.cancel()
                 serving.cancel()
             await self._seal_once()
         log.info("stopped")
@@ -415,6 +419,16 @@ class Service:
                 if evicted:
                     log.warning("quarantine_evicted", messages=evicted)
             await asyncio.sleep(_EVICT_SECONDS)
+
+    def _desk(self) -> Desk:
+        settings = self.settings.alerts
+        return Desk(
+            self.store.dsn,
+            [channel.spec for channel in self.settings.channels.values()],
+            every=settings.desk_seconds,
+            close_after=None if settings.close_after_days is None else timedelta(days=settings.close_after_days),
+            on_told=lambda: self._dispatcher.notify() if self._dispatcher is not None else None,
+        )
 
     async def _seal(self) -> None:
         """Seal the record of alerts, about once a minute."""

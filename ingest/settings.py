@@ -204,6 +204,10 @@ class Retention(_Section):
 class Alerts(_Section):
     seal_seconds: Seconds = 60.0
     """How often what was written about alerts is sealed; the log has a line of each seal."""
+    desk_seconds: Seconds = 1.0
+    """How often it is looked whether a deadline has passed, a silence has ended, or what muted an alert is over."""
+    close_after_days: Annotated[float, Field(gt=0, le=3650)] | None = None
+    """How long an alert has been over when it is closed by itself, without a verdict. None: people close them."""
 
 
 class Service(_Section):

@@ -12,6 +12,7 @@ from alerting import pack
 from alerting.pack import PackError, RuleBook
 from alerting.rules import RULE
 from storage import readers
+from storage.desk import import_policies
 from storage.readers import RuleVersion
 
 if TYPE_CHECKING:
@@ -37,12 +38,12 @@ async def rule_book(settings: Settings) -> RuleBook:
 
 
 async def install(sources: Iterable[str | Path], dsn: str, *, only: bool = False) -> RuleBook:
-    """Load packs and files, and keep their zones and rules in the database.
+    """Load packs and files, and keep their zones, rules and policies of the desk in the database.
 
     Args:
         sources: as for ``alerting.pack.load``.
         dsn: the database.
-        only: whether rules that are not among them are retired.
+        only: whether rules and policies that are not among them are retired.
 
     Raises:
         PackError: a rule or zone file is wrong.
@@ -52,6 +53,7 @@ async def install(sources: Iterable[str | Path], dsn: str, *, only: bool = False
     book = await asyncio.to_thread(pack.load, list(sources), zones=zones)
     await readers.import_zones(dsn, book.zones)
     await readers.import_rules(dsn, [RuleVersion(rule.id, rule.version, rule.body) for rule in book.rules], only=only)
+    await import_policies(dsn, book.desk, only=only)
     return book
 
 

@@ -16,10 +16,10 @@ from psycopg.types.json import Jsonb
 
 from alerting.model import AlertState, Event, Severity, Subject, SubjectKind, Transition
 from alerting.notify import notifications
-from storage import ask, statements
+from storage import ask
 from storage.alerts import COLUMNS, locked
 from storage.errors import RequestRefused
-from storage.payload import notification_rows
+from storage.payload import queueing
 from storage.times import microseconds
 
 if TYPE_CHECKING:
@@ -151,8 +151,8 @@ async def _do(connection: Connection, before: Row, said: Said, act: _Act, at: da
     )
     change = transition(after, act.event, at, {"actor": said.actor, "note": said.note, **act.details})
     queued = notifications([change], said.channels, link=said.link)
-    if queued:
-        await connection.execute(statements.QUEUE_NOTIFICATIONS, (notification_rows(queued),))
+    for statement, rows in queueing(queued):
+        await connection.execute(statement, rows)
     return after
 
 

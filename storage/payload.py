@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from alerting.model import Event
+from storage import statements
 from storage.times import iso
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from alerting.model import Notification, Transition
+
+
+_ENDS: Final = frozenset({Event.RESOLVED.value, Event.RETRACTED.value, Event.CLOSED.value})
 
 
 def json_text(value: Any) -> str:
@@ -46,10 +51,12 @@ def changed_row(transition: Transition) -> dict[str, Any]:
     }
 
 
-def notification_rows(notifications: Iterable[Notification]) -> str:
-    """For ``QUEUE_NOTIFICATIONS``."""
-    rows = [
-        {
+def queueing(notifications: Iterable[Notification]) -> list[tuple[bytes, tuple[str]]]:
+    """The statements, with their parameters, that queue these: to be carried out in order, after what they tell of."""
+    news: list[dict[str, Any]] = []
+    ends: list[dict[str, Any]] = []
+    for n in notifications:
+        row = {
             "id": str(n.id),
             "alert_id": str(n.alert_id),
             "channel": n.channel,
@@ -57,6 +64,6 @@ def notification_rows(notifications: Iterable[Notification]) -> str:
             "at": iso(n.at),
             "payload": n.payload,
         }
-        for n in notifications
-    ]
-    return json_text(rows)
+        (ends if n.event in _ENDS else news).append(row)
+    both = ((statements.QUEUE_NEWS, news), (statements.QUEUE_ENDS, ends))
+    return [(statement, (json_text(rows),)) for statement, rows in both if rows]

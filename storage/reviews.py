@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from alerting.model import AlertState, SubjectKind
 from storage import ask, statements
-from storage.payload import changed_row, json_text, notification_rows
+from storage.payload import changed_row, json_text, queueing
 from storage.times import microseconds
 
 if TYPE_CHECKING:
@@ -83,6 +83,6 @@ async def conclude(
             ends = change.state is AlertState.RESOLVED
             statement = statements.RESOLVE_ALERTS if ends else statements.CHANGE_ALERTS
             await connection.execute(statement, (json_text([changed_row(change)]),))
-        if notifications:
-            await connection.execute(statements.QUEUE_NOTIFICATIONS, (notification_rows(notifications),))
+        for queue, rows in queueing(notifications):
+            await connection.execute(queue, rows)
     return True

@@ -50,9 +50,11 @@ KEPT: Final = (
     "alerts",
     "notifications",
     "progress",
+    "silences",
+    "alert_timers",
 )
 #: Rows of these come and go.
-WORKING: Final = ("rule_state", "fragments", "alert_reviews")
+WORKING: Final = ("rule_state", "fragments", "alert_reviews", "desk_policies", "alert_inhibitors")
 
 _CREATE: Final = """
 DO $$

@@ -141,17 +141,73 @@ ON CONFLICT (alert_id) DO UPDATE SET asked = r.asked + 1, asked_at = now(),
 #: The channel on which the outbox is told that there is something to send.
 OUTBOX_CHANNEL: Final = "haidang_outbox"
 
-QUEUE_NOTIFICATIONS: Final = b"""
-WITH inserted AS (
-    INSERT INTO notifications (id, alert_id, channel, event, at, payload)
+_GIVEN: Final = b"""
     SELECT * FROM jsonb_to_recordset(%s::text::jsonb) AS t (
         id uuid, alert_id uuid, channel text, event text, at timestamptz, payload jsonb)
-    ORDER BY id
-    ON CONFLICT (id) DO NOTHING
-    RETURNING id
-)
-SELECT pg_notify('haidang_outbox', '') FROM inserted LIMIT 1
 """
+
+#: What is news of an alert. At the time it was known, something may have been in force by which nobody is told of the
+#: alert: then it is held. It does not overtake what is held of the same alert and channel; and where nobody was told,
+#: nobody is told that it has become less.
+QUEUE_NEWS: Final = (
+    b"WITH given AS ("
+    + _GIVEN
+    + b"""
+), judged AS (
+    SELECT g.*, coalesce(
+            alert_gate(a, greatest(g.at, a.known_at)),
+            (SELECT min(n.held_by) FROM notifications AS n
+             WHERE (n.alert_id, n.channel, n.state) = (g.alert_id, g.channel, 'held'))) AS holder,
+        g.event IN ('deescalated', 'revised') AND EXISTS (
+            SELECT FROM notifications AS n
+            WHERE (n.alert_id, n.channel) = (g.alert_id, g.channel)
+            HAVING count(*) > 0 AND bool_and(n.state = 'muted')) AS idle
+    FROM given AS g LEFT JOIN alerts AS a ON a.id = g.alert_id
+), inserted AS (
+    INSERT INTO notifications (id, alert_id, channel, event, at, payload, state, held_by)
+    SELECT id, alert_id, channel, event, at, payload,
+        CASE WHEN idle THEN 'muted' WHEN holder IS NOT NULL THEN 'held' ELSE 'queued' END, holder
+    FROM judged ORDER BY id
+    ON CONFLICT (id) DO NOTHING
+    RETURNING *
+), record AS (
+    INSERT INTO alert_deliveries (alert_id, notification_id, channel, event, outcome, attempts, note)
+    SELECT alert_id, id, channel, event, state, 0, 'nobody was told before' FROM inserted WHERE state = 'muted'
+)
+SELECT pg_notify('haidang_outbox', '') FROM inserted WHERE state = 'queued' LIMIT 1
+"""
+)
+
+#: That an alert is over is told to whom it was told that it is there, whatever is in force. To others it is not, nor
+#: is what was held for them.
+QUEUE_ENDS: Final = (
+    b"WITH given AS ("
+    + _GIVEN
+    + b"""
+), judged AS (
+    SELECT g.*, (
+        SELECT CASE WHEN count(*) FILTER (WHERE n.state NOT IN ('held', 'muted')) > 0 OR count(*) = 0 THEN 'queued'
+            ELSE 'muted' END
+        FROM notifications AS n WHERE (n.alert_id, n.channel) = (g.alert_id, g.channel) AND n.id <> g.id) AS state
+    FROM given AS g
+), inserted AS (
+    INSERT INTO notifications (id, alert_id, channel, event, at, payload, state)
+    SELECT id, alert_id, channel, event, at, payload, state FROM judged ORDER BY id
+    ON CONFLICT (id) DO NOTHING
+    RETURNING *
+), muted AS (
+    UPDATE notifications AS n SET state = 'muted' FROM inserted AS i
+    WHERE (n.alert_id, n.channel, n.state) = (i.alert_id, i.channel, 'held')
+    RETURNING n.*
+), record AS (
+    INSERT INTO alert_deliveries (alert_id, notification_id, channel, event, outcome, attempts, note)
+    SELECT alert_id, id, channel, event, 'muted', attempts,
+        coalesce('over; held by ' || held_by, 'nobody was told before')
+    FROM (SELECT * FROM muted UNION ALL SELECT * FROM inserted WHERE state = 'muted') AS m ORDER BY at, id
+)
+SELECT pg_notify('haidang_outbox', '') FROM inserted WHERE state = 'queued' LIMIT 1
+"""
+)
 
 INSERT_QUARANTINE: Final = b"""
 INSERT INTO quarantine (id, received_at, source_id, origin, reason, detail, line, raw, size, sha256)

@@ -15,7 +15,7 @@ from storage import statements, tables
 from storage.arrays import fixed_array
 from storage.errors import RowRefused
 from storage.part import Part
-from storage.payload import changed_row, json_text, notification_rows
+from storage.payload import changed_row, json_text, queueing
 from storage.quarantine import Refusal, refusal
 from storage.rows import fresh, leaders, newest, spans
 from storage.times import iso
@@ -273,7 +273,7 @@ def _prepare_state(work: Work, instance: str) -> None:
     """What is to be found after a restart, and the outbox."""
     batch = work.batch
     if batch.notifications:
-        work.after.append((statements.QUEUE_NOTIFICATIONS, (notification_rows(batch.notifications),)))
+        work.after += queueing(batch.notifications)
     if batch.verdict.late:
         late = [
             {"kind": of.kind, "subject": of.subject, "since": iso(of.since), "until": iso(of.until)}

@@ -129,6 +129,9 @@ class AlertmanagerSettings(ChannelOptions):
     """Alerts as Prometheus Alertmanager's own."""
 
     type: Literal["alertmanager"] = "alertmanager"
+    events: frozenset[Event] = Field(
+        default=ALERTMANAGER_EVENTS, description=", ".join(sorted(ALERTMANAGER_EVENTS)) + "; it knows no others"
+    )
     url: HttpUrl = Field(description="Its base address; /api/v2/alerts is added")
     hold_days: float = Field(
         default=30.0, gt=0, le=3650, description="A firing alert ends by itself after this, should we never resolve it"

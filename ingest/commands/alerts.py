@@ -13,13 +13,15 @@ from rich.console import Console
 
 from alerting.evidence import EvidenceError, pack
 from alerting.model import AlertState, Severity
-from ingest.commands import acts, audit
+from ingest.commands import acts, audit, silences
 from ingest.commands.acts import Id
 from ingest.commands.options import Dsn, Json, moment
 from ingest.evidence import gather
 from ingest.evidence import verify as evidence_of
 from ingest.output import fail, json_line, listing, refusals, refuse
 from storage import readers
+from storage.silences import silenced_by
+from storage.silences import silences as silences_of
 
 if TYPE_CHECKING:
     pass
@@ -28,6 +30,7 @@ app = typer.Typer(no_args_is_help=True)
 for _act in acts.ACTS:
     app.command(_act.__name__)(_act)
 app.command("audit")(audit.audit)
+app.add_typer(silences.app, name="silence")
 
 
 @app.command("list")
@@ -49,6 +52,8 @@ def list_(
     rows = asyncio.run(
         readers.alerts(dsn, state=state, rule=rule, severity=severity, since=since, shadow=shadow, limit=limit)
     )
+    lasting = asyncio.run(silences_of(dsn))
+    rows = [{**row, "silenced_by": silenced_by(row, lasting)} for row in rows]
     columns = {
         "started_at": "started",
         "state": "state",
@@ -56,10 +61,18 @@ def list_(
         "rule_id": "rule",
         "subject_name": "subject",
         "assignee": "assignee",
+        "silenced": "silenced",
         "summary_en": "what",
         "id": "id",
     }
-    shown = rows if as_json else [{**row, "started_at": _minute(row["started_at"])} for row in rows]
+    shown = (
+        rows
+        if as_json
+        else [
+            {**row, "started_at": _minute(row["started_at"]), "silenced": "yes" if row["silenced_by"] else None}
+            for row in rows
+        ]
+    )
     listing(shown, columns, as_json=as_json, empty="no alerts")
 
 

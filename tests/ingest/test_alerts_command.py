@@ -89,3 +89,39 @@ def test_an_act_that_does_not_fit_is_refused_in_one_line(fired: str) -> None:
     done("alerts", "close", alert, "--dsn", fired)
     refused = haidang("alerts", "ack", alert, "--dsn", fired)
     assert (refused.code, refused.err) == (2, f"haidang: alert {alert} is closed already\n")
+
+
+def test_silences_are_added_listed_and_ended(fired: str) -> None:
+    dsn = ("--dsn", fired)
+    matchers = ("rule=flood*", "rule=wind")
+    said = ("--for", "2h", "--reason", "repair", "--by", "Lan")
+    made = done("alerts", "silence", "add", *matchers, *dsn, *said, "--json")
+    id_ = made.only["id"]
+    assert made.only["matcher"] == {"rule": ["flood*", "wind"]}
+    [shown] = done("alerts", "list", *dsn, "--json").lines
+    assert shown["silenced_by"] == id_
+    assert [one["id"] for one in done("alerts", "silence", "list", *dsn, "--json").lines] == [id_]
+    assert "repair" in done("alerts", "silence", "list", *dsn).out
+    done("alerts", "silence", "end", id_, *dsn)
+    assert done("alerts", "silence", "list", *dsn).out == "no silences\n"
+    assert done("alerts", "list", *dsn, "--json").only["silenced_by"] is None
+    again = haidang("alerts", "silence", "end", id_, *dsn)
+    assert (again.code, again.err) == (2, f"haidang: there is no silence {id_} that has not ended\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("rule",), "not LABEL=GLOB"),
+        (("colour=red",), "unknown label colour"),
+        (("rule=*", "--for", "2h", "--until", "2030-01-01"), "--for DURATION or --until TIME"),
+        (("rule=*", "--for", "soon"), "no duration"),
+        (("rule=*", "--until", "2020-01-01", "--from", "2019-01-01"), "would be over already"),
+        (("rule=*", "--until", "2020-01-01"), "ends after it starts"),
+    ],
+)
+def test_a_silence_that_makes_no_sense_is_refused(fired: str, arguments: tuple[str, ...], reason: str) -> None:
+    time = () if {"--for", "--until"} & set(arguments) else ("--for", "1h")
+    result = haidang("alerts", "silence", "add", *arguments, *time, "--dsn", fired, "--reason", "x")
+    assert result.code == 2
+    assert reason in " ".join(result.err.replace("│", " ").split())

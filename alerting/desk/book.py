@@ -1,0 +1,133 @@
+"""The policies of the desk, as data: ``[[inhibit]]`` and ``[[procedure]]`` tables beside the rules of a pack."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from alerting.desk.matching import LABELS, Matcher, compiled
+from alerting.rules.base import Duration, Model, Positive, Slug, Text, Title
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from alerting.rules.base import Fault
+
+Labels = Annotated[tuple[Literal[LABELS], ...], Field(strict=False)]  # type: ignore[valid-type]  # of a constant
+
+
+class Policy(Model):
+    """One table. ``rows`` of the database have its ``body``."""
+
+    kind: ClassVar[str]
+    id: Slug
+    note: Text | None = None
+    source: Text | None = None  # of its numbers
+    confidence: Text | None = None  # "confirm before use", and why
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """What the database needs of it, JSON-ready: durations in microseconds, globs as regular expressions."""
+        raise NotImplementedError
+
+
+class Inhibition(Policy):
+    """While an alert that ``when`` means is open, nobody is told of those that ``mutes`` means.
+
+    The two must have equal values of the labels in ``same``. No alert mutes itself.
+    """
+
+    kind: ClassVar[str] = "inhibit"
+    when: Matcher
+    mutes: Matcher
+    same: Labels = ()
+
+    @property
+    def body(self) -> dict[str, Any]:
+        return {"when": compiled(self.when), "mutes": compiled(self.mutes), "same": list(self.same)}
+
+
+Relief = Literal["acknowledged", "assigned"]
+
+
+class Step(Model):
+    """Somebody is told when an alert has stood for ``after``, unless it is over or somebody has seen to it."""
+
+    after: Positive
+    unless: Annotated[tuple[Relief, ...], Field(strict=False)] = ()
+    who: Title | None = None  # is to be told: for people to read
+    channels: Annotated[tuple[Text, ...], Field(strict=False)] = ()  # none: all that want to be told
+    say: Title | None = None  # what is to be done
+
+
+class Procedure(Policy):
+    """Who is told by when of alerts that nobody has dealt with, and how often they are told again.
+
+    Deadlines count from when the alert fired. ``repeat``: as long as it is firing and nobody has acknowledged it.
+    """
+
+    kind: ClassVar[str] = "procedure"
+    match: Matcher
+    steps: Annotated[tuple[Step, ...], Field(strict=False)] = ()
+    repeat: Annotated[Duration, Field(ge=60_000_000)] | None = None
+
+    @model_validator(mode="after")
+    def _does_something(self) -> Procedure:
+        if not self.steps and self.repeat is None:
+            raise ValueError("it has neither steps nor repeat")
+        return self
+
+    @property
+    def body(self) -> dict[str, Any]:
+        return {
+            "match": compiled(self.match),
+            "repeat": self.repeat,
+            "steps": [step.model_dump(mode="json") | {"after": step.after} for step in self.steps],
+        }
+
+
+@dataclass(slots=True, frozen=True)
+class DeskBook:
+    """All policies, in the order of their files."""
+
+    inhibit: tuple[Inhibition, ...] = ()
+    procedure: tuple[Procedure, ...] = ()
+
+    @classmethod
+    def of(cls, found: Iterable[Policy]) -> DeskBook:
+        """Of policies of any kind, in order."""
+        by_kind: dict[str, list[Any]] = {}
+        for one in found:
+            by_kind.setdefault(one.kind, []).append(one)
+        return cls(**{kind: tuple(some) for kind, some in by_kind.items()})
+
+    def __iter__(self) -> Iterator[Policy]:
+        for field in fields(self):
+            yield from getattr(self, field.name)
+
+
+NO_POLICIES: Final = DeskBook()
+
+#: Table of a file to the model of its entries.
+TABLES: Final[Mapping[str, type[Policy]]] = {model.kind: model for model in (Inhibition, Procedure)}
+
+
+def policy(table: str, body: dict[str, Any]) -> tuple[Policy | None, list[Fault]]:
+    """The policy of one table, and what is wrong with it as (place, reason)."""
+    try:
+        return TABLES[table].model_validate(body), []
+    except ValidationError as error:
+        return None, [_fault(one) for one in error.errors(include_url=False)]
+
+
+def _fault(error: Any) -> Fault:
+    key = ".".join(str(part) for part in error["loc"])
+    match error["type"]:
+        case "extra_forbidden":
+            return error["loc"], f"unknown key {key!r}"
+        case "missing":
+            return error["loc"], f"{key!r} is missing"
+    reason = error["msg"].removeprefix("Value error, ")
+    return error["loc"], f"{key}: {reason}" if key else reason

@@ -1,0 +1,72 @@
+"""The desk, by the clock: what was held is told, deadlines are seen to, what is long over is closed."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import structlog
+
+from storage import desk
+from storage.errors import DatabaseAway, RequestRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from alerting.notify import ChannelSpec
+
+log = structlog.get_logger()
+
+
+class Desk:
+    """One task. Restarted, or killed, it goes on from what the database says.
+
+    Args:
+        dsn: of the database.
+        channels: who may be told.
+        every: seconds between two looks.
+        close_after: how long an alert has been over when it is closed by itself; None: never.
+        on_told: called when there is something new in the outbox.
+    """
+
+    def __init__(
+        self,
+        dsn: str,
+        channels: Sequence[ChannelSpec],
+        *,
+        every: float,
+        close_after: timedelta | None = None,
+        on_told: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._dsn = dsn
+        self._channels = channels
+        self._every = every
+        self._close_after = close_after
+        self._on_told = on_told
+
+    async def run(self) -> None:
+        """For ever. A database that is away is waited for."""
+        away = False
+        while True:
+            try:
+                await self.once(datetime.now(UTC))
+            except DatabaseAway as exc:
+                if not away:
+                    log.warning("desk_postponed", reason=str(exc))
+                away = True
+            else:
+                away = False
+            await asyncio.sleep(self._every)
+
+    async def once(self, now: datetime) -> None:
+        """One look."""
+        told = await desk.release(self._dsn)
+        told += await desk.deadlines(self._dsn, self._channels, now)
+        if self._close_after is not None:
+            try:
+                await desk.close_old(self._dsn, self._channels, self._close_after, now)
+            except RequestRefused:  # somebody has closed it at this moment
+                log.debug("closed_already")
+        if told:
+            self._on_told()

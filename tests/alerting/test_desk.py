@@ -1,0 +1,130 @@
+"""Policies of the desk stand beside rules, and are refused with file, line and reason."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from alerting import pack
+from alerting.desk.book import NO_POLICIES, Inhibition, Procedure
+from alerting.desk.matching import matches
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+POLICIES = """\
+[[inhibit]]
+id = "dead-gateway"
+when = { rule = "gateway-*" }
+mutes = { kind = ["no_data", "stuck"] }
+same = ["gateway"]
+
+[[procedure]]
+id = "lost"
+match = { kind = "gap", severity = ["major", "critical"] }
+repeat = "4h"
+[[procedure.steps]]
+after = "30m"
+unless = ["acknowledged"]
+who = { en = "owner", vi = "chủ tàu" }
+
+[[procedure.steps]]
+after = "1d"
+channels = ["border-guard"]
+"""
+
+
+def test_policies_are_read_beside_rules(tmp_path: Path) -> None:
+    (tmp_path / "desk.toml").write_text(POLICIES)
+    desk = pack.load([tmp_path]).desk
+    [inhibit], [procedure] = desk.inhibit, desk.procedure
+    assert isinstance(inhibit, Inhibition)
+    assert (inhibit.when, inhibit.mutes, inhibit.same) == (
+        {"rule": ("gateway-*",)},
+        {"kind": ("no_data", "stuck")},
+        ("gateway",),
+    )
+    assert isinstance(procedure, Procedure)
+    assert [step.after // 60_000_000 for step in procedure.steps] == [30, 1440]
+    assert procedure.body["repeat"] == 4 * 3_600_000_000
+    assert procedure.body["steps"][0] == {
+        "after": 1_800_000_000,
+        "unless": ["acknowledged"],
+        "who": {"en": "owner", "vi": "chủ tàu"},
+        "channels": [],
+        "say": None,
+    }
+    assert list(desk) == [inhibit, procedure]
+    assert pack.load([]).desk == NO_POLICIES
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        ('same = ["gateway"]', 'same = ["colour"]', "desk.toml:5: inhibit dead-gateway: same.0: "),
+        ("mutes =", "mute =", "desk.toml:4: inhibit dead-gateway: unknown key 'mute'"),
+        ("mutes =", "mute =", "desk.toml:1: inhibit dead-gateway: 'mutes' is missing"),
+        ('{ rule = "gateway-*" }', "{}", "desk.toml:3: inhibit dead-gateway: when: "),
+        (
+            '{ rule = "gateway-*" }',
+            '{ hue = "red" }',
+            "desk.toml:3: inhibit dead-gateway: when: unknown label hue",
+        ),
+        ('after = "30m"', 'after = "soon"', "desk.toml:12: procedure lost: steps.0.after: expected a duration"),
+        ('after = "30m"', 'after = "0s"', "desk.toml:12: procedure lost: steps.0.after: "),
+        ('["acknowledged"]', '["tired"]', "desk.toml:13: procedure lost: steps.0.unless.0: "),
+        ('repeat = "4h"', 'repeat = "5s"', "desk.toml:10: procedure lost: repeat: "),
+        ("[[procedure]]", "[procedure]", "desk.toml:7: policies are [[procedure]] tables"),
+        ('id = "lost"', 'id = "Lost"', "desk.toml:8: procedure Lost: id: "),
+    ],
+)
+def test_a_bad_policy_is_refused_with_file_line_and_reason(tmp_path: Path, old: str, new: str, fault: str) -> None:
+    text = POLICIES.replace(old, new)
+    if new == "[procedure]":
+        text = text.partition("[[procedure.steps]]")[0]
+    (tmp_path / "desk.toml").write_text(text)
+    with pytest.raises(pack.PackError) as refused:
+        pack.load([tmp_path])
+    assert any(f"{tmp_path}/{fault}" in problem for problem in refused.value.problems), refused.value.problems
+
+
+def test_two_policies_of_a_kind_have_two_ids(tmp_path: Path) -> None:
+    for name in ("a.toml", "b.toml"):
+        (tmp_path / name).write_text(POLICIES)
+    with pytest.raises(pack.PackError, match=r"b\.toml:2: inhibit dead-gateway: there is another inhibit of that id"):
+        pack.load([tmp_path])
+
+
+def test_a_procedure_does_something(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text('[[procedure]]\nid = "x"\nmatch = { rule = "*" }\n')
+    with pytest.raises(pack.PackError, match="neither steps nor repeat"):
+        pack.load([tmp_path])
+
+
+def test_the_pack_that_ships_has_the_lost_signal_procedure_with_its_source() -> None:
+    procedures = {one.id: one for one in pack.load(["pack:hue"]).desk.procedure}
+    lost = procedures["lost-signal"]
+    assert lost.source
+    assert lost.confidence
+    hours = [step.after / 3_600_000_000 for step in lost.steps]
+    assert hours == sorted(hours)
+    who = " ".join(step.who.en for step in lost.steps if step.who)
+    for told in ("owner", "port", "Border Guard", "neighbouring provinces"):
+        assert told in who
+
+
+@pytest.mark.parametrize(
+    ("matcher", "labels", "expected"),
+    [
+        ({"rule": ("flood-*",)}, {"rule": "flood-kim-long"}, True),
+        ({"rule": ("flood-*",)}, {"rule": "Flood-kim-long"}, False),
+        ({"rule": ("a", "b")}, {"rule": "b"}, True),
+        ({"rule": ("*",), "zone": ("*",)}, {"rule": "a", "zone": None}, False),
+        ({"rule": ("*",), "zone": ("eez",)}, {"rule": "a", "zone": "eez"}, True),
+    ],
+)
+def test_all_labels_must_match_and_one_glob_of_each(
+    matcher: dict[str, tuple[str, ...]], labels: dict[str, str | None], *, expected: bool
+) -> None:
+    assert matches(matcher, labels) is expected
