@@ -15,6 +15,7 @@ from ingest.inbox import Inbox
 from ingest.settings import NmeaTcpSettings
 from ingest.watch import install
 from services.ports import find_free
+from simulators.ais_wire import Report, position_a, sentences, tag_block
 from simulators.areas import load_areas
 from simulators.drive import drive
 from simulators.events import Publish, Sentences
@@ -135,3 +136,115 @@ def test_live_replay_of_its_recording_and_backtest_over_stored_rows_give_the_sam
             assert {a["id"] for a in found["alerts"] if a["ended_at"]} == ended
     finally:
         timescale.drop_database("backtest_again")
+
+
+_HIGH = """
+[[rule]]
+id = "high"
+kind = "threshold"
+title = { en = "High water", vi = "Nước cao" }
+severity = "major"
+metric = "water_level"
+unit = "m"
+raise = 2.0
+clear = 1.5
+source = "a test"
+"""
+
+
+def test_lines_of_one_instant_and_readings_of_one_message_keep_an_order_that_tables_tell(
+    migrated: str, tmp_path: Path
+) -> None:
+    (tmp_path / "rules.toml").write_text(_HIGH)
+    # One instant: a burst of a receiver. Places tell which line is which.
+    lines = [
+        line
+        for n in range(50)
+        for line in sentences(
+            position_a(Report(574_000_001 + n * 37 % 50, 107.0 + n / 1000, 16.0, 1.0, None, None, 0, 0)),
+            channel="A",
+            sequence=0,
+        )
+    ]
+    (tmp_path / "burst.nmea").write_text(f"{tag_block(c=EPOCH_MS // 1000)}" + "\r\n".join(lines) + "\r\n")
+    # One message: what a gateway has gathered, newest first. Only in order of time does the water rise and fall twice.
+    gathered = [
+        {"time": EPOCH_MS + 60_000 * n, "readings": {"water_level": value, "temperature": 20.0}}
+        for n, value in reversed(list(enumerate([1.0, 2.5, 1.0, 2.5, 1.0])))
+    ]
+    said = {"received_at": EPOCH_MS + 600_000, "topic": "haidang/v1/gw/kim-long/readings", "payload": gathered}
+    (tmp_path / "burst.jsonl").write_bytes(orjson.dumps(said) + b"\n")
+
+    files = (tmp_path / "burst.nmea", tmp_path / "burst.jsonl")
+    done = haidang("replay", *files, "--dsn", migrated, "--rules", tmp_path / "rules.toml")
+    assert done.code == 0, done.err
+    came = rows(migrated, "SELECT received_at, lon FROM positions ORDER BY received_at")
+    assert len({at for at, _ in came}) == 50
+    assert [round(lon, 3) for _, lon in came] == [round(107.0 + n / 1000, 3) for n in range(50)]
+    lived = rows(migrated, SAME)
+    assert len(lived) == 2
+    found = backtest(migrated, "--against", "live", rules=tmp_path / "rules.toml")
+    assert sorted(found["difference"]["both"]) == sorted(id_ for id_, *_ in lived)
+    assert found["difference"]["only_draft"] == found["difference"]["only_live"] == []
+
+
+def test_a_draft_is_compared_with_what_was_told_and_few_subjects_can_be_tried(migrated: str, tmp_path: Path) -> None:
+    (tmp_path / "live.toml").write_text(_HIGH)
+    (tmp_path / "draft.toml").write_text(_HIGH.replace("raise = 2.0", "raise = 3.0"))
+    values = {"a": [1.0, 2.5, 1.0, 3.5, 1.0], "b": [1.0, 2.2, 1.0, 1.0, 1.0]}
+    (tmp_path / "mqtt.jsonl").write_bytes(
+        b"".join(
+            orjson.dumps(
+                {
+                    "received_at": EPOCH_MS + 60_000 * n,
+                    "topic": f"haidang/v1/gw/{device}/readings",
+                    "payload": {"time": EPOCH_MS + 60_000 * n, "readings": {"water_level": of[n]}},
+                }
+            )
+            + b"\n"
+            for n in range(5)
+            for device, of in values.items()
+        )
+    )
+    done = haidang("replay", tmp_path / "mqtt.jsonl", "--dsn", migrated, "--rules", tmp_path / "live.toml")
+    assert done.code == 0, done.err
+    before = rows(migrated, "SELECT count(*), max(revision) FROM alerts"), rows(migrated, "SELECT * FROM rule_state")
+
+    found = backtest(migrated, "--against", "live", rules=tmp_path / "draft.toml")
+    told = {what: len(found["difference"][what]) for what in ("both", "only_draft", "only_live")}
+    assert told == {"both": 1, "only_draft": 0, "only_live": 2}
+    assert found["rows"] == {"readings": 10}
+    only_b = backtest(migrated, "--against", "live", "--subject", "gw/b", rules=tmp_path / "live.toml")
+    assert [alert["subject"] for alert in only_b["alerts"]] == ["gw/b"]
+    assert len(only_b["difference"]["both"]) == 1
+    one = backtest(migrated, "--limit-subjects", "1", rules=tmp_path / "live.toml")
+    assert one["rows"] == {"readings": 5}
+    assert (
+        rows(migrated, "SELECT count(*), max(revision) FROM alerts"),
+        rows(migrated, "SELECT * FROM rule_state"),
+    ) == before
+
+    shown = haidang(
+        "rules", "backtest", tmp_path / "draft.toml", "--dsn", migrated, "--from", "2026-05-31", "--against", "live"
+    )
+    assert shown.code == 0
+    assert "1 in both, 0 only now, 2 only then" in shown.out
+    for wrong in (("--from", "2030-01-01"), ("--from", "2026-05-31", "--shifts", "25:00+07:00")):
+        refused = haidang("rules", "backtest", tmp_path / "draft.toml", "--dsn", migrated, *wrong)
+        assert refused.code == 2, refused.out
+
+
+def test_a_shadow_rule_is_stored_and_listed_apart(migrated: str, tmp_path: Path) -> None:
+    (tmp_path / "rules.toml").write_text(_HIGH.replace('kind = "threshold"', 'kind = "threshold"\nmode = "shadow"'))
+    said = {"time": EPOCH_MS, "readings": {"water_level": 2.5}}
+    line = {"received_at": EPOCH_MS, "topic": "haidang/v1/gw/kim-long/readings", "payload": said}
+    (tmp_path / "mqtt.jsonl").write_bytes(orjson.dumps(line) + b"\n")
+    done = haidang("replay", tmp_path / "mqtt.jsonl", "--dsn", migrated, "--rules", tmp_path / "rules.toml", "--json")
+    assert done.code == 0, done.err
+    assert done.only["alerts"] == 0
+    assert haidang("alerts", "list", "--dsn", migrated, "--json").lines == []
+    (alert,) = haidang("alerts", "list", "--shadow", "--dsn", migrated, "--json").lines
+    assert (alert["rule_id"], alert["state"], alert["shadow"]) == ("high", "firing", True)
+    assert "shadow" in haidang("rules", "list", "--dsn", migrated).out
+    found = backtest(migrated, "--against", "live", rules=tmp_path / "rules.toml")
+    assert found["difference"]["both"] == [alert["id"]]
