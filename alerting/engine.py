@@ -29,6 +29,7 @@ from alerting.lateness import late
 from alerting.model import AlertState, Severity, Subject, SubjectKind, Transition, shadow_id
 from alerting.names import Names
 from alerting.outcome import Order, Outcome, Ruled
+from alerting.registry import UNREGISTERED
 from alerting.series import Series
 from alerting.silence import Silence
 from alerting.thresholds import Thresholds
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
     from alerting.heard import Part
     from alerting.model import Memory, RuleState, Verdict
+    from alerting.registry import Registry
     from alerting.rules import Rule
     from decoders.records import Observations
     from geofence.zones import Zone
@@ -51,6 +53,7 @@ class Engine:
     Args:
         rules: those of a rule book; disabled ones are passed over.
         zones: every zone that a rule speaks of; others are passed over.
+        registry: what is known of vessels and devices beside what they send.
         names: (kind, id) -> name, for subjects known beforehand.
         capacity: how many transponders to remember (``geofence.tracks``).
 
@@ -63,6 +66,7 @@ class Engine:
         rules: Sequence[Rule],
         zones: Sequence[Zone],
         *,
+        registry: Registry = UNREGISTERED,
         names: Mapping[tuple[str, int], str] | None = None,
         capacity: int = CAPACITY,
     ) -> None:
@@ -70,6 +74,7 @@ class Engine:
             raise ValueError("two rules share an id")
         ruled = [Ruled(rule, n, rule.version, *rule.window) for n, rule in enumerate(rules) if rule.enabled]
         self._shadow = {r.rule.id: r.version for r in ruled if r.shadow}
+        self._registry = registry
         self._names = Names(names, capacity=capacity)
         self._series = Series()
         self._hearing = Hearing()

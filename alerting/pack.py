@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from alerting.desk import book as policies
 from alerting.desk.book import NO_POLICIES, DeskBook
+from alerting.registry import UNREGISTERED
 from alerting.rules import KINDS, RULE
 from decoders.catalogue import METRICS
 from geofence.geometries import ZoneError
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
     from alerting.desk.book import Policy
+    from alerting.registry import Registry
     from alerting.rules import Rule
     from alerting.rules.base import Fault
     from decoders.catalogue import Metric
@@ -52,12 +54,13 @@ class PackError(ValueError):
 class RuleBook:
     """Rules and the zones they speak of, checked against each other. Disabled rules are in it.
 
-    ``desk``: what is done about their alerts.
+    ``desk``: what is done about their alerts. ``registry``: the vessels and devices that they are judged with.
     """
 
     rules: tuple[Rule, ...]
     zones: tuple[Zone, ...]
     desk: DeskBook = NO_POLICIES
+    registry: Registry = UNREGISTERED
 
 
 def names() -> list[str]:

@@ -100,7 +100,7 @@ async def judge(dsn: str, book: RuleBook, over: Span, choice: Choice) -> Judged:
     rows = dict.fromkeys(sorted(choice.tables), 0)
     tally = Tally()
     start = over.since - over.warm_up
-    engine = Engine(book.rules, book.zones, capacity=CAPACITY)
+    engine = Engine(book.rules, book.zones, registry=book.registry, capacity=CAPACITY)
     async with history(dsn, choice) as past:
         deaf = await past.deaf()
         engine.restore(await past.memory(start))

@@ -166,7 +166,7 @@ class Recall:
         }
         window = ReceptionWindow()
         window.restore(await self._store.recent())
-        engine = Engine(book.rules, book.zones, capacity=self._transponders)
+        engine = Engine(book.rules, book.zones, registry=book.registry, capacity=self._transponders)
         engine.restore(memory, before=self._fences)
         self._fences = engine.fences
         # Unfinished messages are kept as the lines they are, and finished by decoding them again.
