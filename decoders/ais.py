@@ -15,8 +15,6 @@ from math import nan
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
-from pyais.bit_vector import bit_vector
-from pyais.messages import MSG_CLASS
 
 from decoders import ais_batch
 from decoders.ais_batch import eta as shown_eta
@@ -34,6 +32,8 @@ from decoders.refused import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from pyais.bit_vector import bit_vector
 
     from decoders.ais_batch import Payloads
     from decoders.nmea_columns import Ints, Text
@@ -183,9 +183,24 @@ class _Head:
         return AisRecord(*self.columns, self.msg_type, KINDS[self.msg_type], fields, self.sent.message)
 
 
+# pyais is loaded with the first message that needs it: most have none, and its classes take a while to be made.
+
+
+def _vector(payload: bytes, fill: int = 0) -> bit_vector:
+    from pyais.bit_vector import bit_vector  # noqa: PLC0415
+
+    return bit_vector(payload, fill)
+
+
+def _message(msg_type: int, bits: bit_vector) -> Any:
+    from pyais.messages import MSG_CLASS  # noqa: PLC0415
+
+    return MSG_CLASS[msg_type].from_vector(bits)
+
+
 def _digest(payload: bytes, fill: int) -> int:
     words = -(-len(payload) // 8)
-    bits = bit_vector(payload.ljust(8 * words, b"0"))
+    bits = _vector(payload.ljust(8 * words, b"0"))
     return ais_digest([bits.get(48 * word, 48) for word in range(words)], len(payload), fill)
 
 
@@ -194,7 +209,7 @@ def _bits(payload: bytes, fill: int) -> bit_vector | Refused:
     if not _ARMOUR.fullmatch(payload):
         detail = "a character that stands for no six bits" if payload else "no payload"
         return Refused(Reason.BAD_PAYLOAD, detail)
-    bits = bit_vector(payload, fill)
+    bits = _vector(payload, fill)
     msg_type = bits.get(0, 6)
     minimum = MINIMUM_BITS.get(msg_type)
     if minimum is None:
@@ -216,13 +231,13 @@ def _bits(payload: bytes, fill: int) -> bit_vector | Refused:
 def _decode(sent: Transmission, bits: bit_vector, rows: _Rows) -> Refused | None:
     head = _Head(sent, bits.get(0, 6), bits.get(8, 30))
     if head.msg_type in _POSITION_TYPES:
-        found = MSG_CLASS[head.msg_type].from_vector(bits)
+        found = _message(head.msg_type, bits)
         problem = _position(found, head, rows)
         if problem is None and head.msg_type == 19:
             rows.static(_static(found, bits, head))
         return problem
     if head.msg_type in _SHIP_TYPE_BIT:
-        rows.static(_static(MSG_CLASS[head.msg_type].from_vector(bits), bits, head))
+        rows.static(_static(_message(head.msg_type, bits), bits, head))
         return None
     fields = _fields(bits, head.msg_type)
     if isinstance(fields, Refused):

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
@@ -51,6 +51,7 @@ class Zone:
     valid_from: date | None = None
     valid_to: date | None = None
     drawn: Drawn | None = None
+    _version: list[str] = field(default_factory=list, init=False, repr=False, compare=False)  # once it was asked for
 
     @property
     def is_line(self) -> bool:
@@ -60,8 +61,11 @@ class Zone:
     @property
     def version(self) -> str:
         """Twelve hex digits that change when anything about the zone does."""
-        text = json.dumps(to_feature(self), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        return sha256(text.encode()).hexdigest()[:12]
+        if not self._version:
+            said = orjson.dumps([self.id, _properties(self)], option=orjson.OPT_SORT_KEYS)
+            drawn = self.geometry if self.drawn is None else self.drawn.geometry
+            self._version.append(sha256(said + shapely.to_wkb(drawn, byte_order=1)).hexdigest()[:12])
+        return self._version[0]
 
 
 def slug(text: str) -> str:
@@ -100,6 +104,15 @@ def read_zones(data: bytes | str, *, file: str = "") -> list[Zone]:
 
 def to_feature(zone: Zone) -> dict[str, Any]:
     """The zone as a GeoJSON Feature that ``read_zones`` reads back to an equal zone."""
+    return {
+        "type": "Feature",
+        "id": zone.id,
+        "properties": _properties(zone),
+        "geometry": to_geojson(zone.geometry if zone.drawn is None else zone.drawn.geometry),
+    }
+
+
+def _properties(zone: Zone) -> dict[str, Any]:
     properties: dict[str, Any] = {
         "name": {"en": zone.name_en, "vi": zone.name_vi},
         "kind": zone.kind,
@@ -111,12 +124,7 @@ def to_feature(zone: Zone) -> dict[str, Any]:
     drawn = zone.drawn
     if drawn is not None and drawn.size is not None:
         properties["radius_m" if isinstance(drawn.geometry, shapely.Point) else "width_m"] = drawn.size
-    return {
-        "type": "Feature",
-        "id": zone.id,
-        "properties": {key: value for key, value in properties.items() if value},
-        "geometry": to_geojson(zone.geometry if drawn is None else drawn.geometry),
-    }
+    return {key: value for key, value in properties.items() if value}
 
 
 def to_feature_collection(zones: Iterable[Zone]) -> dict[str, Any]:

@@ -1,33 +1,57 @@
-"""The command line: ``haidang``."""
+"""The command line: ``haidang``. A command's modules are loaded when it is asked for: those of all take a second."""
 
 from __future__ import annotations
 
 import sys
-from importlib import metadata
-from typing import Annotated
+from importlib import import_module, metadata
+from typing import Annotated, Any, Final
 
 import typer
+from typer.core import TyperGroup
 
-from ingest.commands import alerts, config, db, decode, demo, quarantine, replay, rules, run, simulate, zones
+_CONTEXT: Final = {"help_option_names": ["-h", "--help"]}
+#: The commands, in the order that they are listed in. Each has a module in ``ingest.commands``, with a function of its
+#: name; of those that have commands of their own there is an ``app``, and here what it is for.
+_COMMANDS: Final = {
+    "demo": "",
+    "run": "",
+    "decode": "",
+    "replay": "",
+    "db": "The database: create and upgrade its tables, show what it can do.",
+    "zones": "Zones that rules watch.",
+    "rules": "Rules: check, import, list.",
+    "alerts": "Alerts: list, show, acknowledge, resolve.",
+    "quarantine": "What was refused, with its raw bytes and the reason.",
+    "simulate": "Fleets, sensors, scenarios and load, on the real wire.",
+    "config": "The settings: check and show them.",
+}
+
+
+class _Commands(TyperGroup):
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002  # as the base class has it
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in _COMMANDS:
+            return None
+        module = import_module(f"ingest.commands.{cmd_name}")
+        own = typer.Typer(add_completion=False, pretty_exceptions_enable=False, context_settings=_CONTEXT)
+        if about := _COMMANDS[cmd_name]:
+            own.add_typer(module.app, name=cmd_name, help=about)
+        else:
+            own.command(cmd_name)(getattr(module, cmd_name))
+        found = typer.main.get_command(own)
+        return found.get_command(ctx, cmd_name) if isinstance(found, TyperGroup) else found
+
 
 app = typer.Typer(
+    cls=_Commands,
     name="haidang",
     help="Hải Đăng: watching over a coast. Telemetry into TimescaleDB, zones and thresholds into alerts.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=_CONTEXT,
 )
-app.command("demo")(demo.demo)
-app.command("run")(run.run)
-app.command("decode")(decode.decode)
-app.command("replay")(replay.replay)
-app.add_typer(db.app, name="db", help="The database: create and upgrade its tables, show what it can do.")
-app.add_typer(zones.app, name="zones", help="Zones that rules watch.")
-app.add_typer(rules.app, name="rules", help="Rules: check, import, list.")
-app.add_typer(alerts.app, name="alerts", help="Alerts: list, show, acknowledge, resolve.")
-app.add_typer(quarantine.app, name="quarantine", help="What was refused, with its raw bytes and the reason.")
-app.add_typer(simulate.app, name="simulate", help="Fleets, sensors, scenarios and load, on the real wire.")
-app.add_typer(config.app, name="config", help="The settings: check and show them.")
 
 
 def _version(asked: bool) -> None:

@@ -15,36 +15,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from alerting.pack import PackError
-from geofence.geometries import ZoneError
-from ingest.http import HttpUnavailable
-from ingest.settings import ConfigError
-from ingest.sources.base import SourceUnavailable
-from ingest.sources.file import BadRecording
-from ingest.spool import SpoolRefused
-from services.errors import ServicesError
-from storage.errors import ConfigurationError, DatabaseAway, RequestRefused
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
 REFUSED = 2
 FAILED = 1
-
-#: What a user can put right: said in one line, never as a traceback.
-REFUSALS: tuple[type[Exception], ...] = (
-    BadRecording,
-    ConfigError,
-    ConfigurationError,
-    DatabaseAway,
-    HttpUnavailable,
-    PackError,
-    RequestRefused,
-    ServicesError,
-    SourceUnavailable,
-    SpoolRefused,
-    ZoneError,
-)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -71,10 +46,8 @@ def refusals(command: Callable[P, R]) -> Callable[P, R]:
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return command(*args, **kwargs)
-        except REFUSALS as exc:
-            refuse(str(exc))
         except BaseExceptionGroup as group:
-            known, unknown = group.split(REFUSALS)
+            known, unknown = group.split(_refusals())
             if unknown is not None or known is None:
                 raise
             refuse("\n".join(dict.fromkeys(str(exc) for exc in _leaves(known))))
@@ -86,8 +59,19 @@ def refusals(command: Callable[P, R]) -> Callable[P, R]:
             # Whoever read our output has gone: nothing more to say, and nothing to say it to.
             sys.stderr.close()
             raise typer.Exit(FAILED) from None
+        except Exception as exc:
+            if not isinstance(exc, _refusals()):
+                raise
+            refuse(str(exc))
 
     return wrapped
+
+
+def _refusals() -> tuple[type[Exception], ...]:
+    """What a user can put right. Loaded when something is wrong: most commands have no need of most of these rooms."""
+    from ingest.refusals import REFUSALS  # noqa: PLC0415
+
+    return REFUSALS
 
 
 def _leaves(group: BaseExceptionGroup[Any]) -> Iterable[BaseException]:

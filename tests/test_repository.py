@@ -109,8 +109,8 @@ def test_every_reason_of_a_refusal_is_documented_once() -> None:
 
 def commands(group: Any, prefix: tuple[str, ...] = ()) -> set[tuple[str, ...]]:
     found = {prefix} if prefix else set()
-    for name, command in getattr(group, "commands", {}).items():
-        found |= commands(command, (*prefix, name))
+    for name in group.list_commands(None) if hasattr(group, "list_commands") else ():
+        found |= commands(group.get_command(None, name), (*prefix, name))
     return found
 
 

@@ -1,0 +1,29 @@
+"""What a user can put right: said in one line, never as a traceback."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from alerting.pack import PackError
+from geofence.geometries import ZoneError
+from ingest.http import HttpUnavailable
+from ingest.settings import ConfigError
+from ingest.sources.base import SourceUnavailable
+from ingest.sources.file import BadRecording
+from ingest.spool import SpoolRefused
+from services.errors import ServicesError
+from storage.errors import ConfigurationError, DatabaseAway, RequestRefused
+
+REFUSALS: Final[tuple[type[Exception], ...]] = (
+    BadRecording,
+    ConfigError,
+    ConfigurationError,
+    DatabaseAway,
+    HttpUnavailable,
+    PackError,
+    RequestRefused,
+    ServicesError,
+    SourceUnavailable,
+    SpoolRefused,
+    ZoneError,
+)
