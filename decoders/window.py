@@ -18,23 +18,30 @@ import numpy as np
 from decoders.records import RECEPTION, empty, table, take
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from collections.abc import Set as AbstractSet
 
     from numpy.typing import NDArray
 
     from decoders.records import Observations, Table
 
+    Ints = NDArray[np.int64]
+
 SPAN_US: Final = 30_000_000
 CAP: Final = 262_144
 
-#: (transponder, digest): what was sent, by whom.
-_Key = tuple[int, int]
-#: (time and received_at of the first hearing, who has heard it).
-_Heard = tuple[int, int, tuple[int, ...]]
+#: What was sent, by whom: the bytes of transponder and digest, which are made and compared faster than a tuple.
+_Key = bytes
 
 _COLUMNS: Final = ("message", "transponder", "digest", "source", "time", "received_at")
 #: What becomes of one hearing.
 _KEEP, _RECEPTION, _NOTHING = range(3)
+#: First hearings, by number.
+_FIRST: Final = np.dtype([("time", "i8"), ("received_at", "i8"), ("source", "i8")])
+#: What is out of the span is looked for when there are twice as many as were left the last time, and so many more.
+_MORE: Final = 4096
+#: So few are forgotten one by one.
+_FEW: Final = 8
 
 
 class ReceptionWindow:
@@ -52,11 +59,25 @@ class ReceptionWindow:
             raise ValueError("the span must not be negative, and the cap must be positive")
         self._span = span_us
         self._cap = cap
-        # In the order of first hearings: ordered so that the oldest is at hand, however many before it are gone.
-        self._heard: OrderedDict[_Key, _Heard] = OrderedDict()
+        #: What was sent to the number of its first hearing, in the order of these: so numbers rise. What is out of the
+        #: span may still be in it: it counts for nothing, and is forgotten a lot at a time. Ordered, so that the oldest
+        #: is at hand, however many before it are gone.
+        self._heard: OrderedDict[_Key, int] = OrderedDict()
+        self._first = np.zeros(1024, _FIRST)
+        self._base = self._next = 0  # the number of the first of these rows, and of the next first hearing
+        self._also: dict[int, tuple[int, ...]] = {}  # number to who has heard it, where that is more than one
+        self._last = -(2**62)  # ``received_at`` of the latest first hearing
+        self._renewed = False  # what was known came again after its span, within the batch
+        self._tidy_from = _MORE
 
     def __len__(self) -> int:
+        self._tidy(self._last)
         return len(self._heard)
+
+    def remembered(self) -> list[tuple[_Key, tuple[int, int, tuple[int, ...]]]]:
+        """What was sent, time and ``received_at`` of the first hearing, and who has heard it: the oldest first."""
+        self._tidy(self._last)
+        return [(key, self._known(number)) for key, number in self._heard.items()]
 
     def apply(
         self, observations: Observations, redelivered: AbstractSet[int] = frozenset(), known: Table | None = None
@@ -75,10 +96,13 @@ class ReceptionWindow:
         rows = _rows(observations)
         if not len(rows):
             return set()
-        keys: list[_Key] = list(zip(rows["transponder"].tolist(), rows["digest"].tolist(), strict=True))
+        keys = _keys(rows)
         before = _triples(known) if known is not None and redelivered else set()
-        repeated = None if before else self._repeated(rows, keys)
-        late: dict[_Key, tuple[int, _Heard]] = {}
+        look = None if before else self._take_in(rows, keys)
+        taken = self._next - len(rows)
+        if look is None:
+            self._tidy(self._last)
+        hear, places = (self._hear, np.arange(len(rows))) if look is None else (self._hear_again, look)
         drop: list[int] = []
         receptions: list[tuple[int, ...]] = []
         message = -1
@@ -86,9 +110,8 @@ class ReceptionWindow:
         # fills a row in two tables, while an MQTT message may bring one transmission twice.
         ordinals: dict[tuple[_Key, int], int] = {}
         verdicts: dict[tuple[_Key, int], int] = {}
-        look = np.arange(len(rows)) if repeated is None else np.flatnonzero(repeated)
-        columns = (rows[name][look].tolist() for name in ("message", "table", "source", "time", "received_at"))
-        for place, at, which, source, time, received_at in zip(look.tolist(), *columns, strict=True):
+        columns = (rows[name][places].tolist() for name in ("message", "table", "source", "time", "received_at"))
+        for place, at, which, source, time, received_at in zip(places.tolist(), *columns, strict=True):
             if at != message:
                 message = at
                 ordinals.clear()
@@ -98,77 +121,19 @@ class ReceptionWindow:
             ordinals[key, which] = ordinal + 1
             verdict = verdicts.get((key, ordinal))
             if verdict is None:
-                if before and at in redelivered and (*key, source) in before:
+                if before and at in redelivered and (*_read(key), source) in before:
                     verdict = _NOTHING
-                elif repeated is None:
-                    verdict = self._hear(key, source, time, received_at)
                 else:
-                    verdict = self._hear_late(key, source, time, received_at, late, place)
+                    verdict = hear(key, source, time, received_at, taken + place)
                 verdicts[key, ordinal] = verdict
                 if verdict == _RECEPTION:
-                    first = late[key][1] if key in late else self._heard[key]
-                    receptions.append((first[0], received_at, *key, source, at))
+                    first = int(self._first["time"][self._heard[key] - self._base])
+                    receptions.append((first, received_at, *_read(key), source, at))
             if verdict != _KEEP:
                 drop.append(place)
-        if repeated is not None:
-            self._hear_all(rows, keys, repeated, late)
+        if look is not None:
+            self._settle(rows, keys, taken, drop)
         return _without(observations, rows[drop], receptions)
-
-    def _repeated(self, rows: Table, keys: list[_Key]) -> NDArray[np.bool_] | None:
-        """Which keys are known or come more than once: all others can be taken in as one.
-
-        None where what is known could depend on where within the batch memory is made room: times fall, or the cap is
-        reached and there is something to know.
-        """
-        heard = self._heard
-        if (np.diff(rows["received_at"]) < 0).any():
-            return None
-        repeated = np.fromiter(map(heard.__contains__, keys), np.bool_, len(keys))
-        if len(set(keys)) != len(keys):
-            order = np.lexsort((rows["transponder"], rows["digest"]))
-            transponder, digest = rows["transponder"][order], rows["digest"][order]
-            same = (transponder[1:] == transponder[:-1]) & (digest[1:] == digest[:-1])
-            repeated[order[1:][same]] = True
-            repeated[order[:-1][same]] = True
-        over = len(heard) + len(keys) - self._cap
-        if over > 0 and (over > len(heard) or repeated.any()):
-            return None
-        return repeated
-
-    def _hear_late(
-        self, key: _Key, source: int, time: int, received_at: int, late: dict[_Key, tuple[int, _Heard]], place: int
-    ) -> int:
-        """As ``_hear``, but what is first heard now goes into ``late``, with its place in the batch."""
-        first = late[key][1] if key in late else self._heard.get(key)
-        if first is None or abs(received_at - first[1]) > self._span:
-            late[key] = (place, (time, received_at, (source,)))
-            return _KEEP
-        if source in first[2]:
-            return _NOTHING
-        more = (first[0], first[1], (*first[2], source))
-        if key in late:
-            late[key] = (late[key][0], more)
-        else:
-            self._heard[key] = more
-        return _RECEPTION
-
-    def _hear_all(
-        self, rows: Table, keys: list[_Key], repeated: NDArray[np.bool_], late: dict[_Key, tuple[int, _Heard]]
-    ) -> None:
-        """Remember everything first heard in a batch, in the order it came."""
-        sources = zip(rows["source"].tolist())
-        values: list[_Heard] = list(zip(rows["time"].tolist(), rows["received_at"].tolist(), sources, strict=True))
-        if repeated.any():
-            new = ~repeated
-            for key, (place, value) in late.items():
-                self._heard.pop(key, None)
-                values[place] = value
-                new[place] = True
-            places = np.flatnonzero(new).tolist()
-            keys, values = [keys[place] for place in places], [values[place] for place in places]
-        if values:
-            self._heard.update(zip(keys, values, strict=True))
-            self._forget(values[-1][1], self._cap)
 
     def restore(self, heard: Table, receptions: Table | None = None) -> None:
         """Be as after having heard stored rows: those received in the last span are enough.
@@ -179,39 +144,142 @@ class ReceptionWindow:
             receptions: RECEPTION rows; one whose first hearing is not in ``heard`` is passed over.
         """
         rows = heard[np.argsort(heard["received_at"], kind="stable")]
-        columns = (rows[name].tolist() for name in ("transponder", "digest", "source", "time", "received_at"))
-        for transponder, digest, source, time, received_at in zip(*columns, strict=True):
-            self._hear((transponder, digest), source, time, received_at)
+        columns = (rows[name].tolist() for name in ("source", "time", "received_at"))
+        for key, source, time, received_at in zip(_keys(rows), *columns, strict=True):
+            self._hear(key, source, time, received_at)
         if receptions is None:
             return
-        for row in receptions:
-            key = (int(row["transponder"]), int(row["digest"]))
-            first = self._heard.get(key)
-            source = int(row["source"])
-            if first is not None and first[0] == int(row["time"]) and source not in first[2]:
-                self._heard[key] = (first[0], first[1], (*first[2], source))
+        columns = (receptions[name].tolist() for name in ("source", "time"))
+        for key, source, time in zip(_keys(receptions), *columns, strict=True):
+            number = self._heard.get(key)
+            if number is not None and self._known(number)[0] == time:
+                self._add(number, source)
 
-    def _hear(self, key: _Key, source: int, time: int, received_at: int) -> int:
-        first = self._heard.get(key)
-        if first is not None:
-            if abs(received_at - first[1]) <= self._span:  # an older recording replayed later is not the same hearing
-                if source in first[2]:
-                    return _NOTHING
-                self._heard[key] = (first[0], first[1], (*first[2], source))
-                return _RECEPTION
-            del self._heard[key]
-        self._forget(received_at, self._cap - 1)
-        self._heard[key] = (time, received_at, (source,))
+    # --- many at once
+
+    def _take_in(self, rows: Table, keys: list[_Key]) -> Ints | None:
+        """Take all rows in as first hearings that are; the places of those to look at, which have company.
+
+        The number of a row, first hearing or not, is its place on from what was the next one. None, and nothing is
+        taken in, where what is known could depend on where within the batch memory is made room.
+        """
+        received_at = rows["received_at"]
+        if received_at[0] < self._last or (np.diff(received_at) < 0).any():
+            return None
+        if len(self._heard) + len(keys) > self._cap:
+            self._tidy(self._last)
+        number = self._next
+        found = np.fromiter(
+            map(self._heard.setdefault, keys, range(number, number + len(keys))), np.int64, count=len(keys)
+        )
+        own = found == np.arange(number, number + len(keys))
+        again = np.flatnonzero(~own)
+        over = len(self._heard) - self._cap
+        if over > 0 and (len(again) or over >= len(self._heard) - len(keys)):
+            for place in np.flatnonzero(own).tolist():
+                del self._heard[keys[place]]
+            return None
+        self._store(rows)
+        self._forget_first(over)
+        companions = np.unique(found[again])
+        return np.union1d(again, companions[companions >= number] - number)
+
+    def _settle(self, rows: Table, keys: list[_Key], number: int, drop: list[int]) -> None:
+        """Put what was taken in from this number on in order, given the places of what was no first hearing."""
+        kept = np.ones(len(rows), np.bool_)
+        kept[drop] = False
+        places = np.flatnonzero(kept)
+        if len(places):
+            self._last = int(rows["received_at"][places[-1]])
+        if self._renewed:
+            for place in places.tolist():
+                if self._heard.get(keys[place]) == number + place:
+                    self._heard.move_to_end(keys[place])
+            self._renewed = False
+
+    def _hear_again(self, key: _Key, source: int, time: int, received_at: int, number: int) -> int:  # noqa: ARG002
+        """What becomes of a row that was taken in with this number."""
+        first = self._heard[key]
+        if first == number:
+            return _KEEP
+        if received_at - int(self._first["received_at"][first - self._base]) <= self._span:
+            return _RECEPTION if self._add(first, source) else _NOTHING
+        self._also.pop(first, None)
+        self._heard[key] = number
+        self._renewed = True
         return _KEEP
 
-    def _forget(self, now: int, most: int) -> None:
-        """Drop what is out of the span, and what is more than ``most``."""
-        heard = self._heard
-        while heard:
-            oldest = next(iter(heard))
-            if now - heard[oldest][1] <= self._span and len(heard) <= most:
+    # --- one by one
+
+    # The number is that of a row that was taken in, and here of none.
+    def _hear(self, key: _Key, source: int, time: int, received_at: int, number: int = 0) -> int:  # noqa: ARG002
+        first = self._heard.get(key)
+        if first is not None:
+            # An older recording replayed later is not the same hearing.
+            if abs(received_at - int(self._first["received_at"][first - self._base])) <= self._span:
+                return _RECEPTION if self._add(first, source) else _NOTHING
+            del self._heard[key]
+            self._also.pop(first, None)
+        self._tidy(received_at)
+        self._forget_first(len(self._heard) + 1 - self._cap)
+        self._heard[key] = self._next
+        self._store(np.array([(time, received_at, source)], _FIRST))
+        self._last = received_at
+        return _KEEP
+
+    # --- what is kept
+
+    def _known(self, number: int) -> tuple[int, int, tuple[int, ...]]:
+        time, received_at, source = self._first[number - self._base].tolist()
+        return time, received_at, self._also.get(number, (source,))
+
+    def _add(self, number: int, source: int) -> bool:
+        """Note who has heard it; False if that was known."""
+        heard = self._known(number)[2]
+        if source in heard:
+            return False
+        self._also[number] = (*heard, source)
+        return True
+
+    def _store(self, rows: Table) -> None:
+        """Keep what is to be known of first hearings, from the next number on."""
+        at = self._next - self._base
+        if at + len(rows) > len(self._first):
+            oldest = next(iter(self._heard.values()), self._next)
+            self._first = self._first[min(oldest, self._next) - self._base : at].copy()
+            self._base, at = self._next - len(self._first), len(self._first)
+            self._first.resize(max(1024, 2 * (at + len(rows))), refcheck=False)
+        for name in _FIRST.names or ():
+            self._first[name][at : at + len(rows)] = rows[name]
+        self._next += len(rows)
+
+    def _tidy(self, now: int) -> None:
+        """Forget what is out of the span, from the oldest on to the first that is not."""
+        received_at = self._first["received_at"]
+        for _ in range(_FEW):
+            number = next(iter(self._heard.values()), None)
+            if number is None or now - int(received_at[number - self._base]) <= self._span:
                 return
-            del heard[oldest]
+            self._forget_first(1)
+        numbers = np.fromiter(self._heard.values(), np.int64, count=len(self._heard))
+        known = now - received_at[numbers - self._base] <= self._span
+        self._forget_first(int(known.argmax()) if known.any() else len(known))
+
+    def _forget_first(self, count: int) -> None:
+        for _ in range(count):
+            self._also.pop(self._heard.popitem(last=False)[1], None)
+
+
+def _keys(rows: Table) -> list[_Key]:
+    pair = np.empty((len(rows), 2), np.int64)
+    pair[:, 0], pair[:, 1] = rows["transponder"], rows["digest"]
+    keys: list[_Key] = pair.view("V16").ravel().tolist()
+    return keys
+
+
+def _read(key: _Key) -> Iterator[int]:
+    """Transponder and digest."""
+    return map(int, np.frombuffer(key, np.int64))
 
 
 #: Rows of all AIS observations: which table (positions, statics, records) each is of, and its index there.

@@ -247,7 +247,8 @@ def test_batches_taken_in_bulk_leave_what_they_leave_row_by_row(
         for name in ("positions", "statics", "receptions"):
             assert getattr(batches[0], name).tolist() == getattr(batches[1], name).tolist()
         assert batches[0].records == batches[1].records
-        assert list(bulk._heard.items()) == list(one_by_one._heard.items())
+        remembered = [(np.frombuffer(key, np.int64).tolist(), heard) for key, heard in bulk.remembered()]
+        assert remembered == [(list(key), heard) for key, heard in one_by_one._heard.items()]
 
 
 def _mixed(part: list[tuple[int, int, int, int, int]]) -> Observations:
