@@ -11,6 +11,8 @@ import re
 
 _TAG_TIME = re.compile(rb"^\\[^\\]*?\bc:(\d{9,13})\b[^\\]*\\")
 _TRAILING_EPOCH = re.compile(rb"\*[0-9A-Fa-f]{2}(?:,[^,\s]*)*?,(\d{9,10})\s*$")
+#: Characters from the asterisk on that a line with an epoch has more than: two digits, a comma, nine digits.
+_LEAST_TRAILING = len("*00,") + 8
 _PAYLOAD = re.compile(rb"!..VD[MO],1,1,[^,]*,[^,]*,([0-W`-w]{24,}),")
 
 #: First bit of the 6-bit time stamp field, by message type (ITU-R M.1371-5, tables 48, 61, 67, 70, 75).
@@ -32,6 +34,9 @@ def absolute_time(line: bytes) -> int | None:
         if found:
             digits = found[1]
             return int(digits) * (1000 if len(digits) >= 12 else _SECOND)
+    star = line.find(b"*")
+    if star < 0 or len(line) - star <= _LEAST_TRAILING:
+        return None
     found = _TRAILING_EPOCH.search(line)
     return int(found[1]) * _SECOND if found else None
 
