@@ -9,6 +9,7 @@ For that ``now`` must not run ahead of rows still to come: it is at least the re
 and at most that of the next row to be judged.
 
 A rule in shadow mode is judged like all others. Its alerts have ids of their own (``model.shadow_id``) and are marked.
+One that is only a condition of combined rules (``alerting.combined``) is judged likewise, and nothing is told of it.
 When its mode changes, the alerts it has open are closed as what they were, and whatever holds then fires anew.
 
 An engine is thrown away, and a new one restored, when a batch it judged could not be committed.
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from alerting import messages
+from alerting.combined.part import Combined
 from alerting.fences import Fences
 from alerting.figures import Figures
 from alerting.heard import Heard
@@ -30,6 +32,7 @@ from alerting.model import AlertState, Severity, Subject, SubjectKind, Transitio
 from alerting.names import Names
 from alerting.outcome import Order, Outcome, Ruled
 from alerting.registry import UNREGISTERED
+from alerting.rules.base import Mode
 from alerting.series import Series
 from alerting.silence import Silence
 from alerting.thresholds import Thresholds
@@ -58,7 +61,7 @@ class Engine:
         capacity: how many transponders to remember (``geofence.tracks``).
 
     Raises:
-        ValueError: two rules share an id, or a rule speaks of a zone that is not there.
+        ValueError: two rules share an id, or a rule speaks of a zone or a rule that is not there.
     """
 
     def __init__(
@@ -73,7 +76,7 @@ class Engine:
         if len({rule.id for rule in rules}) < len(rules):
             raise ValueError("two rules share an id")
         ruled = [Ruled(rule, n, rule.version, *rule.window) for n, rule in enumerate(rules) if rule.enabled]
-        self._shadow = {r.rule.id: r.version for r in ruled if r.shadow}
+        self._modes = {r.rule.id: (r.rule.mode, r.version) for r in ruled}
         self._registry = registry
         self._names = Names(names, capacity=capacity)
         self._series = Series()
@@ -85,6 +88,7 @@ class Engine:
         self._vessels = Vessels(ruled, zones, self._names, self._hearing, self._fences.ships)
         # Vessels before fences, which learn the batch's ship types.
         self._parts: tuple[Part, ...] = (self._thresholds, self._figures, self._silence, self._vessels, self._fences)
+        self._combined = Combined(ruled, self._names, registry, self._hearing)
         self._withdrawn: list[RuleState] = []
         self._now = -(2**62)
 
@@ -109,10 +113,13 @@ class Engine:
         for state in memory.states:
             if state.state is None or self._hearing.restore(state):
                 continue
-            alert, shadow = state.state.get("alert"), bool(state.state.get("shadow"))
-            other_mode = alert is not None and shadow != (state.rule_id in self._shadow)
-            if other_mode or not any(part.take_up(state) for part in self._parts):
+            mode, _ = self._modes.get(state.rule_id, (Mode.LIVE, ""))
+            other_mode = state.state.get("alert") is not None and _mode(state.state) is not mode
+            if other_mode or not (any(part.take_up(state) for part in self._parts) or self._combined.take_up(state)):
                 self._withdrawn.append(state)
+            else:
+                self._combined.hold(state)
+        self._combined.restore(memory.listened)
         if before is not None:
             self._fences.reconsider(before)
 
@@ -134,6 +141,11 @@ class Engine:
         """How many transponders were forgotten for want of room."""
         return self._fences.tracks.evicted
 
+    @property
+    def looked_at(self) -> int:
+        """How many rows combined rules have looked at one by one."""
+        return self._combined.rows
+
     def judge(self, observations: Observations, now: int) -> Verdict:
         """Judge a batch, rows in arrival order, and what is due by ``now`` (microseconds UTC)."""
         self._names.learn(observations.names)
@@ -144,6 +156,7 @@ class Engine:
             *(int(t["received_at"][-1]) for t in (observations.positions, observations.readings) if len(t)),
         )
         self._withdraw(out)
+        withdrawn = len(out.found)
         self._fences.look_anew(self._now, out)
         out.keep(self._hearing.unsaid())
         readings, late_readings = self._series.advance(observations.readings)
@@ -151,13 +164,19 @@ class Engine:
         heard = Heard(observations, readings, advance, self._now)
         for part in self._parts:
             part.judge(heard, out)
+        self._combined.judge(heard, out.found[withdrawn:], out)
         verdict = out.verdict(observations, late_positions=advance.late, late_readings=late_readings)
         verdict.late = late(heard)
-        verdict.transitions = [self._in_its_mode(transition) for transition in verdict.transitions]
+        verdict.transitions = [told for found in verdict.transitions if (told := self._in_its_mode(found)) is not None]
         return verdict
 
-    def _in_its_mode(self, transition: Transition) -> Transition:
-        if not transition.shadow and self._shadow.get(transition.rule_id) != transition.rule_version:
+    def _in_its_mode(self, transition: Transition) -> Transition | None:
+        """A change as its rule has it told; None: not at all."""
+        mode, version = self._modes.get(transition.rule_id, (Mode.LIVE, ""))
+        mode = mode if version == transition.rule_version else Mode.LIVE  # of before it was edited
+        if mode is Mode.CONDITION:
+            return None
+        if not transition.shadow and mode is not Mode.SHADOW:
             return transition
         return replace(transition, shadow=True, alert_id=shadow_id(transition.alert_id))
 
@@ -166,7 +185,7 @@ class Engine:
         for old in self._withdrawn:
             state = old.state or {}
             subject = self._names.subject(old.subject_kind, old.subject_id)
-            if state.get("alert"):
+            if state.get("alert") and _mode(state) is not Mode.CONDITION:
                 out.add(
                     Order(self._now, True, 0, 0, old.subject_id, -1, old.key, 0),
                     self._closed(old, state, subject),
@@ -196,3 +215,8 @@ class Engine:
             details={"title": title, "reason": "withdrawn"},
             shadow=bool(state.get("shadow")),
         )
+
+
+def _mode(state: Mapping[str, Any]) -> Mode:
+    """The mode that a rule was in when it left a state behind."""
+    return next((mode for mode in (Mode.SHADOW, Mode.CONDITION) if state.get(mode.value)), Mode.LIVE)

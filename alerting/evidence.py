@@ -77,6 +77,7 @@ class Evidence:
     rows: Observations  # numbered
     until: int  # up to when, by receive time, they were judged
     deaf: Sequence[tuple[int, int]] = ()
+    conditions: Sequence[dict[str, Any]] = ()  # the rules that the rule stands on, likewise
     page: str = ""  # for people
     members: Mapping[str, bytes] = field(default_factory=dict)
 
@@ -92,6 +93,7 @@ def pack(evidence: Evidence) -> bytes:
         "notifications.json": _json(evidence.facts["notifications"]),
         "deliveries.json": _json(evidence.facts["deliveries"]),
         "rule.json": _json(evidence.rule),
+        "conditions.json": _json(list(evidence.conditions)),
         "zones.geojson": _json(evidence.zones),
         "before.json": _json(_memory(evidence.before)),
         "page.html": evidence.page.encode(),
@@ -163,6 +165,7 @@ def _read(manifest: Mapping[str, Any], members: Mapping[str, bytes]) -> Evidence
         rows=rows,
         until=instant(manifest["until"]),
         deaf=[(instant(since), instant(until)) for since, until in manifest["deaf"]],
+        conditions=orjson.loads(members.get("conditions.json", b"[]")),  # not in files of versions that knew none
         page=members["page.html"].decode(),
         members=members,
     )
@@ -178,11 +181,14 @@ def check(evidence: Evidence) -> list[Episode]:
         EvidenceError: something does not fit.
     """
     alert = evidence.facts["alert"]
-    rule, zones = _rule_of(evidence), _zones_of(evidence)
+    (*conditions, rule), zones = _rules_of(evidence), _zones_of(evidence)
     if (rule.id, rule.version) != (alert["rule_id"], alert["rule_version"]):
         raise EvidenceError(
             f"the rule is {rule.id} {rule.version}, and the alert is of {alert['rule_id']} {alert['rule_version']}"
         )
+    stood_on = fired_with(evidence.facts["history"]).get("rules", {})
+    if {one.id: one.version for one in conditions} != stood_on:
+        raise EvidenceError("the rules that the rule stands on are not those of the alert, or not in their versions")
     versions = {zone.id: zone.version for zone in zones}
     then = alert["details"].get("zone_version")
     if then is not None and versions.get(alert["zone_id"]) != then:
@@ -191,7 +197,7 @@ def check(evidence: Evidence) -> list[Episode]:
     made = alert_id(rule.id, subject, alert["key"], instant(alert["started_at"]))
     if str(shadow_id(made) if alert["shadow"] else made) != alert["id"] or alert["id"] != evidence.facts["id"]:
         raise EvidenceError("the alert's id is not that of its rule, subject, key and start")
-    told = recompute(rule, zones, evidence)
+    told = recompute([*conditions, rule], zones, evidence)
     mine = [transition for transition in told if str(transition.alert_id) == alert["id"]]
     if not mine:
         raise EvidenceError("the rule does not come to this alert by these rows")
@@ -202,9 +208,15 @@ def check(evidence: Evidence) -> list[Episode]:
     return tally.within(-(2**62), 2**62)
 
 
-def recompute(rule: Rule, zones: Sequence[Zone], evidence: Evidence) -> list[Transition]:
-    """What the rule tells by the rows."""
-    engine = Engine([rule], zones)
+def fired_with(history: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The details that an alert was first told with."""
+    found: Mapping[str, Any] = next((row["details"] for row in history if row["change"] == "firing"), {})
+    return found
+
+
+def recompute(rules: Sequence[Rule], zones: Sequence[Zone], evidence: Evidence) -> list[Transition]:
+    """What the rules tell by the rows."""
+    engine = Engine(rules, zones)
     engine.restore(evidence.before)
     return judged(engine, evidence.rows, evidence.until, evidence.deaf)
 
@@ -238,9 +250,10 @@ def _at(text: str) -> str:
     return _iso(instant(text))
 
 
-def _rule_of(evidence: Evidence) -> Rule:
+def _rules_of(evidence: Evidence) -> list[Rule]:
+    """The rule, after those that it stands on."""
     try:
-        return RULE.validate_json(orjson.dumps(evidence.rule["body"]))
+        return [RULE.validate_json(orjson.dumps(rule["body"])) for rule in (*evidence.conditions, evidence.rule)]
     except ValidationError as exc:
         raise EvidenceError(f"the rule is not one that this version understands: {exc.errors()[0]['msg']}") from exc
 

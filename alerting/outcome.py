@@ -15,7 +15,7 @@ from alerting.model import RuleState, Transition, Verdict
 from alerting.rules.base import END, Mode
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from alerting.model import Severity, Subject
     from alerting.rules import Rule
@@ -74,11 +74,6 @@ class Ruled:
         return edge
 
     @property
-    def shadow(self) -> bool:
-        """Whether the rule is only tried out."""
-        return self.rule.mode is Mode.SHADOW
-
-    @property
     def title(self) -> dict[str, str]:
         return {"en": self.rule.title.en, "vi": self.rule.title.vi}
 
@@ -100,7 +95,7 @@ class Ruled:
             "title": self.title,
             "started_at": started_at,
         }
-        return said | ({"shadow": True} if self.shadow else {})
+        return said | ({} if self.rule.mode is Mode.LIVE else {self.rule.mode.value: True})
 
 
 def _row(order: Order, observations: Observations) -> dict[str, Any]:
@@ -135,6 +130,11 @@ class Outcome:
 
     def add(self, order: Order, transition: Transition) -> None:
         self._transitions.append((order, transition))
+
+    @property
+    def found(self) -> Sequence[tuple[Order, Transition]]:
+        """The transitions so far, as they were added."""
+        return self._transitions
 
     def remember(self, rule_id: str, subject: Subject, key: str, state: Mapping[str, Any] | None) -> None:
         """The state after the batch; the last call for an episode is the one that counts. None: forget it."""

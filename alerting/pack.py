@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from alerting.desk import book as policies
 from alerting.desk.book import NO_POLICIES, DeskBook
 from alerting.registry import UNREGISTERED
-from alerting.rules import KINDS, RULE
+from alerting.rules import KINDS, RULE, CombinedRule
 from decoders.catalogue import METRICS
 from geofence.geometries import ZoneError
 from geofence.zones import Zone, read_zones
@@ -91,10 +91,12 @@ def load(
     where: dict[str, str] = {}
     known = {zone.id: zone for zone in found}
     desk: list[Policy] = []
+    spoken: dict[str, _Place] = {}
     for file in files:
         if file.suffix == ".toml" and (read := _document(file, problems)) is not None:
-            rules += _rules(file, *read, known, metrics, where, problems)
+            rules += _rules(file, *read, known, metrics, where, spoken, problems)
             desk += _policies(file, *read, desk, problems)
+    problems += _among(rules, spoken)
     seen: set[str] = set()
     for zone in found:
         if zone.id in seen:
@@ -206,6 +208,7 @@ def _rules(
     zones: Mapping[str, Zone],
     metrics: Mapping[str, Metric],
     where: dict[str, str],
+    spoken: dict[str, _Place],
     problems: list[str],
 ) -> list[Rule]:
     lines = Lines(text)
@@ -221,10 +224,23 @@ def _rules(
         label = f"rule {name!r}" if isinstance(name, str) else f"rule number {number + 1}"
         for place, reason in faults:
             problems.append(f"{file}:{lines.of(number, place)}: {label}: {' '.join(reason.split())}")
+        if isinstance(name, str):
+            spoken.setdefault(name, _Place(file, lines, number))
         if rule is not None and not faults:
             where[rule.id] = f"{file}:{lines.of(number, ())}"
             rules.append(rule)
     return rules
+
+
+def _among(rules: Sequence[Rule], spoken: Mapping[str, _Place]) -> Iterable[str]:
+    """What is wrong with rules that speak of others, once all are there: those that are refused are no news."""
+    found = {rule.id: rule for rule in rules}
+    for rule in rules:
+        if not isinstance(rule, CombinedRule) or any(name in spoken and name not in found for name in rule.spoken):
+            continue
+        at = spoken[rule.id]
+        for place, reason in rule.faults_among(found):
+            yield f"{at.file}:{at.lines.of(at.number, place)}: rule {rule.id!r}: {reason}"
 
 
 def _rule(
@@ -309,6 +325,15 @@ class Lines:
         while names not in self._rules[rule]:
             names = names[:-1]
         return self._rules[rule][names]
+
+
+@dataclass(slots=True, frozen=True)
+class _Place:
+    """Where a rule is written, good or not."""
+
+    file: Path
+    lines: Lines
+    number: int
 
 
 def _statements(text: str) -> Iterable[tuple[int, str]]:

@@ -13,7 +13,8 @@ in which it happened, as if all had been received at once. What is left of the a
 Both tellings come from the engine itself. An alert that the first does not find again (its rule has changed, its rows
 are gone, its episode began before what was read) is left as it is. No alert is made: history wakes nobody up.
 
-A silence is about what was heard and when, which rows that came late do not change: ``no_data`` is not looked at.
+A silence is about what was heard and when, which rows that came late do not change: ``no_data`` is not looked at. Nor
+is a combined rule, which goes by what was known when.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ if TYPE_CHECKING:
 
     Table = NDArray[np.void]
 
-#: Kinds of rules about what was heard when, and not about what it said.
-ABOUT_HEARING: Final = frozenset({"no_data", "gap", "feed_silent"})
+#: Kinds of rules about what was heard or known when, and not about what it said.
+ABOUT_HEARING: Final = frozenset({"no_data", "gap", "feed_silent", "combined"})
 _TABLES: Final = ("statics", "positions", "readings")
 
 

@@ -207,17 +207,25 @@ class Advance:
 
     def at(self, transponder: int, message: int) -> tuple[Fix, tuple[str, ...]] | None:
         """The last judged fix of a transponder before ``message`` arrived, and its zones; None if there was none."""
+        return self._before(transponder, message, by_row=False)
+
+    def before(self, transponder: int, row: int) -> tuple[Fix, tuple[str, ...]] | None:
+        """The same, before a row of the positions table was judged: row 0 is before the batch."""
+        return self._before(transponder, row, by_row=True)
+
+    def _before(self, transponder: int, limit: int, *, by_row: bool) -> tuple[Fix, tuple[str, ...]] | None:
         known = self._tracks.last(transponder)  # as of what comes later than the entry looked at
         for entry in reversed(self._log):
             if isinstance(entry, Forgotten):
                 at = int(np.searchsorted(entry.state["transponder"], transponder))
                 if at < len(entry.state) and entry.state["transponder"][at] == transponder:
-                    if entry.message < message:
+                    if (entry.row if by_row else entry.message) < limit:
                         return None
                     known = self._tracks.told(entry.state[at])
                 continue
             low, high = np.searchsorted(entry.transponder, (transponder, transponder + 1)).tolist()
-            found = low + int(np.searchsorted(entry.message[low:high], message)) - 1
+            column = entry.row if by_row else entry.message
+            found = low + int(np.searchsorted(column[low:high], limit)) - 1
             if found >= low:
                 known = entry.fix(found), self._tracks.index.zone_set(int(entry.zones[found]))
                 if entry.row[found] >= 0:

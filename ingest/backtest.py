@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from alerting.backtest import Episode, Identity, Tally, warm_up
 from alerting.engine import Engine
-from alerting.rules import DeviceRule, ZoneRule
+from alerting.rules import CombinedRule, DeviceRule, ZoneRule
 from geofence.tracks import CAPACITY
 from storage import readers
 from storage.history import TABLES, Choice, history
@@ -57,6 +57,8 @@ def looked_at(rules: Iterable[Rule]) -> frozenset[str]:
                 found |= {"readings"}
             case ZoneRule():
                 found |= {"positions", "statics"}
+            case CombinedRule():
+                found |= {"positions"}
             case _:
                 found |= set(TABLES)
     return frozenset(found)

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from alerting import evidence
 from alerting.backtest import judged, warm_up
 from alerting.engine import Engine
-from alerting.evidence import Evidence, EvidenceError
+from alerting.evidence import Evidence, EvidenceError, fired_with
 from alerting.evidence_page import page
 from alerting.rules import RULE
 from decoders.arrival import before, joined, numbered
@@ -61,15 +61,15 @@ async def gather(dsn: str, id_: UUID) -> Evidence:
     recorded = await record(dsn, id_)
     facts = {**_plain(recorded), "made_at": datetime.now(UTC).isoformat(), "software": version("haidang")}
     alert = facts["alert"]
-    rule = _rule(facts["rule"])
-    zones = await _zones(dsn, rule, alert)
+    rules = [_rule(kept) for kept in (*facts["conditions"], facts["rule"])]
+    zones = await _zones(dsn, rules, alert)
     end = await listened_until(dsn)
     if end is None:
         raise RequestRefused("the database holds no rows")
     began = microseconds(min(t for t in (recorded["alert"]["started_at"], recorded["alert"]["known_at"]) if t))
     found: Evidence | None = None
-    for choice, since in _choices(rule, alert, began):
-        found = await _try(dsn, facts, rule, zones, choice, since, end + 1)
+    for choice, since in _choices(rules, facts, began):
+        found = await _try(dsn, facts, rules, zones, choice, since, end + 1)
         if found is not None:
             break
     if found is None:
@@ -126,9 +126,9 @@ def _rule(kept: dict[str, Any]) -> Rule:
         raise RequestRefused(f"rule {kept['id']} is not one that this version understands") from exc
 
 
-async def _zones(dsn: str, rule: Rule, alert: dict[str, Any]) -> list[Zone]:
-    """Those that the rule speaks of, wherever it does."""
-    said = set(_texts(rule.body))
+async def _zones(dsn: str, rules: Sequence[Rule], alert: dict[str, Any]) -> list[Zone]:
+    """Those that the rules speak of, wherever they do."""
+    said = {text for rule in rules for text in _texts(rule.body)}
     zones = [zone for zone in await readers.zones(dsn) if zone.id in said]
     then = alert["details"].get("zone_version")
     for zone in zones:
@@ -148,25 +148,28 @@ def _texts(value: object) -> Iterator[str]:
             yield from _texts(item)
 
 
-def _choices(rule: Rule, alert: dict[str, Any], began: int) -> Iterator[tuple[Choice, int]]:
-    """Which rows to try, the fewest first, and since when."""
-    tables, subject = looked_at([rule]), int(alert["subject_id"])
-    device = alert["subject_kind"] == "device"
-    alone = Choice(tables, () if device else (subject,), (subject,) if device else ())
-    for choice in (alone, Choice(tables)):
+def _choices(rules: Sequence[Rule], facts: dict[str, Any], began: int) -> Iterator[tuple[Choice, int]]:
+    """Which rows to try, the fewest first, and since when: of the subject, and of the members that it was told with."""
+    alert, tables = facts["alert"], looked_at(rules)
+    who = {(alert["subject_kind"], int(alert["subject_id"]))}
+    who |= {(one["kind"], int(one["id"])) for one in fired_with(facts["history"]).get("members", ())}
+    ids = {kind: tuple(sorted(id_ for of, id_ in who if of == kind)) for kind in ("transponder", "device")}
+    source = alert["subject_kind"] == "source"
+    alone = [] if source else [Choice(tables, ids["transponder"], ids["device"])]
+    for choice in (*alone, Choice(tables)):
         for times in _LOOKS_BACK:
-            yield choice, began - times * warm_up([rule])
+            yield choice, began - times * warm_up(rules)
 
 
 async def _try(
-    dsn: str, facts: dict[str, Any], rule: Rule, zones: Sequence[Zone], choice: Choice, since: int, end: int
+    dsn: str, facts: dict[str, Any], rules: Sequence[Rule], zones: Sequence[Zone], choice: Choice, since: int, end: int
 ) -> Evidence | None:
     """The evidence, if the alert comes out of these rows as it was told; as few of the last of them as do."""
     parts: list[Observations] = []
     async with history(dsn, choice) as past:
         deaf = [(first, last) for first, last in await past.deaf() if since < last]
         memory = await past.memory(since)
-        engine = Engine([rule], zones)
+        engine = Engine(rules, zones)
         engine.restore(memory)
         told, rows = [], 0
         async for observations, tick in past.slices(since, end, dict(deaf)):
@@ -185,6 +188,7 @@ async def _try(
     return Evidence(
         facts=facts,
         rule=facts["rule"],
+        conditions=facts["conditions"],
         zones=to_feature_collection(zones),
         before=_known(memory, kept),
         rows=kept,

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from alerting import pack
 from alerting.pack import PackError, RuleBook
-from alerting.rules import RULE
+from alerting.rules import RULE, CombinedRule
 from storage import readers
 from storage.desk import import_policies
 from storage.readers import RuleVersion
@@ -73,4 +73,13 @@ async def stored_rule_book(dsn: str) -> RuleBook:
             raise PackError(
                 [f"rule {version.id!r} of the database: {'.'.join(map(str, fault['loc']))}: {fault['msg']}"]
             ) from exc
+    found = {rule.id: rule for rule in rules}
+    problems = [
+        f"rule {rule.id!r} of the database: {reason}"
+        for rule in rules
+        if isinstance(rule, CombinedRule)
+        for _, reason in rule.faults_among(found)
+    ]
+    if problems:
+        raise PackError(problems)
     return RuleBook(tuple(rules), tuple(await readers.zones(dsn)))

@@ -119,7 +119,8 @@ async def pending(dsn: str, *, rule: str | None = None, limit: int = 100) -> lis
     return await ask.rows(dsn, _PENDING, {"rule": rule, "limit": limit})
 
 
-#: A rung of a ladder that is held and does not count yet, of a rule whose levels must be held for some time.
+#: A rung of a ladder that is held and does not count yet, of a rule whose levels must be held for some time; or all
+#: conditions of a combined rule. Conditions of combined rules themselves are nobody's business.
 _PENDING: Final = b"""
 SELECT s.rule_id, coalesce(r.body -> 'levels' -> (rung ->> 'step')::integer ->> 'severity', r.body ->> 'severity')
         AS severity,
@@ -132,6 +133,7 @@ FROM rule_state AS s JOIN rules AS r ON r.id = s.rule_id AND r.active
 CROSS JOIN LATERAL jsonb_array_elements(s.state -> 'rungs') AS rung
 LEFT JOIN devices AS d ON s.subject_kind = 'device' AND d.id = s.subject_id
 WHERE jsonb_typeof(s.state -> 'rungs') = 'array' AND NOT (rung ->> 'counts')::boolean AND r.body ? 'for'
+    AND r.body ->> 'mode' IS DISTINCT FROM 'condition'
     AND (%(rule)s::text IS NULL OR s.rule_id = %(rule)s)
 ORDER BY since, s.rule_id, s.subject_id, s.key LIMIT %(limit)s
 """

@@ -10,13 +10,15 @@ from storage.errors import RequestRefused
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from psycopg import AsyncConnection
+
     Row = dict[str, Any]
 
 
 async def record(dsn: str, id_: UUID) -> dict[str, Any]:
     """``alert``, its ``history``, ``notifications`` and ``deliveries`` (whole rows, oldest first), and the ``rule``.
 
-    ``details_text`` of the history is what its hash is of.
+    ``details_text`` of the history is what its hash is of; ``conditions`` are the rules that the rule stood on.
 
     Raises:
         RequestRefused: there is no such alert, or its rule is not kept.
@@ -33,17 +35,23 @@ async def record(dsn: str, id_: UUID) -> dict[str, Any]:
         told = await connection.execute(
             "SELECT * FROM notifications WHERE alert_id = %s ORDER BY at, created_at, channel, id", (id_,)
         )
-        rule = await connection.execute(
-            "SELECT id, version, body FROM rules WHERE id = %s AND version = %s",
-            (found["rule_id"], found["rule_version"]),
-        )
-        kept = await rule.fetchone()
-        if kept is None:
-            raise RequestRefused(f"rule {found['rule_id']} is not kept in its version {found['rule_version']}")
+        changes = await history.fetchall()
+        first: Row = next((row["details"] for row in changes if row["change"] == "firing"), {})
         return {
             "alert": found,
-            "history": await history.fetchall(),
+            "history": changes,
             "deliveries": await deliveries.fetchall(),
             "notifications": await told.fetchall(),
-            "rule": kept,
+            "rule": await _rule(connection, found["rule_id"], found["rule_version"]),
+            "conditions": [await _rule(connection, *each) for each in first.get("rules", {}).items()],
         }
+
+
+async def _rule(connection: AsyncConnection[Row], id_: str, version: str) -> Row:
+    cursor = await connection.execute(
+        "SELECT id, version, body FROM rules WHERE id = %s AND version = %s", (id_, version)
+    )
+    kept = await cursor.fetchone()
+    if kept is None:
+        raise RequestRefused(f"rule {id_} is not kept in its version {version}")
+    return kept

@@ -13,6 +13,7 @@ from pydantic import Field, TypeAdapter
 
 from alerting.rules.aqi import AqiRule
 from alerting.rules.base import BEGINNING, END, BaseRule, Mode, duration, window
+from alerting.rules.combined import CombinedRule, Join, closure, subject_of
 from alerting.rules.devices import DeviceRule, NoDataRule, ThresholdRule
 from alerting.rules.figures import RangeRule, RateRule, StuckRule, WindowRule
 from alerting.rules.ladder import Direction, LadderRule, Rung
@@ -27,6 +28,7 @@ __all__ = [
     "RULE",
     "AqiRule",
     "BaseRule",
+    "CombinedRule",
     "Condition",
     "Crossing",
     "DetectorRule",
@@ -34,6 +36,7 @@ __all__ = [
     "Direction",
     "FeedSilentRule",
     "GapRule",
+    "Join",
     "LadderRule",
     "Mode",
     "NoDataRule",
@@ -47,11 +50,24 @@ __all__ = [
     "ThresholdRule",
     "WindowRule",
     "ZoneRule",
+    "closure",
     "duration",
+    "subject_of",
     "window",
 ]
 
-Rule = ThresholdRule | WindowRule | RateRule | StuckRule | RangeRule | AqiRule | NoDataRule | ZoneRule | DetectorRule
+Rule = (
+    ThresholdRule
+    | WindowRule
+    | RateRule
+    | StuckRule
+    | RangeRule
+    | AqiRule
+    | NoDataRule
+    | ZoneRule
+    | DetectorRule
+    | CombinedRule
+)
 
 #: What ``kind`` may be.
 KINDS: Final = tuple(sorted(rule.model_fields["kind"].annotation.__args__[0] for rule in get_args(Rule)))

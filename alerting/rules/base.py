@@ -7,11 +7,11 @@ import re
 from datetime import UTC, date, datetime, timedelta, timezone
 from enum import StrEnum
 from hashlib import sha256
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
-from alerting.model import Severity
+from alerting.model import Severity, SubjectKind
 from alerting.rules.calendar import Calendar, Hours, Month, Season, calendar
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ class Mode(StrEnum):
 
     LIVE = "live"
     SHADOW = "shadow"  # judged and stored like all others, and nobody is told
+    CONDITION = "condition"  # judged for the combined rules that speak of it; makes no alert of its own
 
 
 class Title(Model):
@@ -79,6 +80,9 @@ class Title(Model):
 
 
 class BaseRule(Model):
+    #: What its alerts are about.
+    subject: ClassVar[SubjectKind] = SubjectKind.TRANSPONDER
+
     id: Slug
     title: Title
     severity: Annotated[Severity, Field(strict=False)]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
 
+from alerting.model import SubjectKind
 from alerting.rules.base import BaseRule, Duration, Positive, Text, duration
 from alerting.rules.ladder import LadderRule
 
@@ -39,6 +40,8 @@ class OnDevices(BaseRule):
     ``devices`` are globs on the device ("kim-long", "air-*") or on gateway and device ("hue-gw-1/air-*"), any of which
     may match; ``exclude`` likewise takes out again. ``gateways``, if given, are globs on the gateway.
     """
+
+    subject: ClassVar[SubjectKind] = SubjectKind.DEVICE
 
     devices: Annotated[Patterns, Field(min_length=1)] = ("*",)
     gateways: Gateways | None = None

@@ -7,11 +7,11 @@ comment says so. Every one can be set. Speeds are knots, distances metres.
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal
 
 from pydantic import Field, model_validator
 
-from alerting.model import Severity
+from alerting.model import Severity, SubjectKind
 from alerting.rules.base import BaseRule, Duration, Model, Positive, Slug, Text
 from alerting.rules.scope import Scope
 
@@ -105,6 +105,8 @@ class FeedSilentRule(BaseRule):
     While the source is silent the silence of vessels last heard by it does not count (``gap``), nor in the first
     ``grace`` after it is back.
     """
+
+    subject: ClassVar[SubjectKind] = SubjectKind.SOURCE
 
     kind: Literal["feed_silent"]
     sources: Globs = ("*",)

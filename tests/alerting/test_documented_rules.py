@@ -1,6 +1,6 @@
 """Every rule kind has an example on the page about rules, and every example there loads and fires.
 
-For an example, add a function that gives its stream, under the id of its rule: ``@stream("my-rule")``.
+For an example, add a function that gives its stream, under the id of its (last) rule: ``@stream("my-rule")``.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import shapely
 from alerting import pack
 from alerting.engine import Engine
 from alerting.model import Event
+from alerting.registry import Registry, Site
 from alerting.rules import KINDS
 from decoders.identity import device_id, metric_id, transponder_id
 from decoders.records import NULL_I1, POSITION, READING, Name, Observations, empty
@@ -27,13 +28,14 @@ if TYPE_CHECKING:
 
 PAGE = Path(__file__).parents[2] / "docs" / "rules.md"
 EXAMPLES = re.findall(r"^```toml\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-IDS = [rule["id"] for example in EXAMPLES for rule in tomllib.loads(example)["rule"]]
+IDS = [tomllib.loads(example)["rule"][-1]["id"] for example in EXAMPLES]
 #: Zones that examples may speak of.
 ZONES = [
     Zone("core", "Core", "Vùng lõi", "t", shapely.box(107.0, 16.0, 107.1, 16.1)),
     Zone("border", "Border", "Ranh giới", "t", shapely.LineString([(108.0, 15.0), (108.0, 18.0)])),
     Zone("port", "Port", "Cảng", "port", shapely.box(107.63, 16.54, 107.65, 16.56)),
 ]
+REGISTRY = Registry(sites={"gw/wind-1": Site(107.0, 16.0)})
 
 #: 2026-10-05T06:00Z, one in the afternoon at Hue.
 START = 1_791_180_000_000_000
@@ -230,6 +232,14 @@ def _() -> Stream:
     return [fixes(VMS, *rows, (125, 108.1, 16.6))]
 
 
+@stream("boats-in-strong-wind")
+def _() -> Stream:
+    # Two boats within 12 km of the station; one of them leaves, and the wind drops.
+    boats = [fixes(VMS, (0, 107.05, 16.05)), fixes(transponder_id("vms", "HUE-2"), (1, 107.09, 16.05))]
+    windy = [readings("gw/wind-1", "wind_speed", (2, 11.0), (13, 11.0))]
+    return [*boats, *windy, fixes(VMS, (20, 107.3, 16.05)), readings("gw/wind-1", "wind_speed", (30, 5.0), (60, 5.0))]
+
+
 def test_every_kind_has_an_example() -> None:
     kinds = {rule["kind"] for example in EXAMPLES for rule in tomllib.loads(example)["rule"]}
     assert kinds == set(KINDS)
@@ -241,7 +251,7 @@ def test_every_kind_has_an_example() -> None:
 def test_the_example_loads_fires_once_and_ends(example: str, rule_id: str, tmp_path: Path) -> None:
     (tmp_path / "rules.toml").write_text(example)
     book = pack.load([tmp_path], zones=ZONES)
-    engine = Engine(book.rules, book.zones)
+    engine = Engine(book.rules, book.zones, registry=REGISTRY)
     events = [
         transition.event for batch in STREAMS[rule_id]() for transition in engine.judge(batch, _last(batch)).transitions
     ]

@@ -1,0 +1,1 @@
+"""Rules over what other rules have found."""
