@@ -11,9 +11,11 @@ import shapely
 from alerting import pack
 from alerting.engine import Engine
 from alerting.model import AlertState
+from alerting.registry import Registry, Site
 from alerting.rules import (
     KINDS,
     AqiRule,
+    CombinedRule,
     Condition,
     Direction,
     NoDataRule,
@@ -169,6 +171,7 @@ def test_files_that_are_no_text_and_bad_zones_are_told(tmp_path: Path) -> None:
 # --- the pack for Huế ----------------------------------------------------------------------------------------------
 
 BOOK = pack.load(["pack:hue"])
+REGISTRY = Registry(sites={"hue-gw-1/wind-1": Site(107.65, 16.57)})
 DAY = 86_400_000_000
 MINUTE = 60_000_000
 
@@ -222,8 +225,10 @@ def through(rule: ZoneRule) -> list[tuple[float, float]]:
 
 def judged(rule: Rule) -> list[Transition]:
     """What the whole pack makes of input meant for one rule."""
-    engine, now = Engine(BOOK.rules, BOOK.zones), a_day(rule)
+    engine, now = Engine(BOOK.rules, BOOK.zones, registry=REGISTRY), a_day(rule)
     match rule:
+        case CombinedRule():
+            return windy_sea(engine, now)
         case WindowRule():
             step, high = rule.over // 24, 2 * rule.rungs[0].raise_
             rows = [(now + n * step, value) for n, value in enumerate([0.0] * 24 + [high] * 24 + [0.0] * 24)]
@@ -250,7 +255,18 @@ def judged(rule: Rule) -> list[Transition]:
     raise AssertionError(f"no stream is known for {rule.kind}")
 
 
-@pytest.mark.parametrize("rule", BOOK.rules, ids=lambda rule: rule.id)
+def windy_sea(engine: Engine, now: int) -> list[Transition]:
+    """Force 6 for an hour and a half, with a boat that goes from the port out to sea, off the station, and back."""
+    windy = next(r for r in BOOK.rules if r.id == "wind-force-6")
+    assert isinstance(windy, ThresholdRule)
+    wind = readings(windy, [(now, 10.8), (now + 5 * MINUTE, 10.8), (now + 100 * MINUTE, 3.0)])
+    boat = voyage([(107.643, 16.553), (107.72, 16.65), (107.643, 16.553)], now + MINUTE)
+    wind.readings["message"], boat.statics["message"], boat.positions["message"] = [0, 3, 6], 1, [2, 4, 5]
+    both = Observations(7, boat.positions, wind.readings, boat.statics, names=wind.names)
+    return engine.judge(both, now + DAY).transitions
+
+
+@pytest.mark.parametrize("rule", [r for r in BOOK.rules if r.mode != "condition"], ids=lambda rule: rule.id)
 def test_every_rule_of_the_pack_fires_and_resolves(rule: Rule) -> None:
     mine = [t for t in judged(rule) if t.rule_id == rule.id]
     assert [t.state for t in mine] == [AlertState.FIRING, AlertState.RESOLVED]
