@@ -43,7 +43,7 @@ async def record(dsn: str, id_: UUID) -> dict[str, Any]:
             "deliveries": await deliveries.fetchall(),
             "notifications": await told.fetchall(),
             "rule": await _rule(connection, found["rule_id"], found["rule_version"]),
-            "conditions": [await _rule(connection, *each) for each in first.get("rules", {}).items()],
+            "conditions": [await _rule(connection, *each) for each in sorted(first.get("rules", {}).items())],
         }
 
 
