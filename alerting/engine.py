@@ -141,6 +141,11 @@ class Engine:
         """How many transponders were forgotten for want of room."""
         return self._fences.tracks.evicted
 
+    def without_place(self) -> list[str]:
+        """Devices that were heard and are asked to be near something, of which the registry knows no place; by name."""
+        heard = zip(self._series.device.tolist(), self._series.metric.tolist(), strict=True)
+        return sorted(self._names.subject(*who).name for who in self._combined.without_place(heard))
+
     @property
     def looked_at(self) -> int:
         """How many rows combined rules have looked at one by one."""

@@ -60,6 +60,8 @@ log = structlog.get_logger()
 
 #: Between two looks at how large quarantine is.
 _EVICT_SECONDS = 60.0
+#: Devices that one line of the log names.
+_NAMED = 20
 #: What "--wait" pauses between two looks at parts that do not answer yet.
 _LOOK_AGAIN_SECONDS = 0.5
 
@@ -151,6 +153,9 @@ class Recall:
         self._transponders = transponders
         self._future_us = future_us
         self._fences: dict[tuple[str, str], tuple[str, str]] | None = None  # of the mind before
+        self.without_place: list[
+            str
+        ] = []  # devices that rules ask to be near something, and nobody knows where they are
 
     async def __call__(self) -> Mind:
         book = self._book if isinstance(self._book, RuleBook) else await self._book()
@@ -169,6 +174,7 @@ class Recall:
         engine = Engine(book.rules, book.zones, registry=book.registry, capacity=self._transponders)
         engine.restore(memory, before=self._fences)
         self._fences = engine.fences
+        self._say_who_has_no_place(engine.without_place())
         # Unfinished messages are kept as the lines they are, and finished by decoding them again.
         waiting: dict[str, list[Block]] = {}
         for block in await self._store.fragments():
@@ -179,6 +185,11 @@ class Recall:
             decoders[key].decode(blocks)
         fragments = [block for decoder in decoders.values() for block in decoder.pending()]
         return Mind(decoders, window, engine, memory.listened, fragments)
+
+    def _say_who_has_no_place(self, devices: list[str]) -> None:
+        if devices and devices != self.without_place:
+            log.warning("devices_without_place", devices=devices[:_NAMED], count=len(devices))
+        self.without_place = devices
 
 
 class Notifier:
@@ -231,18 +242,19 @@ class Service:
         self.http = HttpServer(self.telemetry, self.readiness, host=settings.http.host, port=settings.http.port)
         self._notifier = Notifier([channel.spec for channel in settings.channels.values()])
         formats = {name: decoder_key(self.sources[name], settings.sources[name]) for name in self.sources}
+        self._recall = Recall(
+            self.store,
+            self._rules,
+            formats,
+            bounds=settings.limits.bounds(),
+            transponders=settings.limits.transponders,
+            future_us=round(settings.limits.future_seconds * 1_000_000),
+        )
         self.pipeline = Pipeline(
             self.inbox,
             self.store,
             self.telemetry,
-            Recall(
-                self.store,
-                self._rules,
-                formats,
-                bounds=settings.limits.bounds(),
-                transponders=settings.limits.transponders,
-                future_us=round(settings.limits.future_seconds * 1_000_000),
-            ),
+            self._recall,
             formats=formats,
             notifier=self._notifier,
             batch_messages=settings.limits.batch_messages,
@@ -467,6 +479,7 @@ class Service:
             "sources": {name: sources.get(name, False) for name in self.sources},
             "channels_failing": sorted(self._dispatcher.failing) if self._dispatcher else [],
             "rules_refused": list(self._reload.refused),
+            "devices_without_place": self._recall.without_place,
             "inbox": {"messages": self.inbox.messages, "bytes": self.inbox.bytes},
             "spool": {"messages": self.spool.messages, "bytes": self.spool.bytes} if self.spool else None,
             "oldest_unacked_seconds": max(0.0, time.time() - oldest / 1e6) if oldest is not None else 0.0,

@@ -32,6 +32,8 @@ from alerting.combined.plan import plans
 from alerting.model import AlertState, Event, SubjectKind
 from alerting.outcome import Order
 from alerting.rules.base import END
+from alerting.rules.devices import OnDevices
+from decoders.identity import metric_id
 from geofence.tracks import Stretch
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from alerting.names import Names
     from alerting.outcome import Outcome, Ruled
     from alerting.registry import Registry
+    from alerting.rules.base import BaseRule
 
     Told = tuple[Order, Transition]
 
@@ -107,6 +110,32 @@ class Combined:
         if kept.rule_id in self._spoken and said.get("alert"):
             found = Found(said["alert"], said.get("started_at", said.get("since")))
             self._findings.take(kept.rule_id, (kept.subject_kind, kept.subject_id), kept.key, found)
+
+    def without_place(self, heard: Iterable[tuple[int, int]]) -> set[Who]:
+        """Of devices and metrics that were heard, the devices that nothing can be near, though a rule asks for that."""
+        leaves: dict[str, BaseRule] = {leaf.rule: leaf.of.rule for plan in self._plans for leaf in plan.near}
+        leaves |= {plan.rule.about: self._about(plan) for plan in self._plans if plan.near}
+        watched: dict[int, list[OnDevices]] = {}
+        for rule in leaves.values():
+            if isinstance(rule, OnDevices):
+                for name in rule.watched:
+                    watched.setdefault(metric_id(name), []).append(rule)
+        out: set[Who] = set()
+        for device, metric in heard:
+            who = (SubjectKind.DEVICE, device)
+            asked = watched.get(metric)
+            if asked is None or self._places.of(who) is not None:
+                continue
+            name = self._alerts.subject(who).name
+            if any(rule.applies_to(name) for rule in asked):
+                out.add(who)
+        return out
+
+    def _about(self, plan: Plan) -> BaseRule:
+        """The rule that is not a combined one, whose subjects a combined rule is about."""
+        while (other := self._by_rule.get(plan.rule.about)) is not None:
+            plan = other
+        return next(leaf.of.rule for leaf in plan.leaves if leaf.rule == plan.rule.about)
 
     # --- one batch
 

@@ -32,6 +32,29 @@ condition = "{}"
 zones = ["z"]
 source = "a test"
 """
+#: Boats near a station in strong wind.
+_NEAR = """
+[[rule]]
+id = "windy"
+kind = "threshold"
+mode = "condition"
+title = { en = "Windy", vi = "Gió" }
+severity = "info"
+metric = "wind_speed"
+unit = "m/s"
+raise = 10.8
+source = "a test"
+
+[[rule]]
+id = "near"
+kind = "combined"
+title = { en = "Near", vi = "Gần" }
+severity = "major"
+about = "windy"
+within_m = 1000
+when = { all = [{ rule = "windy" }, { rule = "first" }] }
+source = "a test"
+"""
 _ALERTS = "SELECT rule_id, subject_name, state FROM alerts ORDER BY started_at, rule_id"
 _HISTORY = "SELECT change, h.details->>'reason', h.details->>'zone_version' FROM alert_history AS h ORDER BY h.seq"
 #: Not a fix is older than six hours: of those, nobody is called inside who is not heard again.
@@ -73,13 +96,20 @@ class Coast:
         payload = orjson.dumps({"time": START + 1000 * self._sent, "lon": lon, "lat": 16.05})
         await publish_all(self._broker, [(f"haidang/v1/{self.gateway}/{name}/position", payload)])
 
+    async def wind(self, name: str, value: float) -> None:
+        payload = orjson.dumps({"time": START, "readings": {"wind_speed": value}})
+        await publish_all(self._broker, [(f"haidang/v1/{self.gateway}/{name}/readings", payload)])
+
     async def alerts(self, *expected: tuple[str, str, str]) -> None:
         told = [(rule, f"{self.gateway}/{boat}", state) for rule, boat, state in expected]
         await until(lambda: rows(self.dsn, _ALERTS) == told)
 
-    def refused(self) -> list[str]:
-        told: list[str] = httpx.get(f"{self.url}/readyz").json()["rules_refused"]
+    def says(self, what: str) -> list[str]:
+        told: list[str] = httpx.get(f"{self.url}/readyz").json()[what]
         return told
+
+    def refused(self) -> list[str]:
+        return self.says("rules_refused")
 
 
 @pytest.fixture
@@ -153,3 +183,15 @@ async def test_zones_of_the_database_are_looked_at_without_being_told(coast: Coa
     await readers.import_zones(coast.dsn, zone)
     await until(lambda: bool(coast.process.told("rules_changed")))
     assert coast.process.told("rules_changed")[0]["new"] == ["zone y"]
+
+
+async def test_a_station_that_a_rule_asks_who_is_near_is_named_if_nobody_knows_where_it_is(coast: Coast) -> None:
+    await coast.start(0.2)
+    await coast.wind("wind-1", 3.0)
+    await until(lambda: rows(coast.dsn, "SELECT count(*) FROM readings") == [(1,)])
+    assert coast.says("devices_without_place") == []
+    coast.rules.write_text(coast.rules.read_text() + _NEAR)
+    station = f"{coast.gateway}/wind-1"
+    await until(lambda: coast.says("devices_without_place") == [station])
+    [told] = coast.process.told("devices_without_place")
+    assert (told["devices"], told["count"]) == ([station], 1)

@@ -87,6 +87,22 @@ def test_a_station_whose_place_nobody_knows_is_near_nothing_and_not_near_is_true
     assert said(judged([WIND, OUT, near], *stream, registry=UNREGISTERED)) == []
 
 
+def test_who_is_asked_to_be_near_something_and_has_no_place_is_known_by_name() -> None:
+    near, anywhere = combined(id="c", within_m=15_000, **EVERY), combined(id="a", **EVERY)
+    nested = combined(
+        id="nested", about="c", within_m=9_000, when={"all": [{"rule": "c"}, {"rule": "left", "join": "near"}]}
+    )
+    left = rule(id="left", kind="zone", condition="left", zones=["sea"])
+    heard = [wind(0), wind(1, device="wind-nowhere"), wind(2, device="wind-2"), rain(3)]
+    names = {}
+    cases: dict[str, list[Rule]] = {"near": [near], "any": [anywhere], "nested": [nested, near, left]}
+    for what, rules in cases.items():
+        engine = Engine([WIND, OUT, *rules], ZONES, registry=REGISTRY)
+        engine.judge(observations(heard), START + 4 * MINUTE)
+        names[what] = engine.without_place()
+    assert names == {"near": ["gw/wind-nowhere"], "any": [], "nested": ["gw/wind-nowhere"]}
+
+
 def test_any_asks_for_no_place_and_counts() -> None:
     anywhere = combined(id="c", about="wind", when={"all": [{"rule": "wind"}, {"rule": "out", "at_least": 2}]})
     found = judged(
