@@ -37,7 +37,8 @@ from decoders.identity import metric_id
 from geofence.tracks import Stretch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Set as AbstractSet
 
     from numpy.typing import NDArray
 
@@ -83,6 +84,7 @@ class Combined:
         self._timed: set[tuple[int, Who]] = set()
         self._edges: dict[int, int] = {}  # plan -> when it next comes into force, or goes out of it
         self._vessels: frozenset[int] = frozenset()  # whose rows matter
+        self._ids = np.empty(0, np.int64)  # the same, sorted
         self._restless = bool(self._plans)  # whose rows matter may have changed
         self._since: int | None = None  # until when it was judged before a restart
         self._fresh = False
@@ -146,6 +148,7 @@ class Combined:
         told = sorted((one for one in found if one[1].rule_id in self._spoken), key=lambda one: one[0])
         if told or self._restless:
             self._vessels, awake = self._mattering([transition for _, transition in told])
+            self._ids = np.array(sorted(self._vessels), np.int64)
             self._places.begin(heard, self._vessels)
             for plan in self._plans:
                 (self._findings.wake if plan.number in awake else self._findings.sleep)(plan)
@@ -173,20 +176,18 @@ class Combined:
             if transition.state is not AlertState.RESOLVED:
                 fired.setdefault(transition.rule_id, set()).add((transition.subject.kind, transition.subject.id))
 
-        def possible(rule: str) -> set[Who]:
+        def possible(rule: str) -> Iterator[AbstractSet[Who]]:
             """Of whom a rule may hold before the batch ends."""
-            found = self._findings.held(rule).keys() | fired.get(rule, set())
-            plan = self._by_rule.get(rule)
-            return found if plan is None else found | possible(plan.rule.about)
+            yield self._findings.held(rule).keys()
+            yield fired.get(rule, frozenset())
+            if (plan := self._by_rule.get(rule)) is not None:
+                yield from possible(plan.rule.about)
 
-        vessels: set[int] = set()
-        awake: set[int] = set()
-        for plan in self._plans:
-            if all(possible(rule) for rule in plan.needed):
-                awake.add(plan.number)
-                for rule in {plan.rule.about, *(leaf.rule for leaf in plan.near)} if plan.near else ():
-                    vessels |= {number for kind, number in possible(rule) if kind is SubjectKind.TRANSPONDER}
-        return frozenset(vessels), awake
+        awake = [plan for plan in self._plans if all(any(possible(rule)) for rule in plan.needed)]
+        rules = {rule for plan in awake if plan.near for rule in (plan.rule.about, *(leaf.rule for leaf in plan.near))}
+        found = {who for rule in rules for some in possible(rule) for who in some}
+        vessels = frozenset(number for kind, number in found if kind is SubjectKind.TRANSPONDER)
+        return vessels, {plan.number for plan in awake}
 
     def _events(self, heard: Heard, told: Iterable[Told]) -> dict[Instant, _Event]:
         events: dict[Instant, _Event] = {}
@@ -195,17 +196,16 @@ class Combined:
         if not self._vessels:
             return events
         received = heard.observations.positions["received_at"]
-        ids = np.array(sorted(self._vessels), np.int64)
         for entry in heard.advance.log:
             if isinstance(entry, Stretch):
-                for i in np.flatnonzero(_among(entry.transponder, ids) & (entry.row >= 0)).tolist():
+                for i in np.flatnonzero(_among(entry.transponder, self._ids) & (entry.row >= 0)).tolist():
                     row, fix = int(entry.row[i]), entry.fix(i)
                     moves = events.setdefault((int(received[row]), False), _Event()).moves
                     moves.append((row, int(entry.transponder[i]), Place(fix.lon, fix.lat, fix.time)))
                     self.rows += 1
             else:
                 gone = entry.state["transponder"]
-                for vessel in gone[_among(gone, ids)].tolist():
+                for vessel in gone[_among(gone, self._ids)].tolist():
                     moves = events.setdefault((int(received[entry.row]), False), _Event()).moves
                     moves.append((entry.row, vessel, None))
         return events
