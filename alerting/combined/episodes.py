@@ -124,7 +124,7 @@ class Alerts:
             "id": str(other[1]),  # as text: most readers of JSON keep 53 bits
             "name": self.subject(other).name,
             "rule": leaf.rule,
-            "since": messages.iso(min(one.since for one in found.values())),
+            "since": messages.iso(min(found.values())),
             "distance_m": far,
         }
         if there:
@@ -152,5 +152,5 @@ class Alerts:
             said |= {"thresholds": [rung.raise_ for rung in rule.rungs], "direction": rule.direction.value}
             said |= {"unit": unit} if (unit := getattr(rule, "unit", None)) else {}
         if who in self._findings.held(leaf.rule):
-            said["since"] = messages.iso(min(one.since for one in self._findings.held(leaf.rule)[who].values()))
+            said["since"] = messages.iso(min(self._findings.held(leaf.rule)[who].values()))
         return said

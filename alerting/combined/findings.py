@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from alerting.model import AlertState, SubjectKind
@@ -22,44 +21,38 @@ if TYPE_CHECKING:
 _SLACK: Final = 1e-9
 
 
-@dataclass(slots=True, frozen=True)
-class Found:
-    """One open episode of one rule on one subject."""
-
-    alert: str  # its id
-    since: int  # event time, microseconds
-
-
 class Findings:
-    """By rule and subject. A rule may have found several things of a subject, told apart by key."""
+    """By rule and subject: the ids of alerts that are open, and since when (event time, microseconds).
+
+    A rule may have found several things of a subject.
+    """
 
     def __init__(self, rules: Iterable[str], places: Places) -> None:
-        self._held: dict[str, dict[Who, dict[str, Found]]] = {rule: {} for rule in rules}
+        self._held: dict[str, dict[Who, dict[str, int]]] = {rule: {} for rule in rules}
         self._near: dict[tuple[int, int], dict[Who, set[Who]]] = {}  # plan and leaf: subject -> who is near it
         self._awake: set[int] = set()
         self._places = places
 
     # --- what holds
 
-    def take(self, rule: str, who: Who, key: str, found: Found | None) -> bool:
+    def take(self, rule: str, who: Who, alert: str, since: int | None) -> bool:
         """It has found something, or (None) seen it end; whether that changes that it holds of the subject."""
         held = self._held[rule]
         before = who in held
-        if found is not None:
-            held.setdefault(who, {})[key] = found
+        if since is not None:
+            held.setdefault(who, {})[alert] = since
         elif before:
-            held[who].pop(key, None)
+            held[who].pop(alert, None)
             if not held[who]:
                 del held[who]
         return before != (who in held)
 
     def hear(self, told: Transition) -> bool:
         """``take`` of a transition."""
-        over = told.state is AlertState.RESOLVED
-        found = None if over else Found(str(told.alert_id), told.started_at)
-        return self.take(told.rule_id, (told.subject.kind, told.subject.id), told.key, found)
+        since = None if told.state is AlertState.RESOLVED else told.started_at
+        return self.take(told.rule_id, (told.subject.kind, told.subject.id), str(told.alert_id), since)
 
-    def held(self, rule: str) -> Mapping[Who, Mapping[str, Found]]:
+    def held(self, rule: str) -> Mapping[Who, Mapping[str, int]]:
         """Of whom it holds."""
         return self._held[rule]
 

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from alerting.combined.episodes import Alerts, Episode
-from alerting.combined.findings import Findings, Found
+from alerting.combined.findings import Findings
 from alerting.combined.places import Place, Places
 from alerting.combined.plan import plans
 from alerting.model import AlertState, Event, SubjectKind
@@ -110,8 +110,8 @@ class Combined:
         """Another rule (or one of these) has an open episode from before a restart."""
         said = kept.state or {}
         if kept.rule_id in self._spoken and said.get("alert"):
-            found = Found(said["alert"], said.get("started_at", said.get("since")))
-            self._findings.take(kept.rule_id, (kept.subject_kind, kept.subject_id), kept.key, found)
+            since = said.get("started_at", said.get("since"))
+            self._findings.take(kept.rule_id, (kept.subject_kind, kept.subject_id), said["alert"], since)
 
     def without_place(self, heard: Iterable[tuple[int, int]]) -> set[Who]:
         """Of devices and metrics that were heard, the devices that nothing can be near, though a rule asks for that."""
