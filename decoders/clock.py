@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import re
 
-_TAG_TIME = re.compile(rb"^\\[^\\]*?\bc:(\d{9,13})\b[^\\]*\\")
+from decoders.nmea import checksum
+
+_TAG_TIME = re.compile(rb"^\\((?:[^\\*]*,)?c:(\d{9,13})(?:[.,][^\\*]*)?)\*([0-9A-Fa-f]{1,2})\\")
 _TRAILING_EPOCH = re.compile(rb"\*[0-9A-Fa-f]{2}(?:,[^,\s]*)*?,(\d{9,10})\s*$")
 #: Characters from the asterisk on that a line with an epoch has more than: two digits, a comma, nine digits.
 _LEAST_TRAILING = len("*00,") + 8
@@ -27,12 +29,13 @@ _OUT_OF_ORDER = 20 * _SECOND
 def absolute_time(line: bytes) -> int | None:
     """Microseconds since the epoch that a line of a log says of its own reception, or None.
 
-    TAG block times are in seconds or, with 12 or more digits, milliseconds (NMEA 0183 v4.10, 7.9.1).
+    TAG block times are in seconds or, with 12 or more digits, milliseconds (NMEA 0183 v4.10, 7.9.1). A TAG block
+    with a wrong checksum says nothing: a digit too many is centuries.
     """
     if line.startswith(b"\\"):
         found = _TAG_TIME.match(line)
-        if found:
-            digits = found[1]
+        if found and checksum(found[1]) == int(found[3], 16):
+            digits = found[2]
             return int(digits) * (1000 if len(digits) >= 12 else _SECOND)
     star = line.find(b"*")
     if star < 0 or len(line) - star <= _LEAST_TRAILING:

@@ -30,6 +30,10 @@ _LEAP: Final = re.compile(r"T\d\d:?\d\d:?60", re.ASCII | re.IGNORECASE)
 #: How far a live event time may lie ahead of its reception: more than clocks of gateways drift.
 MAX_FUTURE_US: Final = 600_000_000
 
+#: How far what a recording says may lie ahead of the clock. A simulation may have been started on a day to come; what
+#: lies further ahead is a clock that was wrong, and would make all that follows late for as long.
+MAX_AHEAD_US: Final = 366 * 86_400_000_000
+
 
 def check_time(time: int, received_at: int, max_future_us: int | None) -> Refused | None:
     """Why an event time is not believed, or None.

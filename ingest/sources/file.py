@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 import orjson
 
 from decoders.clock import LogClock, absolute_time
-from decoders.times import EARLIEST, LATEST, microseconds, to_iso
+from decoders.times import EARLIEST, LATEST, MAX_AHEAD_US, microseconds, to_iso
 from ingest.delivery import Delivery
 from ingest.inbox import InboxClosed
 from ingest.sources.base import Source, SourceUnavailable, SourceWatcher
@@ -81,8 +81,10 @@ class FileSource(Source):
         data = data.removeprefix(BOM_UTF8)
         if self.format == "auto":
             self.format = "mqtt" if data.lstrip()[:1] == b"{" else "nmea"
+        latest = _latest()
         times = (absolute_time(line) for line in data.split(b"\n"))
-        first = next((t for t in times if t is not None), None) if self.format == "nmea" else None
+        believed = (t for t in times if t is not None and EARLIEST <= t <= latest)
+        first = next(believed, None) if self.format == "nmea" else None
         self.timed = first is not None
         if self._start is None:
             self._start = first if first is not None else modified
@@ -114,7 +116,7 @@ class FileSource(Source):
     def _lines(self, data: bytes) -> Iterator[Delivery]:
         """Runs of lines received at the same instant, as one delivery each."""
         assert self._start is not None
-        clock = LogClock(self._start, latest=time.time_ns() // 1000 + _DAY)
+        clock = LogClock(self._start, latest=_latest())
         origin = self._path.name if self._path else "-"
         lines = data.split(b"\n")
         if lines and not lines[-1]:
@@ -135,6 +137,11 @@ class FileSource(Source):
     def _delivery(self, lines: list[bytes], origin: str, at: int, line: int) -> Delivery:
         payload = b"\n".join(lines) + b"\n"
         return Delivery(payload, self.name, origin, at, messages=len(lines), per_line=True, line=line)
+
+
+def _latest() -> int:
+    """The latest time of a line that is believed: microseconds since the epoch."""
+    return time.time_ns() // 1000 + _DAY
 
 
 def publishes(data: bytes, source: str, shown: str) -> Iterator[tuple[int, Delivery]]:
@@ -174,14 +181,15 @@ def _instant(at: object) -> int:
         moment = datetime.fromisoformat(at)
         if moment.tzinfo is None:
             raise ValueError("received_at has no offset from UTC")
-        time = microseconds(moment)
+        found = microseconds(moment)
     elif isinstance(at, int | float) and not isinstance(at, bool) and abs(at) <= LATEST:
-        time = round(at * 1000)
+        found = round(at * 1000)
     else:
         raise TypeError("received_at is neither ISO 8601 nor milliseconds since 1970")
-    if not EARLIEST <= time <= LATEST:
-        raise ValueError(f"received_at is not between {to_iso(EARLIEST)} and {to_iso(LATEST)}")
-    return time
+    latest = time.time_ns() // 1000 + MAX_AHEAD_US
+    if not EARLIEST <= found <= latest:
+        raise ValueError(f"received_at is not between {to_iso(EARLIEST)} and {to_iso(latest)}, a year from now")
+    return found
 
 
 def _why(exc: Exception) -> str:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pyais.encode import encode_dict
 
 from decoders.clock import LogClock, absolute_time, utc_second
+from tests.decoders import support
 
 SECOND = 1_000_000
 
@@ -19,6 +20,10 @@ def sentence(msg_type: int, second: int, **fields: float) -> bytes:
         {"type": msg_type, "mmsi": 574000001, "lon": 107.6, "lat": 16.5, "second": second, **fields}, talker_id="AI"
     )
     return encoded[0].encode()
+
+
+def tagged(tag: str) -> bytes:
+    return support.sentence(b"x", tag=tag)
 
 
 @given(msg_type=st.sampled_from([1, 2, 3, 9, 18]), second=st.integers(0, 63), course=st.floats(0, 359))
@@ -43,10 +48,18 @@ def test_a_line_without_a_second_has_none(line: bytes) -> None:
 
 
 def test_tag_blocks_and_trailing_epochs_say_the_time() -> None:
-    assert absolute_time(b"\\s:r1,q:u,c:1418172113,T:2014*55\\!AIVDM,1,1,,B,x,0*78") == 1_418_172_113 * SECOND
-    assert absolute_time(b"\\c:1418172113123*55\\!AIVDM,1,1,,B,x,0*78") == 1_418_172_113_123_000
+    assert absolute_time(b"\\s:r1,q:u,c:1418172113,T:2014*23\\!AIVDM,1,1,,B,x,0*78") == 1_418_172_113 * SECOND
+    assert absolute_time(b"\\c:1418172113123*62\\!AIVDM,1,1,,B,x,0*78") == 1_418_172_113_123_000
     assert absolute_time(b"!AIVDM,1,1,,A,15B4,0*70,b003669794,1272412827") == 1_272_412_827 * SECOND
     assert absolute_time(b"!AIVDM,1,1,,A,15B4,0*70") is None
+
+
+def test_a_tag_block_whose_checksum_is_wrong_says_no_time() -> None:
+    line = tagged("s:r1,c:1418172113")
+    assert absolute_time(line) == 1_418_172_113 * SECOND
+    assert absolute_time(line.replace(b"c:1418172113", b"c:12418172113")) is None
+    clock = LogClock(10 * SECOND)
+    assert clock.line(line.replace(b"c:1", b"c:2")) == 10 * SECOND
 
 
 def test_a_log_without_times_is_moved_on_by_the_seconds_it_carries() -> None:
@@ -62,7 +75,7 @@ def test_the_clock_never_runs_backwards_and_agrees_with_the_seconds_it_followed(
     clock = LogClock(1_400_000_000 * SECOND)
     last = clock.now
     for step in steps:
-        line = sentence(1, step) if isinstance(step, int) else b"\\c:" + step.encode() + b"*00\\!AIVDM,1,1,,A,x,0*00"
+        line = sentence(1, step) if isinstance(step, int) else tagged(f"c:{step}")
         now = clock.line(line)
         assert now >= last
         assert now - last < max(60 * SECOND, 600 * SECOND + 1)
@@ -71,4 +84,4 @@ def test_the_clock_never_runs_backwards_and_agrees_with_the_seconds_it_followed(
 
 def test_a_time_later_than_believable_does_not_move_the_clock() -> None:
     clock = LogClock(10 * SECOND, latest=100 * SECOND)
-    assert clock.line(b"\\c:4102444800*00\\!AIVDM,1,1,,A,x,0*00") == 10 * SECOND
+    assert clock.line(tagged("c:4102444800")) == 10 * SECOND

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import orjson
+import psycopg
 
 from alerting import pack
 from ingest.inbox import Inbox
@@ -232,6 +233,17 @@ def test_a_draft_is_compared_with_what_was_told_and_few_subjects_can_be_tried(mi
     for wrong in (("--from", "2030-01-01"), ("--from", "2026-05-31", "--shifts", "25:00+07:00")):
         refused = haidang("rules", "backtest", tmp_path / "draft.toml", "--dsn", migrated, *wrong)
         assert refused.code == 2, refused.out
+
+
+def test_rows_received_in_centuries_to_come_are_not_waited_for(migrated: str, tmp_path: Path) -> None:
+    (tmp_path / "rules.toml").write_text(_HIGH)
+    line = {"received_at": EPOCH_MS, "topic": "haidang/v1/gw/kim-long/readings", "payload": {}}
+    (tmp_path / "mqtt.jsonl").write_bytes(orjson.dumps(line) + b"\n")
+    assert haidang("replay", tmp_path / "mqtt.jsonl", "--dsn", migrated).code == 0
+    with psycopg.connect(migrated) as connection:
+        connection.execute("UPDATE progress SET received_at = '2363-06-07T00:00:00Z'")
+    ended = datetime.fromisoformat(backtest(migrated, rules=tmp_path / "rules.toml")["to"])
+    assert ended < datetime.now(UTC) + timedelta(days=367)
 
 
 def test_a_shadow_rule_is_stored_and_listed_apart(migrated: str, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from psycopg import sql
 
 from tests.decoders.support import HERE, sentence
-from tests.ingest.command import done, dump, rows
+from tests.ingest.command import done, dump, haidang, rows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -163,6 +163,27 @@ def test_times_of_tag_blocks_are_those_of_the_rows(migrated: str, tmp_path: Path
     log.write_bytes(sentence(payload, tag=f"c:{int(moment.timestamp())}") + b"\n")
     replay(migrated, log, "--start", "2020-01-01")
     assert rows(migrated, "SELECT time, received_at FROM positions") == [(moment, moment)]
+
+
+def test_a_tag_block_that_its_checksum_does_not_vouch_for_sets_no_time(migrated: str, tmp_path: Path) -> None:
+    """In mixed.txt a time with a digit too many, of the year 2363, stands before all others."""
+    log = tmp_path / "mixed.txt"
+    log.write_bytes((HERE / "pyais/mixed.txt").read_bytes())
+    written = datetime(2024, 2, 29, 12, 0, 5, tzinfo=UTC)
+    os.utime(log, (written.timestamp(), written.timestamp()))
+    replay(migrated, log)
+    for table in ("positions", "statics", "quarantine"):
+        ((latest,),) = rows(migrated, f"SELECT max(received_at) FROM {table}")
+        assert latest < written + timedelta(minutes=1), table
+
+
+def test_a_recording_of_years_to_come_is_refused(migrated: str, tmp_path: Path) -> None:
+    recording = tmp_path / "day.jsonl"
+    said = {"received_at": "2363-06-07T00:00:00Z", "topic": "haidang/v1/gw/d/readings", "payload": {}}
+    recording.write_text(json.dumps(said) + "\n")
+    result = haidang("replay", recording, "--dsn", migrated)
+    assert (result.code, result.out) == (2, "")
+    assert "line 1: received_at is not between" in result.err
 
 
 # --- any batches ------------------------------------------------------------------------------------------------------
