@@ -9,8 +9,11 @@ import pytest
 import structlog
 
 from ingest.inbox import Inbox
+from ingest.loop import runner
 from ingest.sources.base import SourceUnavailable
 from ingest.sources.mqtt import MqttSource
+from ingest.sources.mqtt.connection import Session
+from ingest.sources.mqtt.native import NativeConnection
 from tests.ingest.mqtt import CLIENTS, TOPIC, Client, ack, options, reading, running, take
 from tests.ingest.running import until
 from tests.ingest.watcher import Recorder
@@ -347,6 +350,36 @@ async def test_the_brokers_reason_for_disconnecting_is_given_in_words(client: Cl
         await peer.welcome()
         peer.send(mqtt.disconnect(0x8B))
         await until(lambda: (False, "the broker disconnects us: server shutting down") in watcher.edges)
+
+
+# --- given up while it connects
+
+
+def test_a_connection_given_up_as_it_is_made_closes_without_a_word_on_the_loop_of_the_service() -> None:
+    """As when another part is refused at start: the check of the broker is cancelled at any moment."""
+
+    async def give_up() -> None:
+        async with ScriptedBroker() as broker, asyncio.timeout(20):
+            session, opening = Session(), asyncio.current_task()
+            assert opening is not None
+
+            class GivenUp(NativeConnection):
+                def made(self, transport: asyncio.Transport) -> None:
+                    super().made(transport)
+                    opening.cancel()
+
+            connection = GivenUp(options(broker, "given-up"), session, lambda _publishes, _window: False, lambda: None)
+            try:
+                with pytest.raises(asyncio.CancelledError):
+                    await connection.open()
+            finally:
+                opening.uncancel()
+                await connection.close()
+            peer = await broker.accept()
+            assert await peer.next() is None
+
+    with runner() as loop:
+        loop.run(give_up())
 
 
 # --- is the line alive?

@@ -58,6 +58,9 @@ class NativeConnection(Connection):
                 )
         except OSError as exc:  # TLS and time-outs are OSErrors too
             raise SourceUnavailable(why(exc)) from exc
+        except asyncio.CancelledError:
+            self._forget()
+            raise
         hello = wire.connect(
             five=self._five,
             client_id=options.client_id,
@@ -83,6 +86,12 @@ class NativeConnection(Connection):
         self._granted(answer)
         self._pulse.begin(self._loop.time())
         self._watch()
+
+    def _forget(self) -> None:
+        """Given up while it opened: uvloop closes such a transport without a word, and has it look open still."""
+        if self._transport is not None:
+            self._transport.abort()
+            self._transport = None
 
     def _unanswered(self, reason: str) -> str:
         """What may be behind a broker that hangs up on CONNECT.
