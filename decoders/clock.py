@@ -8,8 +8,12 @@ log without times gets them in a way that is the same at every replay.
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from decoders.nmea import checksum
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _TAG_TIME = re.compile(rb"^\\((?:[^\\*]*,)?c:(\d{9,13})(?:[.,][^\\*]*)?)\*([0-9A-Fa-f]{1,2})\\")
 _TRAILING_EPOCH = re.compile(rb"\*[0-9A-Fa-f]{2}(?:,[^,\s]*)*?,(\d{9,10})\s*$")
@@ -92,3 +96,18 @@ class LogClock:
             if ahead <= _MINUTE - _OUT_OF_ORDER:
                 self.now += ahead
         return self.now
+
+
+def times_until(lines: Sequence[bytes], end: int) -> list[int]:
+    """When each line of a log was received that says no times and was written to its end by ``end``.
+
+    All are in microseconds since the epoch. The last is at most a minute earlier than ``end``: at the UTC second that
+    it carries.
+    """
+    first = next((second for second in map(utc_second, lines) if second is not None), None)
+    if first is None:
+        return [end] * len(lines)
+    clock = LogClock(first * _SECOND, latest=0)
+    times = [clock.line(line) for line in lines]
+    start = (end - clock.now) // _MINUTE * _MINUTE
+    return [start + time for time in times]

@@ -39,6 +39,11 @@ def fail(message: str) -> NoReturn:
     raise typer.Exit(FAILED)
 
 
+def note(message: str) -> None:
+    """Say what a user should know beside the answer, in one line of standard error."""
+    sys.stderr.write(f"haidang: note: {message}\n")
+
+
 def refusals(command: Callable[P, R]) -> Callable[P, R]:
     """Turn what a user can put right into one line and exit code 2."""
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
 import sys
+import zlib
 from codecs import BOM_UTF8
 from enum import StrEnum
+from io import BufferedReader
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO
+from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
 import typer
@@ -18,7 +21,7 @@ from decoders.lines import Output, decode_file, observation_objects, reject_obje
 from decoders.mqtt import TopicDecoder
 from ingest.output import refusals
 from ingest.sources.base import SourceUnavailable
-from ingest.sources.file import publishes
+from ingest.sources.file import GZIP, publishes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,6 +48,8 @@ def decode(
 ) -> None:
     """Observations as JSON lines on standard output, refused lines as JSON lines on standard error.
 
+    The input may be compressed by gzip.
+
     Every line of the input is in the "lines" of an observation, is a reject's "line", or was passed over (a comment, a
     blank line, a sentence that is not AIS: see --ignored).
     """
@@ -53,8 +58,8 @@ def decode(
     except OSError as exc:
         raise SourceUnavailable(f"{file}: {exc.strerror}") from exc
     name = "-" if file == "-" else Path(file).name
-    with stream:
-        chunks = _chunks(stream, file)
+    with stream, BufferedReader(stream) as packed:  # type: ignore[type-var]  # has readinto: nothing else is asked of it
+        chunks = _chunks(packed, file)
         head = next(chunks, b"").removeprefix(BOM_UTF8)
         mqtt = format is Format.MQTT or (format is Format.AUTO and head.lstrip()[:1] == b"{")
         rest = chain([head], chunks)
@@ -70,12 +75,14 @@ def decode(
         err.flush()
 
 
-def _chunks(stream: BinaryIO, file: str) -> Iterator[bytes]:
+def _chunks(packed: BufferedReader[Any], file: str) -> Iterator[bytes]:
     try:
+        stream = gzip.GzipFile(fileobj=packed) if packed.peek(len(GZIP)).startswith(GZIP) else packed
         while chunk := stream.read(_CHUNK):
             yield chunk
-    except OSError as exc:
-        raise SourceUnavailable(f"{file}: {exc.strerror}") from exc
+    except (OSError, EOFError, zlib.error) as exc:  # the last two of gzip
+        reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else f"gzip: {exc}"
+        raise SourceUnavailable(f"{file}: {reason}") from exc
 
 
 def _recording(data: bytes, file: str) -> Iterator[Output]:

@@ -13,14 +13,15 @@ import typer
 from rich.console import Console
 
 from decoders.assembler import TIMEOUT_US
-from decoders.times import microseconds
+from decoders.times import microseconds, to_iso
 from ingest.commands.options import Dsn, Json, moment
 from ingest.inbox import Inbox
 from ingest.loop import runner
-from ingest.output import json_line, refusals
+from ingest.output import json_line, note, refusals
 from ingest.pipeline import Pipeline
-from ingest.service import Notifier, Recall
-from ingest.sources.file import FileSource
+from ingest.service import Notifier, Recall, wall_clock
+from ingest.settings import Retention
+from ingest.sources.file import FileSource, look
 from ingest.telemetry import Telemetry, configure_logging
 from ingest.watch import install, stored_rule_book
 from storage.writer import Store
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 #: A log that says its own times may interleave the times of several satellites: its clock leaps.
 _TIMED_LOG_US = 3_600_000_000
+_SECOND = 1_000_000
+_DAY = 86_400 * _SECOND
 
 
 class Format(StrEnum):
@@ -50,8 +53,8 @@ def replay(
         typer.Option(
             parser=moment,
             metavar="TIME",
-            help="Time of the first line of a log without times. Default: the first time the log says, else the file's "
-            "modification time.",
+            help="Time of the first line of a log without times. Default: the first time the log says, else such that "
+            "its last line is as old as the file.",
         ),
     ] = None,
     source: Annotated[str | None, typer.Option(help="Name of the source. Default: the file's name.")] = None,
@@ -64,7 +67,8 @@ def replay(
 ) -> None:
     """Replay recorded files into the database, and show the ledger at the end.
 
-    The same file twice changes nothing the second time. Alerts are judged and stored; nobody is notified.
+    Files may be compressed by gzip. The same file twice changes nothing the second time. Alerts are judged and stored;
+    nobody is notified.
     """
     configure_logging(level="warning")
     with runner() as loop:
@@ -85,6 +89,9 @@ async def _replay(
     batch: int,
 ) -> dict[str, Any]:
     began = time.monotonic()
+    for file in files:  # before the first of them is stored
+        if file != "-":
+            look(Path(file))
     async with Store(dsn):  # says what is wrong with the database before anything else is done
         book: RuleBook = await (install(rules, dsn) if rules else stored_rule_book(dsn))
     total: dict[str, Any] = {}
@@ -110,6 +117,7 @@ async def _file(
     name = source or (path.name if path else "stdin")
     reader = FileSource(name, telemetry, path=path, format=format.value, start=microseconds(start) if start else None)
     await reader.check()
+    _notes(file, reader)
     formats = {name: reader.format}
     pipeline = Pipeline(
         inbox,
@@ -137,6 +145,20 @@ async def _file(
     if in_flight:
         raise AssertionError(f"the ledger does not balance: {in_flight} of {ledger['received']} have no fate")
     return {**ledger, "rows": dict(pipeline.totals.rows), "alerts": pipeline.totals.alerts}
+
+
+def _notes(file: str, reader: FileSource) -> None:
+    """What the files do not say for themselves."""
+    if reader.written is not None:
+        end = "now" if file == "-" else f"at {to_iso(reader.written // _SECOND * _SECOND)}, when it was last written"
+        note(f"{file} says no times: taken to end {end}; --start TIME says when it begins")
+    kept = Retention()
+    oldest = min(days for days in (kept.positions_days, kept.readings_days) if days is not None)
+    if reader.start is not None and reader.start < wall_clock() - oldest * _DAY:
+        note(
+            f"{file} begins at {to_iso(reader.start // _SECOND * _SECOND)}: unless [retention] says otherwise, haidang"
+            f" run deletes positions older than {kept.positions_days} days and readings older than {kept.readings_days}"
+        )
 
 
 def _add(total: dict[str, Any], part: dict[str, Any]) -> None:

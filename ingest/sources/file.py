@@ -8,38 +8,59 @@ from __future__ import annotations
 
 import base64
 import binascii
+import gzip
 import sys
 import time
+import zlib
 from codecs import BOM_UTF8
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
 import orjson
 
-from decoders.clock import LogClock, absolute_time
+from decoders.clock import LogClock, absolute_time, times_until
 from decoders.times import EARLIEST, LATEST, MAX_AHEAD_US, microseconds, to_iso
 from ingest.delivery import Delivery
 from ingest.inbox import InboxClosed
 from ingest.sources.base import Source, SourceUnavailable, SourceWatcher
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from ingest.inbox import Inbox
 
 _DAY = 86_400_000_000
+#: What a gzip file begins with (RFC 1952, 2.3.1).
+GZIP = b"\x1f\x8b"
 
 
 class BadRecording(Exception):  # noqa: N818  # named for what is known
     """A file that is not what it was said to be: file, line and reason in one line."""
 
 
+def look(path: Path) -> None:
+    """Say, without reading it, whether a file can be read.
+
+    Raises:
+        SourceUnavailable: it cannot.
+    """
+    try:
+        if not path.is_fifo():  # whose writer would take the first closing for the end
+            path.open("rb").close()
+    except OSError as exc:
+        raise SourceUnavailable(f"{path}: {exc.strerror}") from exc
+
+
 class FileSource(Source):
     """Reads one file once.
 
     ``format="mqtt"`` reads lines of ``{"received_at": ISO-8601 or epoch ms, "topic": ..., "payload": text or
-    JSON}`` (``payload_base64`` for bytes that are not text); ``"nmea"`` reads sentences, each line a message.
+    JSON}`` (``payload_base64`` for bytes that are not text); ``"nmea"`` reads sentences, each line a message. The file
+    may be compressed by gzip.
+
+    ``start`` is the time of the first line, microseconds since the epoch. Without one it is the first time that the log
+    says; of a log that says none, the last line is taken to be as old as the file.
     """
 
     def __init__(
@@ -55,9 +76,19 @@ class FileSource(Source):
         self._path = path
         self._start = start
         self._data: bytes | None = None
+        self._times: list[int] | None = None  # of the lines, where they had to be guessed
         #: Whether the log says times of its own; known after ``check``.
         self.timed = False
+        #: When the file was last written, if that is all that is known of its time; known after ``check``.
+        self.written: int | None = None
         self.format = format
+
+    @property
+    def start(self) -> int | None:
+        """The time of the first message, microseconds since the epoch; known after ``check``. None: there is none."""
+        if self._times is not None:
+            return self._times[0] if self._times else None
+        return self._start
 
     @property
     def _shown(self) -> str:
@@ -78,18 +109,34 @@ class FileSource(Source):
                 modified = self._path.stat().st_mtime_ns // 1000
         except OSError as exc:
             raise SourceUnavailable(f"{self._shown}: {exc.strerror}") from exc
-        data = data.removeprefix(BOM_UTF8)
+        data = self._unpacked(data).removeprefix(BOM_UTF8)
         if self.format == "auto":
             self.format = "mqtt" if data.lstrip()[:1] == b"{" else "nmea"
-        latest = _latest()
-        times = (absolute_time(line) for line in data.split(b"\n"))
-        believed = (t for t in times if t is not None and EARLIEST <= t <= latest)
-        first = next(believed, None) if self.format == "nmea" else None
-        self.timed = first is not None
-        if self._start is None:
-            self._start = first if first is not None else modified
+        if self.format == "nmea":
+            self._find_start(data, min(modified, time.time_ns() // 1000))
+        else:
+            self._start = next((one.received_at for _, one in publishes(data, self.name, self._shown)), None)
         self._data = data
         return data
+
+    def _unpacked(self, data: bytes) -> bytes:
+        if not data.startswith(GZIP):
+            return data
+        try:
+            return gzip.decompress(data)
+        except (OSError, EOFError, zlib.error) as exc:
+            raise SourceUnavailable(f"{self._shown}: gzip: {exc}") from exc
+
+    def _find_start(self, data: bytes, modified: int) -> None:
+        lines = _split(data)
+        latest = _latest()
+        first = next((t for t in map(absolute_time, lines) if t is not None and EARLIEST <= t <= latest), None)
+        self.timed = first is not None
+        if self._start is None:
+            self._start = first
+            if first is None:
+                self.written = modified
+                self._times = times_until(lines, modified)
 
     async def run(self, inbox: Inbox) -> None:
         """Read to the end.
@@ -115,16 +162,16 @@ class FileSource(Source):
 
     def _lines(self, data: bytes) -> Iterator[Delivery]:
         """Runs of lines received at the same instant, as one delivery each."""
-        assert self._start is not None
-        clock = LogClock(self._start, latest=_latest())
         origin = self._path.name if self._path else "-"
-        lines = data.split(b"\n")
-        if lines and not lines[-1]:
-            lines.pop()
+        lines = _split(data)
+        if self._times is None:
+            assert self._start is not None
+            times: Iterable[int] = map(LogClock(self._start, latest=_latest()).line, lines)
+        else:
+            times = self._times
         run: list[bytes] = []
         run_time = run_line = 0
-        for number, line in enumerate(lines, start=1):
-            at = clock.line(line)
+        for number, (line, at) in enumerate(zip(lines, times, strict=True), start=1):
             if run and at != run_time:
                 yield self._delivery(run, origin, run_time, run_line)
                 run = []
@@ -137,6 +184,13 @@ class FileSource(Source):
     def _delivery(self, lines: list[bytes], origin: str, at: int, line: int) -> Delivery:
         payload = b"\n".join(lines) + b"\n"
         return Delivery(payload, self.name, origin, at, messages=len(lines), per_line=True, line=line)
+
+
+def _split(data: bytes) -> list[bytes]:
+    lines = data.split(b"\n")
+    if not lines[-1]:
+        lines.pop()
+    return lines
 
 
 def _latest() -> int:

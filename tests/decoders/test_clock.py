@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyais.encode import encode_dict
 
-from decoders.clock import LogClock, absolute_time, utc_second
+from decoders.clock import LogClock, absolute_time, times_until, utc_second
 from tests.decoders import support
 
 SECOND = 1_000_000
@@ -85,3 +85,20 @@ def test_the_clock_never_runs_backwards_and_agrees_with_the_seconds_it_followed(
 def test_a_time_later_than_believable_does_not_move_the_clock() -> None:
     clock = LogClock(10 * SECOND, latest=100 * SECOND)
     assert clock.line(tagged("c:4102444800")) == 10 * SECOND
+
+
+@given(
+    st.lists(st.one_of(st.integers(0, 63), st.just(None)), max_size=60),
+    st.integers(1_400_000_000_000_000, 1_400_000_100_000_000),
+)
+def test_a_log_without_times_ends_at_the_second_it_carries_within_the_minute_before_its_end(
+    seconds: list[int | None], end: int
+) -> None:
+    lines = [b"# nothing" if second is None else sentence(1, second) for second in seconds]
+    times = times_until(lines, end)
+    assert len(times) == len(lines)
+    if lines:
+        assert 0 <= end - times[-1] < 60 * SECOND
+        # It is the clock's own reading from that start on: a replay with --start says the same.
+        clock = LogClock(times[0])
+        assert [clock.line(line) for line in lines] == times

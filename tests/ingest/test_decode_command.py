@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import subprocess
@@ -100,6 +101,20 @@ def test_a_position_is_what_the_contract_shows() -> None:
 def test_standard_input_says_what_the_file_says(log: Path) -> None:
     from_file, from_input = haidang("decode", log), haidang("decode", "-", stdin=log.read_bytes())
     assert (from_file.out, from_file.err) == (from_input.out, from_input.err)
+
+
+def test_a_compressed_log_says_what_the_log_says(tmp_path: Path) -> None:
+    log = HERE / "libais/tagblock.nmea"
+    packed = tmp_path / log.name
+    data = log.read_bytes()
+    packed.write_bytes(gzip.compress(data[:1000]) + gzip.compress(data[1000:]))  # as of files put together
+    plain = haidang("decode", log)
+    for found in (haidang("decode", packed), haidang("decode", "-", stdin=packed.read_bytes())):
+        assert (found.out, found.err) == (plain.out, plain.err)
+    packed.write_bytes(gzip.compress(data)[:-100])
+    broken = haidang("decode", packed)
+    assert broken.code == 2
+    assert f"haidang: {packed}: gzip: " in broken.err
 
 
 @pytest.mark.parametrize("data", [b"", b"\n", b"\n\n\n", b"\x00\xff\xfe", b"no line end", FIX, FIX + b"\r\n", b"{\n"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import re
@@ -110,6 +111,25 @@ def test_several_logs_are_one_account(migrated: str) -> None:
     assert {name for (name,) in rows(migrated, "SELECT name FROM sources")} == {p.name for p in paths}
 
 
+def test_a_file_that_cannot_be_read_is_told_of_before_any_is_stored(migrated: str, tmp_path: Path) -> None:
+    for absent in (tmp_path / "nosuch", tmp_path):
+        result = haidang("replay", HERE / LOGS[0], absent, "--dsn", migrated)
+        assert (result.code, result.out) == (2, "")
+        assert count(migrated, "positions") == count(migrated, "quarantine") == 0
+
+
+def test_a_compressed_log_is_the_log(migrated: str, plain_migrated: str, tmp_path: Path) -> None:
+    packed = tmp_path / "log.gz"
+    packed.write_bytes(gzip.compress((HERE / LOGS[1]).read_bytes()))
+    same = {**replay(migrated, packed, "--source", "a"), "seconds": 0}
+    assert same == {**replay(plain_migrated, HERE / LOGS[1], "--source", "a"), "seconds": 0}
+    for bad in (packed.read_bytes()[:-100], b"\x1f\x8bnonsense"):
+        packed.write_bytes(bad)
+        result = haidang("replay", packed, "--dsn", migrated)
+        assert (result.code, result.out) == (2, "")
+        assert "log.gz: gzip: " in result.err
+
+
 # --- time -------------------------------------------------------------------------------------------------------------
 
 
@@ -126,14 +146,25 @@ def test_from_a_start_a_log_without_times_has_the_same_ones_in_every_database(
     assert earliest - datetime.fromisoformat(START) < timedelta(minutes=1)
 
 
-def test_without_a_start_the_file_says_when_it_was_last_written(migrated: str, tmp_path: Path) -> None:
+def test_without_a_start_a_log_without_times_ends_when_the_file_was_last_written(migrated: str, tmp_path: Path) -> None:
     log = tmp_path / "receiver.nmea"
-    log.write_bytes(LINE + b"\n")
+    log.write_bytes((HERE / "pyais/nmea_data_sample.txt").read_bytes())
     written = datetime(2024, 2, 29, 12, 0, 5, tzinfo=UTC)
     os.utime(log, (written.timestamp(), written.timestamp()))
-    replay(migrated, log)
-    ((time,),) = rows(migrated, "SELECT time FROM positions")
-    assert abs(time - written) <= timedelta(minutes=1)
+    result = done("replay", log, "--dsn", migrated, "--json")
+    assert f"note: {log} says no times: taken to end at 2024-02-29T12:00:05Z" in result.err
+    ((first, last),) = rows(migrated, "SELECT min(time), max(time) FROM positions")
+    assert timedelta(0) <= written - last <= timedelta(minutes=1)
+    assert timedelta(minutes=1) < last - first < timedelta(minutes=15)
+    assert "says no times" not in done("replay", log, "--dsn", migrated, "--start", START).err
+
+
+def test_rows_that_the_service_would_delete_are_told_of(migrated: str, tmp_path: Path) -> None:
+    log = tmp_path / "old.nmea"
+    log.write_bytes(sentence(LINE.split(b",")[5], tag="c:1272412827") + b"\n")
+    assert "old.nmea begins at 2010-04-28T00:00:27Z: unless [retention]" in done("replay", log, "--dsn", migrated).err
+    log.write_bytes(sentence(LINE.split(b",")[5], tag=f"c:{int(datetime.now(UTC).timestamp()) - 3600}") + b"\n")
+    assert done("replay", log, "--dsn", migrated).err == ""
 
 
 def test_times_advance_by_the_utc_seconds_that_messages_carry(migrated: str) -> None:

@@ -360,15 +360,17 @@ def test_a_connection_given_up_as_it_is_made_closes_without_a_word_on_the_loop_o
 
     async def give_up() -> None:
         async with ScriptedBroker() as broker, asyncio.timeout(20):
-            session, opening = Session(), asyncio.current_task()
-            assert opening is not None
+            current = asyncio.current_task()
+            assert current is not None
+            opening: asyncio.Task[None] = current
 
             class GivenUp(NativeConnection):
                 def made(self, transport: asyncio.Transport) -> None:
                     super().made(transport)
                     opening.cancel()
 
-            connection = GivenUp(options(broker, "given-up"), session, lambda _publishes, _window: False, lambda: None)
+            wanted = options(broker, "given-up")
+            connection = GivenUp(wanted, Session(), lambda _publishes, _window: False, lambda: None)
             try:
                 with pytest.raises(asyncio.CancelledError):
                     await connection.open()
