@@ -160,7 +160,7 @@ class Notification:
     id: UUID
     alert_id: UUID
     channel: str
-    event: str  # "firing" | "resolved" | "acknowledged"
+    event: str  # the value of an Event
     at: int
     payload: Mapping[str, Any]  # JSON-ready; what every channel renders from
 

@@ -1,6 +1,7 @@
 """What the service tells about itself: metrics, and log lines at the edges.
 
-Metric names are fixed (README, "Metrics"). No device, MMSI or topic is ever a label: their number is not ours to bound.
+Metric names are fixed: dashboards and alert rules use them. No device, MMSI or topic is ever a label: their number is
+not ours to bound.
 """
 
 from __future__ import annotations
