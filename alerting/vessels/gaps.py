@@ -91,9 +91,8 @@ class Gaps:
         self._state = np.zeros(64, _SLOT)
         self._due = np.full((64, len(self._rules)), _FAR, np.int64)  # by slot and rule: not before this
         self._episodes: dict[int, dict[int, _Episode]] = {}  # transponder -> rule -> episode
-        self._unmatched: dict[
-            int, set[int]
-        ] = {}  # silent for too long, but of no type, or none known, that the rule is about
+        #: Silent for too long, but of no type, or none known, that these rules are about; by transponder.
+        self._unmatched: dict[int, set[int]] = {}
         self._waiting: dict[int, set[tuple[int, int]]] = {}  # by silent source: whose time has run out since
         self._next = _FAR
         self._restored = -_FAR  # the latest receive time known at the start
@@ -315,7 +314,10 @@ class Gaps:
         self._run(received, kinds, out)
         for number in sorted(self._unmatched.get(transponder, ())):
             if kinds.matches(self._rules[number].scope, transponder, message=message + 1):
-                self._unmatched[transponder].discard(number)
+                rest = self._unmatched[transponder]
+                rest.discard(number)
+                if not rest:
+                    del self._unmatched[transponder]
                 slot = int(self._slots.find(np.array([transponder]))[0])
                 self._lose(slot, number, When(received, False, message, STATICS, row), out)
 

@@ -9,6 +9,7 @@ import shapely
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
+from alerting.engine import Engine
 from alerting.rules import FeedSilentRule, GapRule, Rule
 from geofence.zones import Zone
 from tests.alerting.vessels.streams import (
@@ -20,6 +21,7 @@ from tests.alerting.vessels.streams import (
     Row,
     Told,
     assert_same,
+    observations,
     rule,
     run,
     told,
@@ -323,3 +325,14 @@ def test_gaps_do_not_hang_on_batches_or_restarts_and_agree_with_the_oracle(
     assert told(whole.transitions) == oracle.told
     assert_same(whole, run(rows, rules, end, zones=ZONES, cuts=cuts))
     assert_same(whole, run(rows, rules, end, zones=ZONES, cuts=cuts, restart=True))
+
+
+def test_of_a_vessel_whose_kind_is_known_at_last_nothing_is_left_waiting() -> None:
+    engine = Engine([RULES[2]], ZONES)
+    silent = Row("position", START, START, SHIPS[0], 107.8, 16.5)
+    engine.judge(observations([silent]), START + 2 * HOUR)
+    assert engine._vessels._gaps._unmatched == {SHIPS[0]: {0}}
+    told_late = Row("static", START, START + 2 * HOUR, SHIPS[0], said=30)
+    [lost] = engine.judge(observations([told_late]), START + 2 * HOUR).transitions
+    assert (lost.rule_id, lost.subject.id) == ("fishing", SHIPS[0])
+    assert engine._vessels._gaps._unmatched == {}
