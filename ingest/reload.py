@@ -83,9 +83,10 @@ class Rules:
 
     async def _follow(self) -> None:
         seen = await self._look()
-        if self.book is None or (seen == self._seen and not self._asked.is_set()):
-            return
+        asked = self._asked.is_set()
         self._asked.clear()
+        if self.book is None or (seen == self._seen and not asked):  # the first one is for ``get`` to load
+            return
         try:
             book = await rule_book(self._settings)
         except (PackError, ZoneError) as exc:

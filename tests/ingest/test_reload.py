@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import time
 from typing import TYPE_CHECKING, Any
@@ -9,8 +10,12 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import orjson
 import pytest
+from pydantic import SecretStr
 
 from geofence.zones import read_zones
+from ingest.reload import Rules, Seen
+from ingest.settings import Database, Settings
+from ingest.settings import Rules as RuleSettings
 from storage import readers
 from tests.geofence.drawings import collection
 from tests.ingest.command import rows
@@ -195,3 +200,29 @@ async def test_a_station_that_a_rule_asks_who_is_near_is_named_if_nobody_knows_w
     await until(lambda: coast.says("devices_without_place") == [station])
     [told] = coast.process.told("devices_without_place")
     assert (told["devices"], told["count"]) == ([station], 1)
+
+
+async def test_a_signal_before_the_first_rules_are_loaded_is_not_minded_again_and_again(
+    migrated: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = Settings(database=Database(dsn=SecretStr(migrated)), rules=RuleSettings(reload_seconds=3600))
+    rules = Rules(config, lambda: None)
+    looked = 0
+    look = rules._look
+
+    async def counting() -> Seen:
+        nonlocal looked
+        looked += 1
+        return await look()
+
+    monkeypatch.setattr(rules, "_look", counting)
+    rules.look_now()
+    watching = asyncio.create_task(rules.watch())
+    await until(lambda: looked > 0 and not rules._asked.is_set())
+    # What the watch waits for does not come: it looks once more when it is asked to, and not before.
+    for number in (2, 3):
+        rules.look_now()
+        await until(lambda: not rules._asked.is_set())
+        assert looked == number
+    watching.cancel()
+    await asyncio.wait([watching])
