@@ -1,10 +1,10 @@
-"""What people call events and severities, in both languages. An event that is not in here is told by its name."""
+"""What people call events, in both languages; one that is not in here is told by its name. So are severities."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from alerting.messages import Text
+from alerting.messages import SEVERITIES, Text
 
 EVENTS: Final[dict[str, Text]] = {
     "firing": Text("Alert", "Cảnh báo"),
@@ -20,12 +20,6 @@ EVENTS: Final[dict[str, Text]] = {
     "assigned": Text("Assigned", "Đã phân công"),
     "commented": Text("Comment", "Ý kiến"),
     "closed": Text("Closed", "Đã đóng"),
-}
-SEVERITIES: Final[dict[str, Text]] = {
-    "info": Text("info", "thông tin"),
-    "warning": Text("warning", "chú ý"),
-    "major": Text("major", "nghiêm trọng"),
-    "critical": Text("critical", "khẩn cấp"),
 }
 
 

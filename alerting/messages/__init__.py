@@ -15,6 +15,7 @@ from alerting.messages.devices import (
 from alerting.messages.figures import figure
 from alerting.messages.words import (
     METRIC_NAMES,
+    SEVERITIES,
     Text,
     clock,
     iso,
@@ -31,6 +32,7 @@ from alerting.messages.zones import zone_fired, zone_neared, zone_resolved
 
 __all__ = [
     "METRIC_NAMES",
+    "SEVERITIES",
     "Text",
     "clock",
     "figure",

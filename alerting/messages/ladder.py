@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from alerting.messages.words import Text, quantity
-from alerting.model import Event, Severity
+from alerting.messages.words import SEVERITIES, Text, quantity
+from alerting.model import Event
 from alerting.rules import Direction
 
 if TYPE_CHECKING:
     from alerting.rules import LadderRule, Rung
 
-_SEVERITIES: Final = {
-    Severity.INFO: Text("information", "thông tin"),
-    Severity.WARNING: Text("warning", "cảnh báo"),
-    Severity.MAJOR: Text("major", "nghiêm trọng"),
-    Severity.CRITICAL: Text("critical", "nguy cấp"),
-}
 _NOW: Final = {
     Event.FIRING: Text("", ""),
     Event.ESCALATED: Text("up to ", "lên "),
@@ -26,7 +20,7 @@ _NOW: Final = {
 
 def level_name(rung: Rung) -> Text:
     """What people call a level, or how severe it is."""
-    return Text(rung.name.en, rung.name.vi) if rung.name else _SEVERITIES[rung.severity]
+    return Text(rung.name.en, rung.name.vi) if rung.name else SEVERITIES[rung.severity]
 
 
 def level_prefix(rung: Rung, event: Event) -> Text:

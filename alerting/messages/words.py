@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from alerting.model import Severity
+
 if TYPE_CHECKING:
     from alerting.rules.base import BaseRule
 
@@ -19,6 +21,13 @@ class Text(NamedTuple):
     vi: str
 
 
+#: Severities as people call them. An alert itself is "cảnh báo", so none of its severities is.
+SEVERITIES: Final[dict[str, Text]] = {
+    Severity.INFO: Text("information", "thông tin"),
+    Severity.WARNING: Text("warning", "chú ý"),
+    Severity.MAJOR: Text("major", "nghiêm trọng"),
+    Severity.CRITICAL: Text("critical", "khẩn cấp"),
+}
 #: Metrics as people call them; one that is not in here goes by its name.
 METRIC_NAMES: Final[dict[str, Text]] = {
     "pm2_5": Text("PM2.5", "Bụi PM2.5"),

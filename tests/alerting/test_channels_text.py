@@ -13,8 +13,11 @@ from hypothesis import strategies as st
 from alerting.channels import template, words
 from alerting.channels.settings import SmtpSettings
 from alerting.channels.text import BODY, SUBJECT, write
+from alerting.messages import SEVERITIES
+from alerting.messages.ladder import level_name
 from alerting.model import Event, Severity
 from alerting.notify import payload
+from alerting.rules.ladder import Rung
 from tests.alerting.samples import queued, transition
 
 PAYLOAD = queued(transition()).payload
@@ -26,11 +29,17 @@ def options(**more: Any) -> SmtpSettings:
 
 def test_every_event_and_severity_has_words_and_an_unknown_one_is_told_by_its_name() -> None:
     assert {event.value for event in Event} <= set(words.EVENTS)
-    assert {severity.value for severity in Severity} == set(words.SEVERITIES)
+    assert {severity.value for severity in Severity} == set(SEVERITIES)
     assert words.event("handed_over") == ("Handed over", "Cập nhật (handed over)")
     said = write(options(), {**PAYLOAD, "event": "handed_over"})
     assert "Cập nhật (handed over): Mất tín hiệu" in said.subject
     assert "Handed over: 18:07 on 18 Nov" in said.body
+
+
+@pytest.mark.parametrize("severity", Severity)
+def test_a_severity_is_called_the_same_in_a_sentence_and_around_it(severity: Severity) -> None:
+    rung = Rung.model_validate({"severity": severity, "raise": 1.0})
+    assert level_name(rung) == words.severity(severity.value)
 
 
 def test_our_own_texts_name_only_what_there_is() -> None:
