@@ -5,7 +5,8 @@ level that nothing has contradicted for long enough (``for``). Nothing can be co
 could have come: this process was down, the database was away and input was held, the broker could not be reached. What
 was sent meanwhile waits in the broker and is received afterwards. So:
 
-* Such a *deaf* span does not count: a deadline that had not passed when it began is put off by its length.
+* Such a *deaf* span does not count: a deadline that had not passed when it began is put off by its length, or by what
+  of it comes after the subject was last heard.
 * Nor does a deadline pass before what waited can have come: not within ``GRACE`` of the end of the span, or within
   the rule's own duration if that is shorter.
 * A span of up to ``TOLERANCE`` is passed over. So a process that is killed and restarted at once comes to the same
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 from alerting.model import RuleState, SubjectKind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 TOLERANCE: Final = 60_000_000
 GRACE: Final = 600_000_000
@@ -33,6 +34,32 @@ GRACE: Final = 600_000_000
 _KEPT: Final = 16
 #: The place of the spans among the rule states: no rule can have this id.
 _RULE_ID: Final = "(deaf)"
+
+
+def deadline(heard: int, after: int, spans: Iterable[tuple[int, int, int]]) -> int:
+    """When ``after`` has passed since ``heard`` but for these spans, in which nothing could be heard.
+
+    Of each span: since when, until when, and the grace after it (never longer than ``after``). In any order; of those
+    that overlap or touch, the greatest grace holds.
+    """
+    due = heard + after
+    for since, until, grace in _merged(span for span in spans if span[1] > heard):
+        if since > due:
+            break
+        due = max(due + until - max(since, heard), until + min(after, grace))
+    return due
+
+
+def _merged(spans: Iterable[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
+    """In order, those that overlap made one with the greater grace."""
+    out: list[tuple[int, int, int]] = []
+    for since, until, grace in sorted(spans):
+        if out and since <= out[-1][1]:
+            before = out[-1]
+            out[-1] = before[0], max(before[1], until), max(before[2], grace)
+        else:
+            out.append((since, until, grace))
+    return out
 
 
 class Hearing:
@@ -52,11 +79,7 @@ class Hearing:
 
     def deadline(self, heard: int, after: int) -> int:
         """When ``after`` has passed since ``heard``, with ears open. Never earlier than by the clock on the wall."""
-        due = heard + after
-        for since, until in self.spans:
-            if heard <= since <= due:
-                due = max(due + until - since, until + min(after, GRACE))
-        return due
+        return deadline(heard, after, ((since, until, GRACE) for since, until in self.spans))
 
     def deaf_between(self, since: int, until: int) -> bool:
         """Whether there was a time between two at which nothing could be heard."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from alerting.hearing import GRACE
+from alerting.hearing import GRACE, deadline
 from alerting.messages import vessels as messages
 from alerting.messages.words import iso
 from alerting.model import Event, RuleState, SubjectKind
@@ -112,13 +112,8 @@ class Feeds:
         known = self._sources.get(source)
         if known is None or not known.spans:
             return self._hearing.deadline(heard, after)
-        spans = [(a, b, min(after, GRACE)) for a, b in self._hearing.spans]
-        spans += [(a, b, min(after, grace)) for a, b, grace in known.spans]
-        due = heard + after
-        for since, until, grace in _merged([(max(a, heard), b, grace) for a, b, grace in spans if b > heard]):
-            if since <= due:
-                due = max(due + until - since, until + grace)
-        return due
+        ours = [(since, until, GRACE) for since, until in self._hearing.spans]
+        return deadline(heard, after, [*ours, *known.spans])
 
     def before_return(self, fixes: Fixes, start: int, stop: int) -> int:
         """How far rows go on until one comes from a source that is silent; a row past it, if it is the first."""
@@ -202,15 +197,3 @@ class Feeds:
             ]
             self._sources[source] = _Source(heard, tuple(rules), [])
         return self._sources[source]
-
-
-def _merged(spans: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
-    """Spans in order, those that overlap made one with the greater grace."""
-    out: list[tuple[int, int, int]] = []
-    for since, until, grace in sorted(spans):
-        if out and since <= out[-1][1]:
-            before = out[-1]
-            out[-1] = before[0], max(before[1], until), max(before[2], grace)
-        else:
-            out.append((since, until, grace))
-    return out

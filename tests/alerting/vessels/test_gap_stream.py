@@ -94,11 +94,6 @@ class Oracle:
         due = heard + after
         spans = [[a, b, min(after, 10 * MINUTE)] for a, b in self.deaf]
         spans += [[a, b, min(after, grace)] for s, a, b, grace in self.spans if s == source]
-        if len(spans) == len(self.deaf):  # as for stations
-            for a, b, grace in spans:
-                if heard <= a <= due:
-                    due = max(due + b - a, b + grace)
-            return due
         merged: list[list[int]] = []
         for a, b, grace in sorted([max(a, heard), b, grace] for a, b, grace in spans if b > heard):
             if merged and a <= merged[-1][1]:
