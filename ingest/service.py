@@ -26,6 +26,7 @@ from decoders.register import Register
 from decoders.times import MAX_FUTURE_US
 from decoders.window import ReceptionWindow
 from geofence.tracks import CAPACITY
+from ingest import jobs
 from ingest.desk import Desk
 from ingest.http import HttpServer
 from ingest.inbox import Inbox
@@ -39,8 +40,7 @@ from ingest.sources.nmea_udp import NmeaUdp
 from ingest.spool import Spool
 from ingest.telemetry import Telemetry
 from ingest.thought import Mind
-from storage.errors import ConfigurationError, DatabaseAway
-from storage.eviction import evict
+from storage.errors import DatabaseAway
 from storage.outbox import DatabaseOutbox
 from storage.retention import Retention, retain
 from storage.seals import seal
@@ -58,8 +58,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-#: Between two looks at how large quarantine is.
-_EVICT_SECONDS = 60.0
 #: Devices that one line of the log names.
 _NAMED = 20
 #: What "--wait" pauses between two looks at parts that do not answer yet.
@@ -418,19 +416,9 @@ class Service:
             self._dispatcher.notify()
 
     async def _evict(self) -> None:
-        """Keep quarantine within its bound: a flood fills it faster than retention comes by."""
         most = self.settings.retention.quarantine_bytes
-        while most is not None:
-            try:
-                evicted = await in_daemon(evict, self.store.dsn, most)
-            except DatabaseAway as exc:
-                log.warning("eviction_postponed", reason=str(exc))
-            except ConfigurationError as exc:
-                log.warning("quarantine_over_bound", reason=str(exc))  # it takes a member of haidang_migrator
-            else:
-                if evicted:
-                    log.warning("quarantine_evicted", messages=evicted)
-            await asyncio.sleep(_EVICT_SECONDS)
+        if most is not None:
+            await jobs.evicting(self.store.dsn, most)
 
     def _desk(self) -> Desk:
         settings = self.settings.alerts
