@@ -54,7 +54,7 @@ def notifications(
     """One row for each transition and each channel that wants it, in the order of the transitions.
 
     Ids are ``model.notification_id``: told twice of the same transition, the same rows come out. ``link`` is the
-    address of an alert's page, in which ``{alert_id}`` is replaced. Of what rules in shadow mode find, nobody is told.
+    address of an alert's page, in which ``{id}`` is replaced. Of what rules in shadow mode find, nobody is told.
     """
     rows: list[Notification] = []
     for transition in transitions:
@@ -112,8 +112,8 @@ def payload(transition: Transition, *, link: str | None = None) -> dict[str, Any
 
 
 def link_to(link: str | None, alert_id: UUID) -> str | None:
-    """``link`` with ``{alert_id}`` replaced; other braces stay as they are."""
-    return None if link is None else link.replace("{alert_id}", str(alert_id))
+    """``link`` with ``{id}`` replaced; other braces stay as they are."""
+    return None if link is None else link.replace("{id}", str(alert_id))
 
 
 def iso_z(microseconds: int) -> str:

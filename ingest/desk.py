@@ -25,6 +25,7 @@ class Desk:
     Args:
         dsn: of the database.
         channels: who may be told.
+        link: see ``alerting.notify.notifications``.
         every: seconds between two looks.
         close_after: how long an alert has been over when it is closed by itself; None: never.
         on_told: called when there is something new in the outbox.
@@ -35,12 +36,13 @@ class Desk:
         dsn: str,
         channels: Sequence[ChannelSpec],
         *,
+        link: str | None = None,
         every: float,
         close_after: timedelta | None = None,
         on_told: Callable[[], None] = lambda: None,
     ) -> None:
         self._dsn = dsn
-        self._channels = channels
+        self._channels, self._link = channels, link
         self._every = every
         self._close_after = close_after
         self._on_told = on_told
@@ -62,10 +64,10 @@ class Desk:
     async def once(self, now: datetime) -> None:
         """One look."""
         told = await desk.release(self._dsn)
-        told += await desk.deadlines(self._dsn, self._channels, now)
+        told += await desk.deadlines(self._dsn, self._channels, now, link=self._link)
         if self._close_after is not None:
             try:
-                await desk.close_old(self._dsn, self._channels, self._close_after, now)
+                await desk.close_old(self._dsn, self._channels, self._close_after, now, link=self._link)
             except RequestRefused:  # somebody has closed it at this moment
                 log.debug("closed_already")
         if told:

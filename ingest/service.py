@@ -191,13 +191,13 @@ class Recall:
 
 
 class Notifier:
-    """The outbox rows of transitions, for the channels of the settings."""
+    """The outbox rows of transitions, for the channels of the settings; ``link``: see ``alerting.notify``."""
 
-    def __init__(self, channels: Sequence[ChannelSpec]) -> None:
-        self._channels = channels
+    def __init__(self, channels: Sequence[ChannelSpec], link: str | None = None) -> None:
+        self._channels, self._link = channels, link
 
     def __call__(self, transitions: Sequence[Transition]) -> Sequence[Notification]:
-        return notifications(transitions, self._channels) if transitions else ()
+        return notifications(transitions, self._channels, link=self._link) if transitions else ()
 
 
 class Service:
@@ -238,7 +238,7 @@ class Service:
         self.spool = Spool(settings.spool.path, settings.spool.max_bytes) if settings.spool.path is not None else None
         self.telemetry.spool = self.spool
         self.http = HttpServer(self.telemetry, self.readiness, host=settings.http.host, port=settings.http.port)
-        self._notifier = Notifier([channel.spec for channel in settings.channels.values()])
+        self._notifier = Notifier(settings.specs, settings.alerts.link)
         formats = {name: decoder_key(self.sources[name], settings.sources[name]) for name in self.sources}
         self._recall = Recall(
             self.store,
@@ -424,7 +424,8 @@ class Service:
         settings = self.settings.alerts
         return Desk(
             self.store.dsn,
-            [channel.spec for channel in self.settings.channels.values()],
+            self.settings.specs,
+            link=settings.link,
             every=settings.desk_seconds,
             close_after=None if settings.close_after_days is None else timedelta(days=settings.close_after_days),
             on_told=lambda: self._dispatcher.notify() if self._dispatcher is not None else None,

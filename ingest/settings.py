@@ -10,8 +10,9 @@ import re
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -25,6 +26,8 @@ from decoders.bounds import Bounds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from alerting.notify import ChannelSpec
 
 ENV_PREFIX = "HAIDANG__"
 
@@ -201,7 +204,18 @@ class Retention(_Section):
     """How often old rows are looked for."""
 
 
+def _page(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or not value.isprintable() or " " in value:
+        raise ValueError("must be http://host/... or https://...")
+    if "{id}" not in value or set(value.replace("{id}", "")) & set("{}"):
+        raise ValueError("must hold {id}, where the alert's id goes, and no other braces")
+    return value
+
+
 class Alerts(_Section):
+    link: Annotated[str, AfterValidator(_page)] | None = None
+    """Address of the page that shows an alert, {id} standing for its id; notifications carry it. None: they do not."""
     seal_seconds: Seconds = 60.0
     """How often what was written about alerts is sealed; the log has a line of each seal."""
     desk_seconds: Seconds = 1.0
@@ -240,6 +254,11 @@ class Settings(BaseSettings):
     retention: Retention = Retention()
     alerts: Alerts = Alerts()
     service: Service = Service()
+
+    @property
+    def specs(self) -> list[ChannelSpec]:
+        """Which channels there are, and what each is told."""
+        return [channel.spec for channel in self.channels.values()]
 
     @field_validator("channels", mode="before")
     @classmethod

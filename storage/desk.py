@@ -251,10 +251,12 @@ SELECT id, resolved_at FROM alerts WHERE state = 'resolved' AND resolved_at <= %
 """
 
 
-async def close_old(dsn: str, channels: Sequence[ChannelSpec], after: timedelta, now: datetime) -> int:
+async def close_old(
+    dsn: str, channels: Sequence[ChannelSpec], after: timedelta, now: datetime, *, link: str | None = None
+) -> int:
     """Close what has been over for so long, as of the time at which it had been; how many."""
     found = await ask.rows(dsn, _OVER, (now - after, _MOST))
     for row in found:
-        said = Said(ACTOR, f"over for {after}", row["resolved_at"] + after, channels)
+        said = Said(ACTOR, f"over for {after}", row["resolved_at"] + after, channels, link)
         await close(dsn, row["id"], said)
     return len(found)

@@ -94,8 +94,11 @@ ACTS: Final[tuple[Callable[..., None], ...]] = (ack, unack, assign, comment, res
 
 
 def _said(by: str | None, note: str | None, config: Path | None) -> readers.Said:
-    channels = [channel.spec for channel in load(config).channels.values()] if config else []
-    return readers.Said(by or getpass.getuser(), note, channels=channels)
+    who = by or getpass.getuser()
+    if config is None:
+        return readers.Said(who, note)
+    settings = load(config)
+    return readers.Said(who, note, channels=settings.specs, link=settings.alerts.link)
 
 
 def _done(change: Coroutine[Any, Any, dict[str, Any]], *, as_json: bool) -> None:

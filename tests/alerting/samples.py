@@ -42,5 +42,5 @@ def transition(
 
 
 def queued(moved: Transition, channel: str = "hook", *, attempts: int = 0) -> QueuedNotification:
-    [row] = notifications([moved], [ChannelSpec(channel, events=ALL_EVENTS)], link="https://hd.example/a/{alert_id}")
+    [row] = notifications([moved], [ChannelSpec(channel, events=ALL_EVENTS)], link="https://hd.example/a/{id}")
     return QueuedNotification(row.id, row.alert_id, row.channel, row.event, dict(row.payload), attempts)

@@ -59,7 +59,7 @@ def test_the_same_transitions_give_the_same_rows_and_strict_json(moved: list[Tra
 
 def test_the_payload_says_everything_a_channel_needs() -> None:
     moved = transition()
-    [row] = notifications([moved], [ChannelSpec("hook")], link="https://hd.example/alerts/{alert_id}?x={y}")
+    [row] = notifications([moved], [ChannelSpec("hook")], link="https://hd.example/alerts/{id}?x={y}")
     assert row.payload == {
         "schema": "haidang.notification/1",
         "notification_id": str(row.id),

@@ -61,6 +61,9 @@ def test_a_good_file_is_read(config: Path) -> None:
             "share the client_id",
         ),
         ("[http\nport = 1", None, "line 1"),
+        ('[alerts]\nlink = "https://hd.example/alerts"', 2, "alerts.link: must hold {id}"),
+        ('[alerts]\nlink = "https://hd.example/{rule}/{id}"', 2, "alerts.link: must hold {id}"),
+        ('[alerts]\nlink = "hd.example/{id}"', 2, "alerts.link: must be http"),
     ],
 )
 def test_a_fault_is_one_line_with_file_line_key_and_reason(
