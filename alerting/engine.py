@@ -28,7 +28,7 @@ from alerting.figures import Figures
 from alerting.heard import Heard
 from alerting.hearing import Hearing
 from alerting.lateness import late
-from alerting.model import AlertState, Severity, Subject, SubjectKind, Transition, shadow_id
+from alerting.model import AlertState, Event, Severity, Subject, SubjectKind, Transition, shadow_id
 from alerting.names import Names
 from alerting.outcome import Order, Outcome, Ruled
 from alerting.registry import UNREGISTERED
@@ -77,6 +77,7 @@ class Engine:
             raise ValueError("two rules share an id")
         ruled = [Ruled(rule, n, rule.version, *rule.window) for n, rule in enumerate(rules) if rule.enabled]
         self._modes = {r.rule.id: (r.rule.mode, r.version) for r in ruled}
+        self._channels = {r.rule.id: r.rule.channels for r in ruled if r.rule.channels is not None}
         self._registry = registry
         self._names = Names(names, capacity=capacity)
         self._series = Series()
@@ -181,6 +182,8 @@ class Engine:
         mode = mode if version == transition.rule_version else Mode.LIVE  # of before it was edited
         if mode is Mode.CONDITION:
             return None
+        if transition.event is Event.FIRING and (channels := self._channels.get(transition.rule_id)) is not None:
+            transition = replace(transition, channels=channels)
         if not transition.shadow and mode is not Mode.SHADOW:
             return transition
         return replace(transition, shadow=True, alert_id=shadow_id(transition.alert_id))

@@ -134,6 +134,7 @@ class Transition:
     details: Mapping[str, Any] = field(default_factory=dict)  # JSON-ready: threshold, unit, since, ...
     change: Event | None = None  # None: the one that the state is named for
     shadow: bool = False  # of a rule that is tried out: nobody is to be told
+    channels: tuple[str, ...] | None = None  # where it fires: the only ones that are told of the alert; None: all
     known: int = 0  # receive time at which it became known: of the row it follows from, or when a timer ran out
 
     @property
@@ -163,6 +164,7 @@ class Notification:
     event: str  # the value of an Event
     at: int
     payload: Mapping[str, Any]  # JSON-ready; what every channel renders from
+    named: bool = False  # by a step of a procedure: told whatever channels its rule names
 
 
 @dataclass(slots=True, frozen=True)

@@ -55,6 +55,7 @@ def notifications(
 
     Ids are ``model.notification_id``: told twice of the same transition, the same rows come out. ``link`` is the
     address of an alert's page, in which ``{id}`` is replaced. Of what rules in shadow mode find, nobody is told.
+    Channels that an alert's rule leaves out are left out when its rows are queued: by what the rule said when it fired.
     """
     rows: list[Notification] = []
     for transition in transitions:

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from alerting.desk import book as policies
 from alerting.desk.book import NO_POLICIES, DeskBook
+from alerting.desk.reach import unknown
 from alerting.registry import UNREGISTERED
 from alerting.rules import KINDS, RULE, CombinedRule
 from decoders.catalogue import METRICS
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
     from alerting.desk.book import Policy
+    from alerting.notify import ChannelSpec
     from alerting.registry import Registry
     from alerting.rules import Rule
     from alerting.rules.base import Fault
@@ -69,7 +71,11 @@ def names() -> list[str]:
 
 
 def load(
-    sources: Iterable[str | Path], *, zones: Iterable[Zone] = (), metrics: Mapping[str, Metric] = METRICS
+    sources: Iterable[str | Path],
+    *,
+    zones: Iterable[Zone] = (),
+    metrics: Mapping[str, Metric] = METRICS,
+    channels: Sequence[ChannelSpec] | None = None,
 ) -> RuleBook:
     """The rules and zones of all sources, in order.
 
@@ -78,6 +84,7 @@ def load(
             such files.
         zones: zones known from elsewhere, of which rules may speak; one of the sources with the same id replaces it.
         metrics: the metric catalogue.
+        channels: those that are set up; None: not known, and what rules say of them is believed.
 
     Raises:
         PackError: anything is unknown, missing, malformed or there twice.
@@ -94,7 +101,7 @@ def load(
     spoken: dict[str, _Place] = {}
     for file in files:
         if file.suffix == ".toml" and (read := _document(file, problems)) is not None:
-            rules += _rules(file, *read, known, metrics, where, spoken, problems)
+            rules += _rules(file, *read, known, metrics, channels, where, spoken, problems)
             desk += _policies(file, *read, desk, problems)
     problems += _among(rules, spoken)
     seen: set[str] = set()
@@ -207,6 +214,7 @@ def _rules(
     text: str,
     zones: Mapping[str, Zone],
     metrics: Mapping[str, Metric],
+    channels: Sequence[ChannelSpec] | None,
     where: dict[str, str],
     spoken: dict[str, _Place],
     problems: list[str],
@@ -221,6 +229,8 @@ def _rules(
         name = table.get("id")
         if rule is not None and rule.id in where:
             faults.append((("id",), f"the id is already that of the rule at {where[rule.id]}"))
+        if rule is not None and rule.enabled and channels is not None:
+            faults += unknown(rule.channels or (), channels)
         label = f"rule {name!r}" if isinstance(name, str) else f"rule number {number + 1}"
         for place, reason in faults:
             problems.append(f"{file}:{lines.of(number, place)}: {label}: {' '.join(reason.split())}")

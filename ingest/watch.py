@@ -16,9 +16,10 @@ from storage.desk import import_policies
 from storage.readers import RuleVersion
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    from alerting.notify import ChannelSpec
     from ingest.settings import Settings
 
 
@@ -34,23 +35,27 @@ async def rule_book(settings: Settings) -> RuleBook:
         PackError: a rule or zone file is wrong.
         StorageError: the database cannot be used.
     """
-    return await install(rule_sources(settings), settings.database.dsn.get_secret_value(), only=True)
+    dsn = settings.database.dsn.get_secret_value()
+    return await install(rule_sources(settings), dsn, only=True, channels=settings.specs)
 
 
-async def install(sources: Iterable[str | Path], dsn: str, *, only: bool = False) -> RuleBook:
+async def install(
+    sources: Iterable[str | Path], dsn: str, *, only: bool = False, channels: Sequence[ChannelSpec] | None = None
+) -> RuleBook:
     """Load packs and files, and keep their zones, rules and policies of the desk in the database.
 
     Args:
         sources: as for ``alerting.pack.load``.
         dsn: the database.
         only: whether rules and policies that are not among them are retired.
+        channels: as for ``alerting.pack.load``.
 
     Raises:
         PackError: a rule or zone file is wrong.
         StorageError: the database cannot be used.
     """
     zones = await readers.zones(dsn)
-    book = await asyncio.to_thread(pack.load, list(sources), zones=zones)
+    book = await asyncio.to_thread(pack.load, list(sources), zones=zones, channels=channels)
     await readers.import_zones(dsn, book.zones)
     await readers.import_rules(dsn, [RuleVersion(rule.id, rule.version, rule.body) for rule in book.rules], only=only)
     await import_policies(dsn, book.desk, only=only)

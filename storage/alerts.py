@@ -27,7 +27,7 @@ COLUMNS: Final = sql.SQL(
     "id, rule_id, rule_version, subject_kind, subject_id, subject_name, key, state, severity, started_at, fired_at,"
     " last_at, acknowledged_at, acknowledged_by, resolved_at, resolved_by, value, zone_id, lon, lat, summary_en,"
     " summary_vi, details, revision, retracted, shadow, known_at, assignee, closed_at,"
-    " closed_by, verdict"
+    " closed_by, verdict, channels"
 )
 
 

@@ -63,6 +63,7 @@ def queueing(notifications: Iterable[Notification]) -> list[tuple[bytes, tuple[s
             "event": n.event,
             "at": iso(n.at),
             "payload": n.payload,
+            "named": n.named,
         }
         (ends if n.event in _ENDS else news).append(row)
     both = ((statements.QUEUE_NEWS, news), (statements.QUEUE_ENDS, ends))

@@ -50,12 +50,13 @@ WITH given AS (
         id uuid, rule_id text, rule_version text, subject_kind text, subject_id bigint, subject_name text, key text,
         severity text, started_at timestamptz, at timestamptz, value double precision, zone_id text,
         lon double precision, lat double precision, summary_en text, summary_vi text, details jsonb, shadow boolean,
-        known_at timestamptz)
+        known_at timestamptz, channels text[])
 ), inserted AS (
     INSERT INTO alerts (id, rule_id, rule_version, subject_kind, subject_id, subject_name, key, state, severity,
-        started_at, fired_at, last_at, value, zone_id, lon, lat, summary_en, summary_vi, details, shadow, known_at)
+        started_at, fired_at, last_at, value, zone_id, lon, lat, summary_en, summary_vi, details, shadow, known_at,
+        channels)
     SELECT id, rule_id, rule_version, subject_kind, subject_id, subject_name, key, 'firing', severity,
-        started_at, at, at, value, zone_id, lon, lat, summary_en, summary_vi, details, shadow, known_at
+        started_at, at, at, value, zone_id, lon, lat, summary_en, summary_vi, details, shadow, known_at, channels
     FROM given ORDER BY id
     ON CONFLICT (id) DO NOTHING
     RETURNING id, shadow
@@ -141,9 +142,12 @@ ON CONFLICT (alert_id) DO UPDATE SET asked = r.asked + 1, asked_at = now(),
 #: The channel on which the outbox is told that there is something to send.
 OUTBOX_CHANNEL: Final = "haidang_outbox"
 
+#: Of an alert whose rule names its channels, no other is told; but for whom a step of a procedure names.
 _GIVEN: Final = b"""
-    SELECT * FROM jsonb_to_recordset(%s::text::jsonb) AS t (
-        id uuid, alert_id uuid, channel text, event text, at timestamptz, payload jsonb)
+    SELECT t.* FROM jsonb_to_recordset(%s::text::jsonb) AS t (
+        id uuid, alert_id uuid, channel text, event text, at timestamptz, payload jsonb, named boolean)
+    LEFT JOIN alerts AS a ON a.id = t.alert_id
+    WHERE a.channels IS NULL OR t.channel = ANY(a.channels) OR t.named
 """
 
 #: What is news of an alert. At the time it was known, something may have been in force by which nobody is told of the

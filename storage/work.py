@@ -261,6 +261,7 @@ def _prepare_decisions(work: Work) -> None:
                 "started_at": iso(transition.started_at),
                 "shadow": transition.shadow,
                 "known_at": iso(transition.known or transition.at),
+                "channels": transition.channels,
             },
         )
     work.fires = json_text(list(fires.values())) if fires else None

@@ -97,7 +97,7 @@ class BaseRule(Model):
     utc_offset: Annotated[str, AfterValidator(_offset)] = "+07:00"
     enabled: bool = True
     mode: Annotated[Mode, Field(strict=False)] = Mode.LIVE
-    channels: Annotated[tuple[Text, ...], Field(strict=False)] | None = None
+    channels: Annotated[tuple[Text, ...], Field(strict=False, min_length=1)] | None = None  # told of it, and no others
 
     @model_validator(mode="after")
     def _dates_in_order(self) -> BaseRule:

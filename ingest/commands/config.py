@@ -18,7 +18,7 @@ app = typer.Typer(no_args_is_help=True)
 def check(config: Config) -> None:
     """Read the settings, and the rules and zones they name; connect to nothing."""
     settings = load(config)
-    book = pack.load(rule_sources(settings))
+    book = pack.load(rule_sources(settings), channels=settings.specs)
     print(
         f"{config}: {len(settings.sources)} sources, {len(settings.channels)} channels, "
         f"{len(book.rules)} rules, {len(book.zones)} zones"
