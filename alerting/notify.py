@@ -37,6 +37,7 @@ class ChannelSpec:
     min_severity: Severity = Severity.INFO
     events: frozenset[Event] = TOLD
     rules: tuple[str, ...] = ("*",)  # globs on the rule id, any of which may match; case matters
+    carries: frozenset[Event] = frozenset(Event)  # what can be said through it at all
 
     def wants(self, transition: Transition) -> bool:
         """Whether it is told of a change. What was once severe enough for it is told to its end."""

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import ValidationError
 
 from alerting.desk import book as policies
-from alerting.desk.book import NO_POLICIES, DeskBook
-from alerting.desk.reach import unknown
+from alerting.desk import reach
+from alerting.desk.book import NO_POLICIES, DeskBook, Procedure
 from alerting.registry import UNREGISTERED
 from alerting.rules import KINDS, RULE, CombinedRule
 from decoders.catalogue import METRICS
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 #: Where the packs that ship with the program lie; ``"pack:hue"`` is the folder ``hue`` of it.
 PACKS: Final = Path(__file__).parent / "packs"
 
+#: Of something within a rule: keys, and numbers of tables from 0.
+_Keys = tuple[str | int, ...]
+
 _PREFIX: Final = "pack:"
 _HEADER: Final = re.compile(r"\s*(\[\[?)\s*([A-Za-z0-9_.\s-]+?)\s*\]\]?\s*(?:#.*)?$")
 _KEY: Final = re.compile(r"\s*([A-Za-z0-9_-]+(?:\s*\.\s*[A-Za-z0-9_-]+)*)\s*=")
@@ -57,12 +60,14 @@ class RuleBook:
     """Rules and the zones they speak of, checked against each other. Disabled rules are in it.
 
     ``desk``: what is done about their alerts. ``registry``: the vessels and devices that they are judged with.
+    ``doubts``: what can be used and may not be meant so, a line each.
     """
 
     rules: tuple[Rule, ...]
     zones: tuple[Zone, ...]
     desk: DeskBook = NO_POLICIES
     registry: Registry = UNREGISTERED
+    doubts: tuple[str, ...] = ()
 
 
 def names() -> list[str]:
@@ -99,10 +104,11 @@ def load(
     known = {zone.id: zone for zone in found}
     desk: list[Policy] = []
     spoken: dict[str, _Place] = {}
+    doubts: list[str] = []
     for file in files:
         if file.suffix == ".toml" and (read := _document(file, problems)) is not None:
             rules += _rules(file, *read, known, metrics, channels, where, spoken, problems)
-            desk += _policies(file, *read, desk, problems)
+            desk += _policies(file, *read, desk, channels, problems, doubts)
     problems += _among(rules, spoken)
     seen: set[str] = set()
     for zone in found:
@@ -111,7 +117,7 @@ def load(
         seen.add(zone.id)
     if problems:
         raise PackError(problems)
-    return RuleBook(tuple(rules), tuple(found), DeskBook.of(desk))
+    return RuleBook(tuple(rules), tuple(found), DeskBook.of(desk), doubts=tuple(doubts))
 
 
 def files(sources: Iterable[str | Path]) -> list[Path]:
@@ -189,7 +195,13 @@ def _tables(file: Path, document: dict[str, Any], lines: Lines, name: str, probl
 
 
 def _policies(
-    file: Path, document: dict[str, Any], text: str, known: Iterable[Policy], problems: list[str]
+    file: Path,
+    document: dict[str, Any],
+    text: str,
+    known: Iterable[Policy],
+    channels: Sequence[ChannelSpec] | None,
+    problems: list[str],
+    doubts: list[str],
 ) -> list[Policy]:
     found: list[Policy] = []
     for name in policies.TABLES:
@@ -199,9 +211,14 @@ def _policies(
             one, faults = policies.policy(name, table)
             if one is not None and one.id in ids:
                 faults.append((("id",), f"there is another {name} of that id"))
-            for place, reason in faults:
-                label = f"{name} {table.get('id', number + 1)}"
-                problems.append(f"{file}:{lines.of(number, place)}: {label}: {' '.join(reason.split())}")
+            doubtful: list[Fault] = []
+            if isinstance(one, Procedure) and channels is not None:
+                faults += reach.faults(one, channels)
+                doubtful = reach.doubts(one, channels)
+            label = f"{name} {table.get('id', number + 1)}"
+            for said, found_there in ((problems, faults), (doubts, doubtful)):
+                for place, reason in found_there:
+                    said.append(f"{file}:{lines.of(number, place)}: {label}: {' '.join(reason.split())}")
             if one is not None and not faults:
                 ids.add(one.id)
                 found.append(one)
@@ -230,7 +247,7 @@ def _rules(
         if rule is not None and rule.id in where:
             faults.append((("id",), f"the id is already that of the rule at {where[rule.id]}"))
         if rule is not None and rule.enabled and channels is not None:
-            faults += unknown(rule.channels or (), channels)
+            faults += reach.unknown(rule.channels or (), channels)
         label = f"rule {name!r}" if isinstance(name, str) else f"rule number {number + 1}"
         for place, reason in faults:
             problems.append(f"{file}:{lines.of(number, place)}: {label}: {' '.join(reason.split())}")
@@ -301,17 +318,22 @@ class Lines:
 
     def __init__(self, text: str, name: str = "rule") -> None:
         self._top: dict[str, int] = {}
-        self._rules: list[dict[tuple[str, ...], int]] = []
-        rule: dict[tuple[str, ...], int] | None = None
-        table: tuple[str, ...] = ()
+        self._rules: list[dict[_Keys, int]] = []
+        rule: dict[_Keys, int] | None = None
+        table: _Keys = ()
+        last: dict[_Keys, int] = {}  # of a rule: of tables within it that there may be several of, the number
         for number, line in _statements(text):
             if header := _HEADER.match(line):
                 path = tuple(part.strip() for part in header[2].split("."))
                 if header[1] == "[[" and path == (name,):
-                    rule, table = {(): number}, ()
+                    rule, table, last = {(): number}, (), {}
                     self._rules.append(rule)
                 elif path[0] == name and rule is not None:
-                    table = path[1:]
+                    if header[1] == "[[":
+                        several = (*_numbered(path[1:-1], last), path[-1])
+                        rule.setdefault(several, number)
+                        last[several] = last.get(several, -1) + 1
+                    table = _numbered(path[1:], last)
                     rule.setdefault(table, number)
                 else:
                     rule = None
@@ -327,14 +349,23 @@ class Lines:
         """The line of a key or table beside the rules, or 1."""
         return self._top.get(key, 1)
 
-    def of(self, rule: int, place: tuple[str | int, ...]) -> int:
+    def of(self, rule: int, place: _Keys) -> int:
         """The line of a place within the rule of that number, or of the nearest thing around it that has one."""
         if rule >= len(self._rules):
             return 1
-        names = tuple(part for part in place if isinstance(part, str))
-        while names not in self._rules[rule]:
-            names = names[:-1]
-        return self._rules[rule][names]
+        while place not in self._rules[rule]:
+            place = place[:-1]
+        return self._rules[rule][place]
+
+
+def _numbered(path: Iterable[str], last: Mapping[_Keys, int]) -> _Keys:
+    """A path with the number of the table that is meant, where there are several of a name: the last of them."""
+    out: _Keys = ()
+    for part in path:
+        out = (*out, part)
+        if out in last:
+            out = (*out, last[out])
+    return out
 
 
 @dataclass(slots=True, frozen=True)

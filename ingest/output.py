@@ -44,6 +44,11 @@ def note(message: str) -> None:
     sys.stderr.write(f"haidang: note: {message}\n")
 
 
+def warn(message: str) -> None:
+    """Say in one line what may not be meant so, and go on."""
+    sys.stderr.write(f"haidang: warning: {message}\n")
+
+
 def refusals(command: Callable[P, R]) -> Callable[P, R]:
     """Turn what a user can put right into one line and exit code 2."""
 

@@ -51,6 +51,7 @@ class Rules:
         self._asked = asyncio.Event()
         self.book: RuleBook | None = None
         self.refused: tuple[str, ...] = ()
+        self._doubts: tuple[str, ...] = ()
 
     async def get(self) -> RuleBook:
         """The book in force, loaded the first time.
@@ -63,6 +64,7 @@ class Rules:
             seen = await self._look()
             self.book = await rule_book(self._settings)
             self._seen = seen
+            self._doubt(self.book)
         return self.book
 
     def look_now(self) -> None:
@@ -94,6 +96,7 @@ class Rules:
             return
         self._seen = seen
         self.refused = ()
+        self._doubt(book)
         before, after = _versions(self.book), _versions(book)
         if before == after:
             return
@@ -105,6 +108,13 @@ class Rules:
             changed=sorted(name for name in before.keys() & after.keys() if before[name] != after[name]),
         )
         self._on_change()
+
+    def _doubt(self, book: RuleBook) -> None:
+        """Say what is doubtful, unless it was so before."""
+        if book.doubts != self._doubts:
+            for doubt in book.doubts:
+                log.warning("rules_doubtful", problem=doubt)
+        self._doubts = book.doubts
 
     def _refuse(self, seen: Seen, problems: tuple[str, ...]) -> None:
         self._seen, self.refused = seen, problems

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from psycopg import AsyncConnection, sql
 from psycopg.types.json import Jsonb
 
+from alerting.desk.reach import missing
 from alerting.model import AlertState, Event, notification_id
 from alerting.notify import ChannelSpec, notifications
 from alerting.outbox import EVENT_ORDER
@@ -205,8 +206,11 @@ async def _miss(
     event = Event.REMINDED if timer["step"] == 0 else Event.OVERDUE
     body: Mapping[str, Any] = timer["body"]
     details = {"procedure": timer["procedure"]}
+    named: Sequence[str] = body.get("channels") or ()
+    unreachable = missing(named, event, channels)
     if event is Event.OVERDUE:
         details |= {"step": timer["step"]} | {name: body[name] for name in ("who", "say", "channels") if body[name]}
+        details |= {"unreachable": unreachable} if unreachable else {}
     after = await connection.execute(
         sql.SQL(
             "UPDATE alerts SET revision = revision + 1, last_at = greatest(last_at, %s) WHERE id = %s RETURNING {}"
@@ -224,8 +228,10 @@ async def _miss(
         ),
     )
     change = transition(row, event, timer["due_at"], {"actor": ACTOR, **details})
-    named = [ChannelSpec(name, events=frozenset({event})) for name in body.get("channels") or ()]
-    queued = [_identified(one, timer) for one in notifications([change], named or channels, link=link)]
+    told = [ChannelSpec(name, events=frozenset({event})) for name in named if name not in unreachable]
+    if not named or unreachable:  # rather all than nobody
+        told += [one for one in channels if one.name not in named]
+    queued = [_identified(replace(one, named=bool(named)), timer) for one in notifications([change], told, link=link)]
     for statement, rows in queueing(queued):
         await connection.execute(statement, rows)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Final
+from typing import Annotated, ClassVar, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -74,6 +74,9 @@ class Quiet(Options):
 class ChannelOptions(Options):
     """Of every channel."""
 
+    #: What can be said through it at all.
+    CARRIES: ClassVar[frozenset[Event]] = frozenset(Event)
+
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$", description="Unique; part of notification ids")]
     min_severity: Severity = Field(default=Severity.INFO, description="Less severe alerts are not told")
     events: frozenset[Event] = Field(
@@ -112,7 +115,7 @@ class ChannelOptions(Options):
     @property
     def spec(self) -> ChannelSpec:
         """Which notifications it gets."""
-        return ChannelSpec(self.name, self.min_severity, self.events, self.rules)
+        return ChannelSpec(self.name, self.min_severity, self.events, self.rules, self.CARRIES)
 
     @property
     def policy(self) -> Policy:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from ipaddress import IPv4Network, IPv6Network  # pydantic reads the annotations
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
@@ -127,6 +127,8 @@ ALERTMANAGER_EVENTS: Final = frozenset(
 
 class AlertmanagerSettings(ChannelOptions):
     """Alerts as Prometheus Alertmanager's own."""
+
+    CARRIES: ClassVar[frozenset[Event]] = ALERTMANAGER_EVENTS
 
     type: Literal["alertmanager"] = "alertmanager"
     events: frozenset[Event] = Field(

@@ -137,7 +137,9 @@ def _detail(value: object, language: Language) -> str:
         return _in(quantity(value, "1"), language)
     if isinstance(value, list):
         return ", ".join(_detail(one, language) for one in value)
-    return "" if isinstance(value, dict) else _plain(value)
+    if isinstance(value, dict):  # the same in both languages, or nothing that can be said
+        return _plain(value.get(language)) if value.keys() == {"en", "vi"} else ""
+    return _plain(value)
 
 
 def _plain(value: object) -> str:

@@ -31,6 +31,9 @@ Vùng: {zone}
 Lý do: {details.reason}
 Người thực hiện: {details.actor}
 Ghi chú: {details.note}
+Cần báo: {details.who}
+Việc cần làm: {details.say}
+Kênh không báo được: {details.unreachable}
 Quy tắc: {rule} ({rule_version})
 Mã cảnh báo: {alert_id}
 {link}
@@ -48,6 +51,9 @@ Zone: {zone}
 Reason: {details.reason}
 By: {details.actor}
 Note: {details.note}
+To be told: {details.who}
+To be done: {details.say}
+Channels that could not be told: {details.unreachable}
 Rule: {rule} ({rule_version})
 Id: {alert_id}
 {link}

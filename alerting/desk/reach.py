@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from alerting.model import Event
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from alerting.desk.book import Procedure
     from alerting.notify import ChannelSpec
     from alerting.rules.base import Fault
 
@@ -16,3 +19,42 @@ def unknown(names: Iterable[str], channels: Sequence[ChannelSpec]) -> list[Fault
     known = sorted(channel.name for channel in channels)
     there = f"there are {', '.join(known)}" if known else "there are none"
     return [(("channels",), f"unknown channel {name!r}; {there}") for name in names if name not in known]
+
+
+def missing(names: Iterable[str], event: Event, channels: Sequence[ChannelSpec]) -> list[str]:
+    """Of the channels that are named, those by which nobody can be told of an event."""
+    can = {channel.name for channel in channels if event in channel.carries}
+    return [name for name in names if name not in can]
+
+
+def faults(procedure: Procedure, channels: Sequence[ChannelSpec]) -> list[Fault]:
+    """Why a procedure that has steps can be none, given the channels that are set up; where there are none, it may.
+
+    What a channel wants of severities and rules is not looked at: alerts differ in both.
+    """
+    named = [name for step in procedure.steps for name in step.channels]
+    left = len(missing(named, Event.OVERDUE, channels)) < len(named)
+    if not procedure.steps or not channels or left or _wanted(Event.OVERDUE, channels):
+        return []
+    return [(("steps",), "its steps can reach nobody: no channel is told of 'overdue'")]
+
+
+def doubts(procedure: Procedure, channels: Sequence[ChannelSpec]) -> list[Fault]:
+    """Whom a procedure would not reach as it is written."""
+    found: list[Fault] = []
+    overdue = _wanted(Event.OVERDUE, channels)
+    instead = "all channels that are told of 'overdue' are told instead" if overdue else "nobody is told instead"
+    known = {channel.name for channel in channels}
+    for number, step in enumerate(procedure.steps):
+        for name in missing(step.channels, Event.OVERDUE, channels):
+            why = f"channel {name!r} cannot say 'overdue'" if name in known else f"there is no channel {name!r}"
+            found.append((("steps", number, "channels"), f"step {number + 1}: {why}: {instead}"))
+        if not step.channels and not overdue:
+            found.append((("steps", number), f"step {number + 1}: no channel is told of 'overdue'"))
+    if procedure.repeat is not None and not _wanted(Event.REMINDED, channels):
+        found.append((("repeat",), "nobody is reminded: no channel is told of 'reminded'"))
+    return found
+
+
+def _wanted(event: Event, channels: Sequence[ChannelSpec]) -> bool:
+    return any(event in channel.events for channel in channels)

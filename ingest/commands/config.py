@@ -6,7 +6,7 @@ import typer
 
 from alerting import pack
 from ingest.commands.options import Config, Json
-from ingest.output import json_line, refusals
+from ingest.output import json_line, refusals, warn
 from ingest.settings import load, shown
 from ingest.watch import rule_sources
 
@@ -19,6 +19,8 @@ def check(config: Config) -> None:
     """Read the settings, and the rules and zones they name; connect to nothing."""
     settings = load(config)
     book = pack.load(rule_sources(settings), channels=settings.specs)
+    for doubt in book.doubts:
+        warn(doubt)
     print(
         f"{config}: {len(settings.sources)} sources, {len(settings.channels)} channels, "
         f"{len(book.rules)} rules, {len(book.zones)} zones"

@@ -73,6 +73,16 @@ def test_texts_of_ones_own() -> None:
     assert said.body == "Vượt 6,25 (6,5 h)\n\nHết\n\n11:07 on 18 Nov (UTC)\n"
 
 
+def test_what_a_missed_deadline_asks_for_is_said_in_the_language() -> None:
+    who = {"en": "Border Guard", "vi": "Bộ đội Biên phòng"}
+    details = {"who": who, "say": {"en": "call", "vi": "gọi"}, "unreachable": ["border-guard", "port"], "odd": {"a": 1}}
+    told = {**PAYLOAD, "event": "overdue", "details": details}
+    assert "Cần báo: Bộ đội Biên phòng\nViệc cần làm: gọi\n" in write(options(language="vi"), told).body
+    assert "To be told: Border Guard\nTo be done: call\n" in write(options(language="en"), told).body
+    assert "Channels that could not be told: border-guard, port\n" in write(options(), told).body
+    assert template.line("{details.odd}", told, "en", "+07:00") == ""
+
+
 #: Text in which braces are frequent.
 bracy = st.text(alphabet=st.sampled_from("{}{}ab.!:[]0_") | st.characters(codec="utf-8"), max_size=40)
 

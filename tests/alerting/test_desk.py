@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from alerting import pack
+from alerting.channels.settings import ALERTMANAGER_EVENTS, LogSettings
 from alerting.desk.book import NO_POLICIES, Inhibition, Procedure
 from alerting.desk.matching import matches
+from alerting.model import Event
+from alerting.notify import ChannelSpec
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,6 +91,63 @@ def test_a_bad_policy_is_refused_with_file_line_and_reason(tmp_path: Path, old: 
     with pytest.raises(pack.PackError) as refused:
         pack.load([tmp_path])
     assert any(f"{tmp_path}/{fault}" in problem for problem in refused.value.problems), refused.value.problems
+
+
+ROOM = ChannelSpec("room")
+BORDER = ChannelSpec("border-guard", events=frozenset({Event.FIRING}))
+INSTEAD = "all channels that are told of 'overdue' are told instead"
+MANAGER = ChannelSpec("manager", events=ALERTMANAGER_EVENTS, carries=ALERTMANAGER_EVENTS)
+
+
+@pytest.mark.parametrize(
+    ("channels", "doubts"),
+    [
+        ([ROOM, BORDER], []),
+        (None, []),
+        ([ROOM], [f"18: procedure lost: step 2: there is no channel 'border-guard': {INSTEAD}"]),
+        (
+            [ROOM, replace(MANAGER, name="border-guard")],
+            [f"18: procedure lost: step 2: channel 'border-guard' cannot say 'overdue': {INSTEAD}"],
+        ),
+        (
+            [BORDER],
+            [
+                "11: procedure lost: step 1: no channel is told of 'overdue'",
+                "10: procedure lost: nobody is reminded: no channel is told of 'reminded'",
+            ],
+        ),
+        (
+            [],
+            [
+                "11: procedure lost: step 1: no channel is told of 'overdue'",
+                "18: procedure lost: step 2: there is no channel 'border-guard': nobody is told instead",
+                "10: procedure lost: nobody is reminded: no channel is told of 'reminded'",
+            ],
+        ),
+    ],
+)
+def test_steps_that_would_not_reach_whom_they_name_are_said_with_their_place(
+    tmp_path: Path, channels: list[ChannelSpec] | None, doubts: list[str]
+) -> None:
+    (tmp_path / "desk.toml").write_text(POLICIES)
+    book = pack.load([tmp_path], channels=channels)
+    assert book.doubts == tuple(f"{tmp_path}/desk.toml:{doubt}" for doubt in doubts)
+
+
+def test_a_procedure_that_can_reach_nobody_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "desk.toml").write_text(POLICIES)
+    with pytest.raises(pack.PackError) as refused:
+        pack.load([tmp_path], channels=[MANAGER])
+    why = "desk.toml:11: procedure lost: its steps can reach nobody: no channel is told of 'overdue'"
+    assert refused.value.problems == (f"{tmp_path}/{why}",)
+
+
+def test_of_the_pack_that_ships_every_step_reaches_somebody_where_there_is_a_log() -> None:
+    book = pack.load(["pack:hue"], channels=[LogSettings(name="log").spec])
+    assert [doubt.partition(": procedure ")[2] for doubt in book.doubts] == [
+        f"lost-signal: step {step}: there is no channel {name!r}: {INSTEAD}"
+        for step, name in ((3, "port"), (4, "border-guard"), (4, "neighbouring-provinces"))
+    ]
 
 
 def test_two_policies_of_a_kind_have_two_ids(tmp_path: Path) -> None:

@@ -95,6 +95,17 @@ def test_a_level_is_told_in_both_languages_with_what_a_duty_officer_needs() -> N
     assert resolved.summary_en.endswith("over: water level at hue-gw-1/kim-long 3.4 m at 06:30 on 22 Nov (UTC+7)")
 
 
+def test_an_alert_says_whom_its_rule_wants_told_where_it_fires() -> None:
+    rules = [level(id="all"), level(id="some", channels=["border", "room"], mode="shadow")]
+    found = Engine(rules, []).judge(readings((0, 3.6), (1, 0.0)), T0 + MINUTE).transitions
+    assert [(t.rule_id, str(t.state), t.channels, t.shadow) for t in found] == [
+        ("all", "firing", None, False),
+        ("some", "firing", ("border", "room"), True),
+        ("all", "resolved", None, False),
+        ("some", "resolved", None, True),
+    ]
+
+
 def test_an_equal_value_counts_only_where_the_rule_says_so() -> None:
     rules = [level(id="incl"), level(id="excl", inclusive=False)]
     assert states(Engine(rules, []).judge(readings((0, 3.5)), T0).transitions) == [("incl", "firing")]

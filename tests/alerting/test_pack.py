@@ -11,6 +11,7 @@ import shapely
 from alerting import pack
 from alerting.engine import Engine
 from alerting.model import AlertState
+from alerting.notify import ChannelSpec
 from alerting.registry import Registry, Site
 from alerting.rules import (
     KINDS,
@@ -119,6 +120,25 @@ def test_what_is_wrong_is_told_with_file_line_and_reason(folder: Path, old: str,
 
 def test_all_problems_are_told_at_once(folder: Path) -> None:
     assert len(problems(folder, 'severity = "major"', 'severity = "grave"')) == 2
+
+
+def test_a_channel_that_is_not_set_up_is_told_where_channels_are_known(folder: Path) -> None:
+    channels = [ChannelSpec("room"), ChannelSpec("border")]
+
+    def named(names: str) -> None:
+        (folder / "rules.toml").write_text(RULE.replace('source = "s"\n[', f'source = "s"\nchannels = {names}\n['))
+
+    named('["room"]')
+    assert pack.load([folder], channels=channels).rules[0].channels == ("room",)
+    named('["rom"]')
+    pack.load([folder])
+    with pytest.raises(pack.PackError) as caught:
+        pack.load([folder], channels=channels)
+    reason = "rule 'level': unknown channel 'rom'; there are border, room"
+    assert caught.value.problems == (f"{folder}/rules.toml:11: {reason}",)
+    named("[]")
+    with pytest.raises(pack.PackError, match=r"rules\.toml:11: rule 'level': channels: "):
+        pack.load([folder])
 
 
 def test_lines_within_multi_line_text_are_not_taken_for_rules() -> None:

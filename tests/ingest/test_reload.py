@@ -226,3 +226,18 @@ async def test_a_signal_before_the_first_rules_are_loaded_is_not_minded_again_an
         assert looked == number
     watching.cancel()
     await asyncio.wait([watching])
+
+
+async def test_steps_that_would_not_reach_whom_they_name_are_logged_when_they_are_taken_over(coast: Coast) -> None:
+    step = (
+        '[[procedure]]\nid = "p"\nmatch = { rule = "first" }\n[[procedure.steps]]\nafter = "1h"\nchannels = ["port"]\n'
+    )
+    await coast.start(0.2)
+    assert coast.process.told("rules_doubtful") == []
+    coast.rules.write_text(_RULE.format("first", "inside") + step)
+    await until(lambda: bool(coast.process.told("rules_doubtful")))
+    doubt = "procedure p: step 1: there is no channel 'port': nobody is told instead"
+    assert [line["problem"] for line in coast.process.told("rules_doubtful")] == [f"{coast.rules}:15: {doubt}"]
+    coast.rules.write_text(_RULE.format("first", "inside").replace("source", 'channels = ["room"]\nsource'))
+    fault = f"{coast.rules}:9: rule 'first': unknown channel 'room'; there are none"
+    await until(lambda: coast.refused() == [fault])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 LOG = [ChannelSpec("log")]
+BORDER = ChannelSpec("border-guard", Severity.CRITICAL, frozenset({Event.FIRING}), ("other",))
+BOTH = [*LOG, BORDER]
 HOUR = timedelta(hours=1)
 START = datetime.fromtimestamp(T0 / 1e6, UTC)
 TOLD = "SELECT alert_id, event, state FROM notifications ORDER BY at, event, alert_id"
@@ -251,9 +254,9 @@ def history(dsn: str) -> list[tuple[str, timedelta]]:
     return [(change, at - START) for change, at in rows]
 
 
-async def see(dsn: str, after: timedelta, *, times: int = 2) -> int:
+async def see(dsn: str, after: timedelta, channels: Sequence[ChannelSpec] = BOTH) -> int:
     """The desk looks, twice: the second time there is nothing left to do."""
-    return sum([await desk.deadlines(dsn, LOG, START + after) for _ in range(times)])
+    return sum([await desk.deadlines(dsn, channels, START + after) for _ in range(2)])
 
 
 async def test_each_step_is_taken_once_at_its_deadline_however_late_it_is_seen_to(tables: str) -> None:
@@ -279,6 +282,43 @@ async def test_each_step_is_taken_once_at_its_deadline_however_late_it_is_seen_t
     assert history(tables)[-1] == ("reminded", HOUR * 8)
     assert await see(tables, HOUR * 28) == 1
     assert (await audit(tables)).faults == []
+
+
+CANNOT = replace(BORDER, carries=frozenset({Event.FIRING}))
+
+
+@pytest.mark.parametrize(
+    ("channels", "told", "unreachable"),
+    [
+        (BOTH, ["border-guard"], None),
+        (LOG, ["log"], ["border-guard"]),
+        ([*LOG, CANNOT], ["log"], ["border-guard"]),
+        ([*LOG, ChannelSpec("deaf", events=frozenset({Event.FIRING}))], ["log"], ["border-guard"]),
+    ],
+)
+async def test_a_step_whose_channel_is_not_there_is_told_to_all_and_says_so(
+    tables: str, channels: list[ChannelSpec], told: list[str], unreachable: list[str] | None
+) -> None:
+    await desk.import_policies(tables, [LOST.model_copy(update={"steps": LOST.steps[1:]})])
+    await happen(tables, about("gate/a"))
+    assert await see(tables, HOUR * 3, channels) == 1
+    rows = ask(
+        tables, "SELECT channel, payload -> 'details' -> 'unreachable' FROM notifications WHERE event = 'overdue'"
+    )
+    assert rows == [(name, unreachable) for name in told]
+    details = ask(tables, "SELECT details -> 'channels', details -> 'unreachable' FROM alert_history WHERE seq = 2")
+    assert details == [(["border-guard"], unreachable)]
+
+
+async def test_of_several_channels_those_that_are_there_are_told_beside_all_others(tables: str) -> None:
+    step = LOST.steps[1].model_copy(update={"channels": ("border-guard", "port")})
+    await desk.import_policies(tables, [LOST.model_copy(update={"steps": (step,)})])
+    await happen(tables, about("gate/a"))
+    assert await see(tables, HOUR * 3) == 1
+    rows = ask(
+        tables, "SELECT channel, payload -> 'details' -> 'unreachable' FROM notifications WHERE event = 'overdue'"
+    )
+    assert sorted(rows) == [("border-guard", ["port"]), ("log", ["port"])]
 
 
 async def test_what_people_do_relieves(tables: str) -> None:

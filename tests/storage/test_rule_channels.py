@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ TOLD = "SELECT event, channel FROM notifications ORDER BY at, event, channel"
 async def happen(dsn: str, *moved: Transition, cuts: Sequence[int] = ()) -> None:
     edges = [0, *cuts, len(moved)]
     async with Store(dsn) as store:
-        for first, last in zip(edges, edges[1:], strict=False):
+        for first, last in itertools.pairwise(edges):
             some = moved[first:last]
             for _ in range(2):  # delivered twice
                 await store.commit(batch(Verdict(list(some)), notifications(some, EVERYBODY)))
