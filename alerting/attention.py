@@ -66,7 +66,7 @@ class Attention:
 
     def moves(self, advance: Advance, positions: Table, news: Iterable[int]) -> list[Move]:
         """Rows to look at beside those at which something changed. ``news``: who told something else than before."""
-        since = dict(self._since)
+        since = self._watched(advance)
         since |= {m.transponder: _ALWAYS for m in advance.moves if any(leg.ended_on for leg in m.legs)}
         if self._zones:
             since |= {m.transponder: _ALWAYS for m in advance.moves if not self._zones.isdisjoint((*m.was, *m.now))}
@@ -82,6 +82,13 @@ class Attention:
             moves += found
         ids = np.array(sorted(since), np.int64)
         return moves + advance.others(ids, np.array([since[t] for t in ids.tolist()], np.int64), told)
+
+    def _watched(self, advance: Advance) -> dict[int, int]:
+        """Since when rows matter, of those in the batch or of everybody: whichever are fewer."""
+        if len(self._since) <= sum(len(stretch.row) for stretch in advance.stretches):
+            return dict(self._since)
+        heard = {name for stretch in advance.stretches for name in stretch.transponder.tolist()}
+        return {name: self._since[name] for name in heard if name in self._since}
 
     def _in_range(self, stretch: Stretch, positions: Table) -> NDArray[np.bool_]:
         """In a zone at a speed that a rule of it asks for, or at one that is not told."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
 from alerting.fence import FIRE, RESOLVE
@@ -38,7 +39,9 @@ class Holdings:
             self._at.setdefault(fence.zone.id, []).append(fence)
         self._names, self._ships, self._alerts, self._attention = names, ships, alerts, attention
         self._held: dict[int, dict[Key, Held]] = {}  # by transponder
-        self._expiring: set[tuple[int, str, str]] = set()  # those that end by time
+        #: Those that end by time: before that receive time they do not. And the same in its order, with what is stale.
+        self._expiring: dict[tuple[int, str, str], int] = {}
+        self._queue: list[tuple[int, tuple[int, str, str]]] = []
 
     def __contains__(self, transponder: object) -> bool:
         return transponder in self._held
@@ -80,16 +83,34 @@ class Holdings:
 
     def expire_all(self, tick: int, out: Outcome) -> None:
         """Resolve all that are due before a tick."""
-        for transponder, *key in sorted(self._expiring):
+        over: list[tuple[int, str, str]] = []
+        while self._queue and self._queue[0][0] < tick:
+            due, place = heappop(self._queue)
+            if self._expiring.get(place) != due:
+                continue  # it has ended, or waits in another place of the queue
+            transponder, *key = place
+            fence = self._fences[key[0], key[1]]
+            visit = self.of(transponder, fence).visit
+            assert visit is not None  # or it would not be among them
+            if (due := visit.received + fence.rule.resolve_after) < tick:
+                over.append(place)
+            else:  # it has happened again meanwhile
+                self._expire_at(due, place)
+        for transponder, *key in sorted(over):
             self.expire(transponder, self._fences[key[0], key[1]], tick, out)
+
+    def _expire_at(self, due: int, place: tuple[int, str, str]) -> None:
+        self._expiring[place] = due
+        heappush(self._queue, (due, place))
 
     def of(self, transponder: int, fence: Fence) -> Held:
         return self._held.get(transponder, {}).get(fence.key) or Held()
 
     def hold(self, transponder: int, fence: Fence, held: Held) -> None:
         self._held.setdefault(transponder, {})[fence.key] = held
-        if not fence.rule.lasting and held.visit is not None:
-            self._expiring.add((transponder, *fence.key))
+        place = (transponder, *fence.key)
+        if not fence.rule.lasting and held.visit is not None and place not in self._expiring:
+            self._expire_at(held.visit.received + fence.rule.resolve_after, place)
         self._attention.watch(transponder, self._held[transponder], self._fences)
 
     def keep(self, transponder: int, fence: Fence, held: Held, out: Outcome) -> None:
@@ -105,7 +126,7 @@ class Holdings:
         else:
             return
         if held.visit is None:
-            self._expiring.discard((transponder, *fence.key))
+            self._expiring.pop((transponder, *fence.key), None)
         out.remember(fence.rule.id, self._names.transponder(transponder), fence.zone.id, held.state(fence.ruled))
 
     def turn(self, transponder: int, fence: Fence, held: Held, turn: Turn | None, out: Outcome) -> None:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from decoders.records import AisRecord
     from geofence.tracks import Advance
 
+_FAR: Final = 2**62
 _ACTIVE: Final = 14
 _DEVICES: Final = {MmsiClass.SART: "AIS-SART", MmsiClass.MOB: "MOB", MmsiClass.EPIRB: "EPIRB"}
 _FIRST_DEVICE, _PAST_DEVICES = 970_000_000, 975_000_000
@@ -71,6 +72,7 @@ class Distress(Detector):
         self._tests = _any_of(rule.test_keywords)
         self._alerts: dict[int, Alert] = {}
         self._signs: dict[int, _Signs] = {}
+        self._soonest = _FAR  # no alert is over before
         self._records: list[AisRecord] = []  # of the batch, still to be judged
         self._advance: Advance | None = None
 
@@ -90,6 +92,7 @@ class Distress(Detector):
         if alert is None:
             return False
         self._alerts[state.subject_id], self._signs[state.subject_id] = alert, _Signs(**said["signs"])
+        self._soonest = min(self._soonest, self._due(state.subject_id))
         return True
 
     def records(self, records: Sequence[AisRecord], advance: Advance, kinds: Kinds, out: Outcome) -> None:  # noqa: ARG002
@@ -112,8 +115,15 @@ class Distress(Detector):
         self._texts(None, kinds, out)
 
     def expire(self, now: int, out: Outcome) -> None:
+        if self._soonest >= now:
+            return
         for transponder in sorted(self._alerts):
             self._quiet(transponder, now, out)
+        self._soonest = min(map(self._due, self._alerts), default=_FAR)
+
+    def _due(self, transponder: int) -> int:
+        """The receive time after which its alert is over, if nothing more is received of it."""
+        return self._signs[transponder].received + self._rule.resolve_after
 
     def _texts(self, before: int | None, kinds: Kinds, out: Outcome) -> None:
         """Safety messages that arrived before a message."""
@@ -140,6 +150,7 @@ class Distress(Detector):
             if self.ruled.in_force(sign.time):
                 self._signs[name] = _Signs(sign.when.known, sign.time, 1, sign.test)
                 self._alerts[name] = self._fire(sign, severity, out)
+                self._soonest = min(self._soonest, self._due(name))
                 self._remember(name, out)
             return
         if sign.time <= signs.time:
@@ -178,10 +189,9 @@ class Distress(Detector):
         alert = self._alerts.get(transponder)
         if alert is None:
             return
-        signs = self._signs[transponder]
-        due = signs.received + self._rule.resolve_after
+        due = self._due(transponder)
         if due < tick:
-            at = signs.time + self._rule.resolve_after
+            at = self._signs[transponder].time + self._rule.resolve_after
             self.over(transponder, alert, When.due(due, transponder), at, "quiet", out)
             self.drop(transponder)
             self.keep(transponder, None, out)

@@ -12,7 +12,7 @@ from decoders.records import NULL_I1
 from geofence.tracks import Forgotten, Stretch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from numpy.typing import NDArray
 
@@ -92,11 +92,12 @@ class Fixes:
         """From the fix before."""
         return all_metres(self.before_lon, self.before_lat, self.lon, self.lat)
 
-    def about(self, transponders: set[int]) -> NDArray[np.bool_]:
-        """Which rows are of any of these transponders."""
-        if not transponders:
-            return np.zeros(len(self), bool)
-        return np.isin(self.transponder, np.fromiter(transponders, np.int64, len(transponders)))
+    def about(self, *groups: Collection[int]) -> NDArray[np.bool_]:
+        """Which rows are of a transponder that is in any of these groups: sets, or dictionaries by transponder."""
+        mask = np.zeros(len(self), bool)
+        for group in groups:
+            mask |= among(self.transponder, group)
+        return mask
 
     def fix(self, i: int) -> Fix:
         """The row in place ``i``."""
@@ -122,6 +123,13 @@ class Fixes:
         """The rows of a mask, in arrival order."""
         for i in np.flatnonzero(mask).tolist():
             yield self.fix(i)
+
+
+def among(transponders: Ints, group: Collection[int]) -> NDArray[np.bool_]:
+    """Which of these are in a group, a set or a dictionary; as much work as the smaller of the two is large."""
+    if len(group) > len(transponders):
+        return np.fromiter((name in group for name in transponders.tolist()), bool, len(transponders))
+    return np.isin(transponders, np.fromiter(group, np.int64, len(group)))
 
 
 def entries(advance: Advance, positions: Table) -> list[Fixes | Forgotten]:

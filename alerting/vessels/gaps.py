@@ -27,7 +27,7 @@ from alerting.rules.vessels import GapRule
 from alerting.series import grown
 from alerting.vessels.coverage import Coverage
 from alerting.vessels.feeds import Feeds
-from alerting.vessels.fixes import NOT_AIS, Fixes
+from alerting.vessels.fixes import NOT_AIS, Fixes, among
 from alerting.vessels.geo import knots, metres
 from alerting.vessels.near import within
 from alerting.vessels.teller import Alert, Teller, When
@@ -189,12 +189,13 @@ class Gaps:
             self._next = min(self._next, self._feeds.next_due)
         transponder = fixes.transponder[start:stop]
         if self._episodes:
-            for i in np.flatnonzero(fixes.about(set(self._episodes))[start:stop]).tolist():
+            for i in np.flatnonzero(among(transponder, self._episodes)).tolist():
                 fix = fixes.fix(start + i)
                 for number in sorted(self._episodes.get(fix.transponder, ())):
                     self._back(number, fix, out)
-        for name in set(self._unmatched) & set(transponder.tolist()) if self._unmatched else ():
-            del self._unmatched[name]
+        if self._unmatched:
+            for name in transponder[among(transponder, self._unmatched)].tolist():
+                self._unmatched.pop(name, None)
         slots = self._slots.find(transponder)
         if (slots < 0).any():
             slots = self._add(transponder, fixes.time[start:stop])

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from alerting.vessels.fixes import Fix, Fixes
     from alerting.vessels.kinds import Kinds
 
+_FAR: Final = 2**62
 _HOUR: Final = 3_600_000_000
 #: Once two tracks are known to be two, each is looked at no more often than this.
 _STEP: Final = 60_000_000
@@ -97,6 +98,7 @@ class _Partings(Detector):
         self._rule = rule
         self._parted: dict[int, _Parting] = {}
         self._alerts: dict[int, Alert] = {}
+        self._soonest = _FAR  # none of them is over before
 
     def held(self) -> set[int]:
         return self._parted.keys() | self._alerts.keys()
@@ -120,7 +122,7 @@ class _Partings(Detector):
                 both=parted["both"],
             )
         if alert := Alert.restore(said):
-            self._alerts[state.subject_id] = alert
+            self._tell(state.subject_id, alert)
         return True
 
     def rows(self, fixes: Fixes, kinds: Kinds, out: Outcome) -> None:
@@ -128,8 +130,7 @@ class _Partings(Detector):
         limit = np.maximum(self._rule.min_distance, self._rule.max_speed * KNOT * taken)
         # A little less than what decides, which is computed in another way.
         far = (fixes.before_time != NEVER) & (fixes.metres > limit * (1 - 1e-9))
-        seen = self.held() | set(fixes.transponder[far].tolist())
-        for fix in fixes.each(fixes.about(seen)):
+        for fix in fixes.each(fixes.about(self._parted, self._alerts, set(fixes.transponder[far].tolist()))):
             self._quiet(fix.transponder, fix.received, out)
             parted = self._parted.get(fix.transponder)
             if parted is None:
@@ -140,8 +141,20 @@ class _Partings(Detector):
                 self._follow(fix, parted, kinds, out)
 
     def expire(self, now: int, out: Outcome) -> None:
+        if self._soonest >= now:
+            return
         for transponder in sorted(self._alerts):
             self._quiet(transponder, now, out)
+        self._soonest = min(map(self._due, self._alerts), default=_FAR)
+
+    def _tell(self, transponder: int, alert: Alert) -> None:
+        """An alert is firing from now on."""
+        self._alerts[transponder] = alert
+        self._soonest = min(self._soonest, self._due(transponder))
+
+    def _due(self, transponder: int) -> int:
+        """The receive time after which the alert of a transponder is over, if nothing more is received of it."""
+        raise NotImplementedError
 
     def _follow(self, fix: Fix, parted: _Parting, kinds: Kinds, out: Outcome) -> None:
         raise NotImplementedError
@@ -194,11 +207,10 @@ class Jumps(_Partings):
         self._last.pop(transponder, None)
 
     def take_up(self, state: RuleState) -> bool:
-        super().take_up(state)
-        if state.subject_id in self._alerts:
-            received, time, count = (state.state or {})["last"]
+        if last := (state.state or {}).get("last"):
+            received, time, count = last
             self._last[state.subject_id] = received, time, count
-        return True
+        return super().take_up(state)
 
     def _follow(self, fix: Fix, parted: _Parting, kinds: Kinds, out: Outcome) -> None:
         name = fix.transponder
@@ -241,7 +253,7 @@ class Jumps(_Partings):
             "implied_speed_kn": round(speed, 1),
         }
         text = messages.jumped(self.rule, subject.name, parted.since, away, speed)
-        self._alerts[name] = self.teller.fire(
+        alert = self.teller.fire(
             out,
             When.of(fix),
             subject,
@@ -254,10 +266,14 @@ class Jumps(_Partings):
             value=round(speed, 1),
         )
         self._last[name] = fix.received, fix.time, 1
+        self._tell(name, alert)
+
+    def _due(self, transponder: int) -> int:
+        return self._last[transponder][0] + self._after
 
     def _quiet(self, transponder: int, tick: int, out: Outcome) -> None:
         alert = self._alerts.get(transponder)
-        if alert is None or (due := self._last[transponder][0] + self._after) >= tick:
+        if alert is None or (due := self._due(transponder)) >= tick:
             return
         at = self._last[transponder][1] + self._after
         self.over(transponder, alert, When.due(due, transponder), at, "quiet", out)
@@ -307,9 +323,14 @@ class Clashes(_Partings):
         }
         text = messages.clashed(self.rule, subject.name, parted.since, away)
         place = fix.lon, fix.lat
-        self._alerts[name] = self.teller.fire(
+        alert = self.teller.fire(
             out, When.of(fix), subject, "", parted.since, fix.time, text, details | self._thresholds(), place=place
         )
+        self._tell(name, alert)
+
+    def _due(self, transponder: int) -> int:
+        parted = self._parted.get(transponder)
+        return _FAR if parted is None else max(parted.a.received, parted.b.received) + self._after
 
     def _ended(self, fix: Fix, parted: _Parting, alert: Alert, out: Outcome) -> None:
         subject = self.subject(fix.transponder)
@@ -322,10 +343,7 @@ class Clashes(_Partings):
 
     def _quiet(self, transponder: int, tick: int, out: Outcome) -> None:
         alert, parted = self._alerts.get(transponder), self._parted.get(transponder)
-        if alert is None or parted is None:
-            return
-        last = max(parted.a, parted.b, key=lambda side: side.received)
-        if (due := last.received + self._after) >= tick:
+        if alert is None or parted is None or (due := self._due(transponder)) >= tick:
             return
         at = max(parted.a.time, parted.b.time) + self._after
         self.over(transponder, alert, When.due(due, transponder), at, "quiet", out)

@@ -50,10 +50,8 @@ class PortVisits(Following):
         self._rule, self._ports, self._zones = rule, ports, zones
 
     def rows(self, fixes: Fixes, kinds: Kinds, out: Outcome) -> None:
-        held = self.held()
         inside = self._ports.maybe(fixes.lon, fixes.lat)
-        seen = held | set(fixes.transponder[inside].tolist())
-        for fix in fixes.each(fixes.about(seen)):
+        for fix in fixes.each(fixes.about(self._open, set(fixes.transponder[inside].tolist()))):
             self._fix(fix, kinds, out)
 
     def _fix(self, fix: Fix, kinds: Kinds, out: Outcome) -> None:

@@ -117,6 +117,6 @@ def test_a_step_that_names_a_channel_that_is_not_set_up_is_said_by_the_check(mig
     result = haidang("config", "check", "--config", config)
     assert (result.code, "1 sources, 2 channels" in result.out) == (0, True)
     assert result.err == (
-        f"haidang: warning: {file}:20: procedure late: step 2: there is no channel 'port': all channels that are told of"
-        " 'overdue' are told instead\n"
+        f"haidang: warning: {file}:20: procedure late: step 2: there is no channel 'port':"
+        " all channels that are told of 'overdue' are told instead\n"
     )
