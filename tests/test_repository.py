@@ -9,6 +9,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -123,6 +124,15 @@ def test_every_command_that_a_document_names_exists(document: Path) -> None:
         assert (first,) in known, words
         if first in groups and second:
             assert all((first, one) in known for one in second.split("|")), words
+
+
+def test_every_module_of_alerting_is_held_to_be_pure_or_named_as_one_that_is_not() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    [pure] = [one["source_modules"] for one in contracts if "are pure" in one["name"]]
+    there = [path.parent if path.name == "__init__.py" else path for path in (ROOT / "alerting").glob("*.py")]
+    there += [path.parent for path in (ROOT / "alerting").glob("*/__init__.py")]
+    names = {f"alerting.{path.stem}" for path in there if path.name != "alerting"}
+    assert set(pure) == names - {f"alerting.{name}" for name in ("channels", "daemon", "dispatch", "outbox")}
 
 
 def test_every_metric_that_a_document_names_exists() -> None:
