@@ -292,7 +292,9 @@ class AqiGauge:
             return None
         at = end * _HOUR - self._east
         parts = {metric: round(part, 1) for metric, part in found.parts.items()}
-        return Figure(float(found.value), float(found.value), at, at, {"main": found.main, "parts": parts})
+        band = {"en": found.band.en, "vi": found.band.vi}
+        said = {"main": found.main, "parts": parts, "band": band, "colour": found.band.colour}
+        return Figure(float(found.value), float(found.value), at, at, said)
 
     def _mean(self, name: str, hour: int) -> float | None:
         count, total = self._means.get(name, {}).get(hour, (0, 0.0))

@@ -49,6 +49,11 @@ class Band:
     vi: str
     rgb: tuple[int, int, int]
 
+    @property
+    def colour(self) -> str:
+        """As the web writes it: ``#ff7e00``."""
+        return "#{:02x}{:02x}{:02x}".format(*self.rgb)
+
 
 BANDS: Final = (
     Band("good", 0, 50, "good", "tốt", (0, 228, 0)),

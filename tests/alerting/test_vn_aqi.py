@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from alerting.engine import Engine
+from alerting.rules import RULE
 from alerting.vn_aqi import BANDS, BREAKPOINTS, INDEX, METRICS, band, daily, hourly, nowcast, sub_index
+from decoders.identity import device_id, metric_id
+from decoders.records import READING, Observations, empty
+
+T0 = 1_767_229_200_000_000  # 2026-01-01T01:00Z
 
 #: The decision's example, 09:00 to 20:00.
 PM2_5 = [26.9, 24.7, 20.5, 23.5, 19.5, 16.5, 19.0, 16.5, 20.3, 22.4, 19.6, 20.6]
@@ -89,3 +95,26 @@ def test_bands_leave_no_gap() -> None:
     ]
     assert {found.rgb for found in BANDS} >= {(0, 228, 0), (126, 0, 35)}
     assert set(METRICS) <= set(BREAKPOINTS)
+
+
+def test_an_alert_says_the_band_of_its_index_in_both_languages_and_its_colour() -> None:
+    device, pm = device_id("hue-gw-1", "air-1"), metric_id("pm2_5")
+    table = empty(READING, 4)
+    table["device"], table["metric"], table["value"] = device, pm, [100.0, 100.0, 100.0, 1.0]
+    table["time"] = table["received_at"] = [T0 + hour * 3_600_000_000 for hour in range(4)]
+    table["message"] = range(4)
+    rule = RULE.validate_python(
+        {
+            "id": "air",
+            "kind": "vn_aqi",
+            "title": {"en": "Air", "vi": "Không khí"},
+            "levels": [{"severity": "warning", "band": "bad"}],
+            "source": "test",
+        }
+    )
+    engine = Engine([rule], [], names={("device", device): "hue-gw-1/air-1"})
+    fired = engine.judge(Observations(messages=4, readings=table), int(table["time"][-1])).transitions[-1]
+    found = hourly({"pm2_5": [100.0, 100.0, 100.0]})
+    assert found is not None
+    assert fired.value == found.value
+    assert (fired.details["band"], fired.details["colour"]) == ({"en": "bad", "vi": "xấu"}, "#ff0000")
