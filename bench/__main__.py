@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from bench import facts
-from bench.harness import NotHere, compare
-from bench.places import Places
+from bench.harness import compare
+from bench.places import NotHere, Places
 from bench.processes import Failed
 from bench.rows import ROWS
 from bench.show import Shown

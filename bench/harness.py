@@ -20,10 +20,6 @@ if TYPE_CHECKING:
 OURS: Final = "haidang"
 
 
-class NotHere(Exception):  # noqa: N818  # named for what is known
-    """A row or a peer that this machine cannot run: why, in one line."""
-
-
 @dataclass(slots=True, frozen=True)
 class Sample:
     """One turn of one contestant: the value of each measure, and the CPU seconds of its own processes.

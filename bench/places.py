@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Self
 
 import psycopg
 
-from bench.harness import NotHere
 from services import debian_root, folders
 from services.errors import ServicesUnavailable
 from services.mosquitto import Mosquitto
@@ -29,6 +28,10 @@ if TYPE_CHECKING:
     from services.debian_root import DebianRoot
 
 _TEMPLATE = "bench_template"
+
+
+class NotHere(Exception):  # noqa: N818  # named for what is known
+    """A row or a peer that this machine cannot run: why, in one line."""
 
 
 class Places:

@@ -10,14 +10,11 @@ others.
 from __future__ import annotations
 
 import asyncio
-import logging
-import re
-import threading
-import warnings
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from alerting.channels.base import TemporaryFailure
 from alerting.channels.parts import Parts
+from alerting.channels.services import reasons, service
 from alerting.channels.text import Written, write
 from alerting.daemon import in_daemon
 
@@ -30,57 +27,8 @@ if TYPE_CHECKING:
     from alerting.channels.settings import AppriseSettings
     from alerting.outbox import QueuedNotification
 
-#: What the library and those below it log through; their words hold tokens and whole URLs.
-_LOGGERS: Final = ("apprise", "urllib3", "requests", "requests_oauthlib", "oauthlib")
 _OVER: Final = frozenset({"resolved", "retracted", "closed"})
 _TYPES: Final = {"info": "info", "warning": "warning"}
-
-
-class _Reasons(logging.Handler):
-    """Keeps of what is logged in a thread the HTTP status, which is no secret, and passes nothing on."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self._said = threading.local()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        text = record.getMessage()
-        if status := re.search(r"\berror=(\d{3})\b", text):
-            self._said.reason = f"HTTP {status[1]}"
-        elif "onnection" in text:
-            self._said.reason = "no connection"
-
-    def take(self) -> str:
-        """Why the last call of this thread failed."""
-        reason, self._said.reason = getattr(self._said, "reason", "no reason given"), "no reason given"
-        return str(reason)
-
-
-_reasons: Final = _Reasons()
-
-
-def service(url: str, name: str) -> Any:
-    """What a URL stands for: an ``apprise.NotifyBase``.
-
-    Raises:
-        ValueError: the library is not installed, or knows no such service; one line that does not repeat the URL.
-    """
-    for logger in map(logging.getLogger, _LOGGERS):
-        logger.propagate = False
-        if _reasons not in logger.handlers:
-            logger.addHandler(_reasons)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of what it imports
-            import apprise  # noqa: PLC0415  # optional
-
-            asset = apprise.AppriseAsset(app_id="haidang", app_desc="haidang", app_url="", async_mode=False)
-            made = apprise.Apprise.instantiate(url, asset=asset, suppress_exceptions=True)
-    except ModuleNotFoundError:
-        raise ValueError("needs the library Apprise: pip install 'haidang[chat]'") from None
-    if made is None:
-        raise ValueError(f"{name} is none that Apprise knows, or lacks a part")
-    return made
 
 
 class Chat:
@@ -132,11 +80,11 @@ class Chat:
     def _call(self, name: str, id_: UUID, part: Part, written: Written, type_: str) -> str | None:
         """In its own thread: None if the service took it, or why not. One that took it late has taken it."""
         try:
-            _reasons.take()
+            reasons.take()
             if self._services[name].notify(body=written.body, title=written.subject, notify_type=type_):
                 part.taken.add(name)
                 return None
-            return f"not taken: {_reasons.take()}"
+            return f"not taken: {reasons.take()}"
         except Exception as error:  # noqa: BLE001  # plugins by many hands; the words may hold secrets
             return f"failed: {type(error).__name__}"
         finally:

@@ -9,54 +9,24 @@ from __future__ import annotations
 
 import html
 import re
-from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
 from typing import TYPE_CHECKING, Final
 
+from alerting.channels.mailbox import address
 from alerting.channels.text import write
 from alerting.model import Event, Severity, notification_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
+    from email.headerregistry import Address
     from uuid import UUID
 
     from alerting.channels.settings import SmtpSettings
     from alerting.outbox import QueuedNotification
 
-#: RFC 5322, 3.4: a name and an address; without comments, quoted local parts, domain literals or groups.
-_ATOM: Final = r"[^\s@<>(),:;.\"\\\[\]]+"
-_SPEC: Final = rf"{_ATOM}(?:\.{_ATOM})*@{_ATOM}(?:\.{_ATOM})*"
-_MAILBOX: Final = re.compile(
-    rf'(?:"(?P<quoted>[^"\\]*)"|(?P<name>[^<>@,;:"\\()\[\]]*?))\s*<(?P<angle>{_SPEC})>|(?P<bare>{_SPEC})'
-)
 _LINK: Final = re.compile(r"https?://[^\s<>\"']+")
-
-
-def mailbox(value: str) -> str:
-    """The mailbox itself: ``duty@example.org`` or ``Trực ban <duty@example.org>``.
-
-    Raises:
-        ValueError: it is none, or more than one.
-    """
-    address(value)
-    return value
-
-
-def address(value: str) -> Address:
-    """The parts of a mailbox.
-
-    Raises:
-        ValueError: see ``mailbox``.
-    """
-    found = _MAILBOX.fullmatch(value) if value.isprintable() else None
-    if found is None:
-        raise ValueError('expected an address such as "duty@example.org" or "Duty officer <duty@example.org>"')
-    spec = found["angle"] or found["bare"]
-    if not spec.isascii():
-        raise ValueError("the address itself must be ASCII (the domain as punycode); the name before it need not")
-    return Address((found["quoted"] or found["name"] or "").strip(), addr_spec=spec)
 
 
 def compose(settings: SmtpSettings, notification: QueuedNotification, date: datetime) -> EmailMessage:

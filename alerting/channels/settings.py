@@ -10,8 +10,9 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 
-from alerting.channels import chat, mail
+from alerting.channels.mailbox import mailbox
 from alerting.channels.options import ChannelOptions
+from alerting.channels.services import service
 from alerting.channels.text import TextOptions
 from alerting.model import Event
 
@@ -63,7 +64,7 @@ def _header_names(value: dict[str, SecretStr]) -> dict[str, SecretStr]:
 
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 MqttUrl = Annotated[str, AfterValidator(_mqtt_url)]
-Mailbox = Annotated[str, AfterValidator(mail.mailbox)]
+Mailbox = Annotated[str, AfterValidator(mailbox)]
 Topic = Annotated[str, AfterValidator(_topic)]
 Headers = Annotated[dict[str, SecretStr], AfterValidator(_header_names)]
 
@@ -195,7 +196,7 @@ class AppriseSettings(TextOptions):
     @classmethod
     def _known(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
         for number, url in enumerate(value, start=1):
-            chat.service(url.get_secret_value(), f"url {number}")
+            service(url.get_secret_value(), f"url {number}")
         return value
 
 

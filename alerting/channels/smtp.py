@@ -27,6 +27,7 @@ from aiosmtplib import (
 
 from alerting.channels import mail
 from alerting.channels.base import PermanentFailure, TemporaryFailure, foreign_errors
+from alerting.channels.mailbox import address
 from alerting.channels.parts import Parts
 
 if TYPE_CHECKING:
@@ -51,8 +52,8 @@ class Smtp:
         self._port = settings.port or _PORTS[settings.security]
         self._target = f"{settings.host}:{self._port}"
         self._tls = ssl.create_default_context(cafile=settings.ca_file) if settings.security != "plain" else None
-        self._sender = mail.address(settings.from_).addr_spec
-        recipients = (mail.address(value).addr_spec for value in (*settings.to, *settings.cc))
+        self._sender = address(settings.from_).addr_spec
+        recipients = (address(value).addr_spec for value in (*settings.to, *settings.cc))
         self._recipients = list(dict.fromkeys(recipients))
         self._parts = Parts()
 
