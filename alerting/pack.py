@@ -18,6 +18,7 @@ from alerting.desk import reach
 from alerting.desk.book import NO_POLICIES, DeskBook, Procedure
 from alerting.registry import UNREGISTERED
 from alerting.rules import KINDS, RULE, CombinedRule
+from alerting.rules.base import fault
 from decoders.catalogue import METRICS
 from geofence.geometries import ZoneError
 from geofence.zones import Zone, read_zones
@@ -282,21 +283,12 @@ def _rule(
 
 
 def _fault(error: ErrorDetails, kind: object) -> Fault:
-    place = tuple(error["loc"])
-    if place and place[0] == kind:
-        place = place[1:]
-    key = ".".join(str(part) for part in place)
     match error["type"]:
-        case "extra_forbidden":
-            return place, f"unknown key {key!r}"
-        case "missing":
-            return place, f"{key!r} is missing"
         case "union_tag_not_found":
             return ("kind",), f"'kind' is missing: {_one_of(KINDS)}"
         case "union_tag_invalid":
             return ("kind",), f"unknown kind {kind!r}: {_one_of(KINDS)}"
-    reason = error["msg"].removeprefix("Value error, ")
-    return place, f"{key}: {reason}" if key else reason
+    return fault(error, kind)
 
 
 def _one_of(words: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from alerting.desk.matching import LABELS, Matcher, compiled
-from alerting.rules.base import Duration, Model, Positive, Slug, Text, Title
+from alerting.rules.base import Duration, Model, Positive, Slug, Text, Title, fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -119,15 +119,4 @@ def policy(table: str, body: dict[str, Any]) -> tuple[Policy | None, list[Fault]
     try:
         return TABLES[table].model_validate(body), []
     except ValidationError as error:
-        return None, [_fault(one) for one in error.errors(include_url=False)]
-
-
-def _fault(error: Any) -> Fault:
-    key = ".".join(str(part) for part in error["loc"])
-    match error["type"]:
-        case "extra_forbidden":
-            return error["loc"], f"unknown key {key!r}"
-        case "missing":
-            return error["loc"], f"{key!r} is missing"
-    reason = error["msg"].removeprefix("Value error, ")
-    return error["loc"], f"{key}: {reason}" if key else reason
+        return None, [fault(one) for one in error.errors(include_url=False)]

@@ -17,6 +17,8 @@ from alerting.rules.calendar import Calendar, Hours, Month, Season, calendar
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from pydantic_core import ErrorDetails
+
     from decoders.catalogue import Metric
     from geofence.zones import Zone
 
@@ -58,6 +60,21 @@ Text = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f
 
 #: Something wrong with a rule: the place in its table, and the reason.
 Fault = tuple[tuple[str | int, ...], str]
+
+
+def fault(error: ErrorDetails, tag: object = None) -> Fault:
+    """What pydantic found, in our words. ``tag``: of the model, which of a union begins the place of its faults."""
+    place = tuple(error["loc"])
+    if place and place[0] == tag:
+        place = place[1:]
+    key = ".".join(str(part) for part in place)
+    match error["type"]:
+        case "extra_forbidden":
+            return place, f"unknown key {key!r}"
+        case "missing":
+            return place, f"{key!r} is missing"
+    reason = error["msg"].removeprefix("Value error, ")
+    return place, f"{key}: {reason}" if key else reason
 
 
 class Model(BaseModel):
