@@ -5,13 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TextIO
+from typing import TYPE_CHECKING, Self, TextIO
 
 from simulators.events import SECOND, Event, Truth
-from simulators.fleet import FleetConfig, fleet_events
-from simulators.mqtt import MqttTarget, Protocol
 from simulators.scenario import ScenarioConfig, scenario_events
-from simulators.sensors import SensorConfig, sensor_events
 from simulators.wire import SentenceTarget, Target, TcpListen, Unreachable
 
 if TYPE_CHECKING:
@@ -80,28 +77,6 @@ async def drive(
                 await target.send(event)
     if paced and seconds is not None:
         await asyncio.sleep(max(0.0, seconds - (loop.time() - began)))
-
-
-async def run_fleet(
-    config: FleetConfig, targets: Sequence[Target], *, truth: TruthFile | None = None, paced: bool = True
-) -> None:
-    """Simulate a fleet to open targets until ``config.seconds`` are over, or for ever."""
-    await drive(fleet_events(config), targets, start=config.start, seconds=config.seconds, truth=truth, paced=paced)
-
-
-async def run_sensors(
-    config: SensorConfig, mqtt_url: str, *, truth: TruthFile | None = None, protocol: Protocol = "5"
-) -> dict[str, Any]:
-    """Simulate a sensor network to a broker; returns what was published, acknowledged and refused.
-
-    Raises:
-        BadUrl: the URL cannot be read.
-        Unreachable: the broker does not answer.
-    """
-    async with MqttTarget(mqtt_url, protocol=protocol) as target:
-        events = sensor_events(config)
-        await drive(events, [target], start=config.start, seconds=config.seconds, truth=truth)
-    return target.summary()
 
 
 async def run_scenario(

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from alerting.model import Notification, Verdict
@@ -49,9 +48,3 @@ class Committed:
     alerts_fired: int = 0
     alerts_changed: int = 0
     alerts_resolved: int = 0
-
-    @classmethod
-    def nothing(cls) -> Committed:
-        """What came of a batch in which there was nothing to write."""
-        none = np.zeros(0, np.bool_)
-        return cls(none, none, none, none, none, none)

@@ -144,17 +144,6 @@ def status(dsn: str, migrations: Sequence[Migration] | None = None) -> Report:
         return Report(capability, _steps(migrations, recorded, capability))
 
 
-def require_current(report: Report) -> None:
-    """Refuse to run on tables of another version.
-
-    Raises:
-        SchemaMismatch: migrations are pending.
-    """
-    if not report.current:
-        pending = [f"{s.version:04d}_{s.name}" for s in report.steps if s.state is MigrationState.PENDING]
-        raise SchemaMismatch(f"the database lacks {', '.join(pending)}: run `haidang db upgrade`")
-
-
 @contextmanager
 def _connect(dsn: str) -> Iterator[Connection[Any]]:
     with psycopg.connect(dsn, autocommit=True, connect_timeout=10, application_name="haidang migrate") as connection:

@@ -21,7 +21,8 @@ from alerting.channels.settings import WebhookSettings
 from alerting.dispatch import Dispatcher, Outcome
 from alerting.model import AlertState, Notification
 from alerting.notify import ChannelSpec, notifications
-from alerting.outbox import MemoryOutbox, OutboxAway, QueuedNotification
+from alerting.outbox import OutboxAway, QueuedNotification
+from tests.alerting.memory_outbox import MemoryOutbox
 from tests.alerting.samples import ALL_EVENTS, START, transition
 from tests.alerting.target import answer, drop, target
 

@@ -17,8 +17,9 @@ from alerting.channels.base import Policy, TemporaryFailure
 from alerting.dispatch import Dispatcher
 from alerting.model import AlertState, Event, Severity
 from alerting.notify import ChannelSpec, notifications
-from alerting.outbox import MemoryOutbox, QueuedNotification, urgency
+from alerting.outbox import QueuedNotification, urgency
 from alerting.pace import QuietHours
+from tests.alerting.memory_outbox import MemoryOutbox
 from tests.alerting.samples import ALL_EVENTS, START, transition
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import aiomqtt
 import pytest
 
-from simulators.drive import drive, run_sensors
+from simulators.drive import drive
 from simulators.events import Event, Publish
 from simulators.mqtt import BadUrl, Broker, MqttTarget
 from simulators.sensors import SensorConfig, sensor_events
@@ -96,7 +96,9 @@ async def test_a_broken_line_loses_nothing(
 async def test_what_the_broker_refuses_is_counted_by_its_reason(broker_factory: Make[Mosquitto]) -> None:
     broker = broker_factory(passwords={"gw": "pa ss"}, acl="user gw\ntopic write haidang/v1/hue-gw-1/#\n")
     config = replace(CONFIG, seconds=0.5, speed=1200.0)
-    told = await run_sensors(config, f"mqtt://gw:pa%20ss@127.0.0.1:{broker.port}")
+    async with MqttTarget(f"mqtt://gw:pa%20ss@127.0.0.1:{broker.port}") as target:
+        await drive(sensor_events(config), [target], start=config.start, seconds=config.seconds)
+    told = target.summary()
     own = sum(isinstance(e, Publish) and e.gateway == "hue-gw-1" for e in sensor_events(config))
     assert told["acknowledged"] == own > 0
     assert told["refused"] == {"Not authorized": told["messages"] - own}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from simulators.drive import DEMO_LOG, TruthFile, drive, replay_log, run_fleet
+from simulators.drive import DEMO_LOG, TruthFile, drive, replay_log
 from simulators.events import SECOND, Event, Publish, Sentences, Truth
 from simulators.fleet import FleetConfig, fleet_events
 from simulators.load import load_ais
@@ -147,7 +147,7 @@ async def test_files_hold_what_the_wire_would_carry(tmp_path: Path) -> None:
 
 async def test_truth_is_written_as_json_lines(tmp_path: Path) -> None:
     with TruthFile(tmp_path / "truth.jsonl") as truth:
-        await run_fleet(CONFIG, [], truth=truth, paced=False)
+        await drive(fleet_events(CONFIG), [], start=CONFIG.start, truth=truth, paced=False)
     told = [json.loads(line) for line in (tmp_path / "truth.jsonl").read_text().splitlines()]
     assert told == [dict(event.fields) for event in EVENTS if isinstance(event, Truth)]
     assert len(told) == truth.lines > 3

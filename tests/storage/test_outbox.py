@@ -13,9 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from alerting.model import Notification, Severity, Verdict, notification_id
-from alerting.outbox import MemoryOutbox, OutboxAway
+from alerting.outbox import OutboxAway
 from storage.outbox import DatabaseOutbox
 from storage.writer import Store
+from tests.alerting.memory_outbox import MemoryOutbox
 from tests.storage.samples import T0, ask, batch, connected, transition
 
 if TYPE_CHECKING:
