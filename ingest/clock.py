@@ -1,4 +1,4 @@
-"""Whether somebody put the wall clock forward or back."""
+"""The clock on the wall, and whether somebody put it forward or back."""
 
 from __future__ import annotations
 
@@ -10,6 +10,11 @@ if TYPE_CHECKING:
 
 #: What the wall clock may gain or lose on the steady one between two looks: time services slew by far less.
 _TOLERANCE_US: Final = 10_000_000
+
+
+def wall_clock() -> int:
+    """Microseconds since the epoch, UTC."""
+    return time.time_ns() // 1000
 
 
 class Steps:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import structlog
 
 from storage import desk
-from storage.errors import DatabaseAway, RequestRefused
+from storage.errors import RequestRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import datetime, timedelta
 
     from alerting.notify import ChannelSpec
 
@@ -20,13 +19,12 @@ log = structlog.get_logger()
 
 
 class Desk:
-    """One task. Restarted, or killed, it goes on from what the database says.
+    """Restarted, or killed, it goes on from what the database says.
 
     Args:
         dsn: of the database.
         channels: who may be told.
         link: see ``alerting.notify.notifications``.
-        every: seconds between two looks.
         close_after: how long an alert has been over when it is closed by itself; None: never.
         on_told: called when there is something new in the outbox.
     """
@@ -37,29 +35,13 @@ class Desk:
         channels: Sequence[ChannelSpec],
         *,
         link: str | None = None,
-        every: float,
         close_after: timedelta | None = None,
         on_told: Callable[[], None] = lambda: None,
     ) -> None:
         self._dsn = dsn
         self._channels, self._link = channels, link
-        self._every = every
         self._close_after = close_after
         self._on_told = on_told
-
-    async def run(self) -> None:
-        """For ever. A database that is away is waited for."""
-        away = False
-        while True:
-            try:
-                await self.once(datetime.now(UTC))
-            except DatabaseAway as exc:
-                if not away:
-                    log.warning("desk_postponed", reason=str(exc))
-                away = True
-            else:
-                away = False
-            await asyncio.sleep(self._every)
 
     async def once(self, now: datetime) -> None:
         """One look."""

@@ -17,8 +17,9 @@ from ingest.delivery import Delivery, count_lines
 from ingest.inbox import Inbox
 from ingest.ledger import FATES
 from ingest.pipeline import Pipeline
-from ingest.service import Notifier, Recall
+from ingest.recall import Recall
 from ingest.telemetry import Telemetry
+from ingest.thought import nobody
 from ingest.watch import stored_rule_book
 from storage.redrive import Redrive
 from storage.writer import Store
@@ -125,7 +126,7 @@ async def _one(store: Store, memory: _Memory, row: dict[str, Any]) -> str:
         account,
         memory,
         formats={name: kind},
-        notifier=Notifier(()),
+        notifier=nobody,
         tick=None,
         on_committed=account.written,
     )

@@ -1,12 +1,11 @@
 """Alerts are looked at again once what came late has settled: what was told wrong is revised or retracted, and told.
 
-One task, beside the pipeline and at its own pace: it reads what is stored, puts it to the engine (``alerting.review``),
+Beside the pipeline and at its own pace: it reads what is stored, puts it to the engine (``alerting.review``),
 and commits what is to be said together with the end of the request (``storage.reviews``).
 """
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Final
 
 import orjson
@@ -19,7 +18,6 @@ from alerting.review import ABOUT_HEARING, review
 from alerting.rules import RULE
 from decoders.arrival import joined
 from storage import readers, reviews
-from storage.errors import DatabaseAway
 from storage.history import Choice, history
 
 if TYPE_CHECKING:
@@ -35,8 +33,6 @@ log = structlog.get_logger()
 _DAY: Final = 86_400_000_000
 #: What is read before an alert: what a rule may look back, and what it takes to know where a vessel was.
 _LOOK_BACK: Final = 2 * _DAY
-#: Between two looks at what is due, seconds.
-_POLL_SECONDS: Final = 5.0
 
 
 class Reviewer:
@@ -62,20 +58,10 @@ class Reviewer:
         self._settle_seconds = settle_seconds
         self._on_change = on_change
 
-    async def run(self) -> None:
-        """For ever. A database that is away is waited for."""
-        away = False
-        while True:
-            try:
-                while await self.once():
-                    pass
-            except DatabaseAway as exc:
-                if not away:
-                    log.warning("reviews_postponed", reason=str(exc))
-                away = True
-            else:
-                away = False
-            await asyncio.sleep(_POLL_SECONDS)
+    async def all(self) -> None:
+        """Look at all that is due."""
+        while await self.once():
+            pass
 
     async def once(self) -> int:
         """Look at what is due now; how many alerts that were."""

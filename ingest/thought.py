@@ -56,7 +56,12 @@ class Mind:
 class Notifier(Protocol):
     """Who is to be told of a transition: the outbox rows to write."""
 
-    def __call__(self, transitions: Sequence[Transition]) -> Sequence[Notification]: ...
+    def __call__(self, transitions: Sequence[Transition], /) -> Sequence[Notification]: ...
+
+
+def nobody(_transitions: Sequence[Transition], /) -> Sequence[Notification]:
+    """A ``Notifier`` by which nobody is told of anything."""
+    return ()
 
 
 @dataclass(slots=True, frozen=True)

@@ -22,8 +22,9 @@ from ingest.delivery import Delivery
 from ingest.inbox import Inbox
 from ingest.loop import runner
 from ingest.pipeline import Pipeline
-from ingest.service import Notifier, Recall
+from ingest.recall import Recall
 from ingest.telemetry import Telemetry
+from ingest.thought import nobody
 from simulators.ais_wire import position_lines
 from storage.writer import Store
 
@@ -152,7 +153,7 @@ async def _worlds(dsn: str, book: RuleBook, vessels: int) -> AsyncGenerator[_Wor
             telemetry,
             Recall(store, book, formats),
             formats=formats,
-            notifier=Notifier(()),
+            notifier=nobody,
             batch_messages=_FILL,
             tick=None,
         )

@@ -14,15 +14,17 @@ from rich.console import Console
 
 from decoders.assembler import TIMEOUT_US
 from decoders.times import microseconds, to_iso
+from ingest.clock import wall_clock
 from ingest.commands.options import Dsn, Json, moment
 from ingest.inbox import Inbox
 from ingest.loop import runner
 from ingest.output import json_line, note, refusals
 from ingest.pipeline import Pipeline
-from ingest.service import Notifier, Recall, wall_clock
+from ingest.recall import Recall
 from ingest.settings import Retention
 from ingest.sources.file import FileSource, look
 from ingest.telemetry import Telemetry, configure_logging
+from ingest.thought import nobody
 from ingest.watch import install, stored_rule_book
 from storage.writer import Store
 
@@ -125,7 +127,7 @@ async def _file(
         telemetry,
         Recall(store, book, formats, timeout_us=_TIMED_LOG_US if reader.timed else TIMEOUT_US),
         formats=formats,
-        notifier=Notifier(()),
+        notifier=nobody,
         batch_messages=batch,
         tick=None,
     )

@@ -13,26 +13,25 @@ import signal
 import time
 from dataclasses import dataclass
 from ipaddress import IPv4Network
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 from rich.console import Console
 from rich.live import Live
 
-import simulators
 from alerting import pack
 from alerting.channels.settings import AlertmanagerSettings, ChannelSettings, LogSettings, WebhookSettings
 from alerting.channels.settings import MqttSettings as MqttChannelSettings
+from ingest.clock import wall_clock
 from ingest.demo.target import WebhookTarget
 from ingest.demo.view import View
-from ingest.service import Service, wall_clock
+from ingest.service import Service
 from ingest.settings import Database, Http, MqttSettings, NmeaTcpSettings, NmeaUdpSettings, Settings
 from ingest.watch import install
 from services.ports import find_free, is_free
 from simulators.areas import load_areas
-from simulators.drive import replay_log, run_scenario
+from simulators.drive import DEMO_LOG, replay_log, run_scenario
 from simulators.mqtt import MqttTarget
 from simulators.scenario import demonstration
 from simulators.wire import TcpListen, UdpSend
@@ -44,7 +43,6 @@ if TYPE_CHECKING:
     from services.endpoints import Endpoints
 
 #: A real AIS log, replayed once over TCP while the rest is simulated.
-REAL_LOG: Final = Path(simulators.__file__).parent / "data" / "nmea_data_sample.txt"
 _REAL_LOG_RATE = 40.0  # lines per second
 _PACK = "pack:hue"
 _FRAMES_PER_SECOND = 4
@@ -157,7 +155,7 @@ async def show(parts: Endpoints, *, seconds: float | None, note: str = "", conso
         )
         sending = [
             asyncio.create_task(run_scenario(scenario, [first, second, gateways]), name="scenario"),
-            asyncio.create_task(replay_log(REAL_LOG, log, _REAL_LOG_RATE), name="recorded log"),
+            asyncio.create_task(replay_log(DEMO_LOG, log, _REAL_LOG_RATE), name="recorded log"),
         ]
         deadline = time.monotonic() + seconds if seconds is not None else None
         with Live(frame(), console=console, refresh_per_second=_FRAMES_PER_SECOND, transient=False) as live:

@@ -15,10 +15,8 @@ from tests.ingest.running import until
 from tests.storage.test_eviction import SOURCE, fill
 from tests.storage.test_roles import acting_as
 
-AWAY = {DatabaseAway: "postponed", ConfigurationError: "not allowed"}
 
-
-async def done(outcomes: list[Exception | None], hindrances: dict[type[Exception], str] = AWAY) -> list[str]:
+async def done(*outcomes: Exception | None) -> list[str]:
     """What is logged while a job comes out so, time after time."""
     left = iter(outcomes)
 
@@ -31,20 +29,19 @@ async def done(outcomes: list[Exception | None], hindrances: dict[type[Exception
             raise outcome
 
     with capture_logs() as logs, pytest.raises(asyncio.CancelledError):
-        await every(0, job, hindrances)
-    return [f"{entry['event']}: {entry['reason']}" for entry in logs]
+        await every(0, job, "job", {ConfigurationError: "not_allowed"})
+    return [" ".join((entry["event"], *([entry["reason"]] if "reason" in entry else []))) for entry in logs]
 
 
-async def test_what_hinders_a_job_is_logged_when_it_begins_and_not_again() -> None:
-    one, other = DatabaseAway("a"), DatabaseAway("b")
-    assert await done([None, one, other, one, None, None, other]) == ["postponed: a", "postponed: b"]
-    refused = ConfigurationError("r")
-    assert await done([one, refused, refused, one]) == ["postponed: a", "not allowed: r", "postponed: a"]
+async def test_what_hinders_a_job_is_logged_when_it_begins_and_when_it_is_over() -> None:
+    one, other, refused = DatabaseAway("a"), DatabaseAway("b"), ConfigurationError("r")
+    assert await done(None, one, other, one, None, None, other) == ["job_postponed a", "job_resumed", "job_postponed b"]
+    assert await done(one, refused, refused, one) == ["job_postponed a", "not_allowed r", "job_postponed a"]
 
 
 async def test_an_error_that_nobody_expects_ends_it() -> None:
     with pytest.raises(ZeroDivisionError):
-        await done([None, ZeroDivisionError()])
+        await done(None, ZeroDivisionError())
 
 
 async def test_a_quarantine_over_its_bound_that_may_not_be_cut_is_logged_once(

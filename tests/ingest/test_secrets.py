@@ -146,9 +146,9 @@ def test_a_crash_shows_no_secret(migrated: str, broker: Mosquitto, tmp_path: Pat
     """The worst output there is: the traceback of a process that ends by an error nobody foresaw."""
     path = config(tmp_path, migrated, port=broker.port)
     code = (
-        "import sys, ingest.service as s\n"
+        "import sys, ingest.jobs as j\n"
         "async def boom(self): raise RuntimeError('unforeseen')\n"
-        "s.Service._retain = boom\n"
+        "j.Jobs._retain = boom\n"
         "from ingest.cli import main\n"
         f"sys.argv = ['haidang', 'run', '--config', {str(path)!r}]\n"
         "main()\n"
