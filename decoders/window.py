@@ -1,8 +1,10 @@
 """One transmission heard by several receivers, or twice by one: kept once, with who else heard it.
 
 AIS messages carry no number, so two hearings are of one transmission if their payloads are equal and the second comes
-soon after the first. The time runs from the first hearing: a station that repeats itself for ever is stored once per
-span, not once.
+soon after the first: by when they were received, and by the times they have (``time``; that of the reception, where
+nobody says better). A vessel at anchor says the same every three minutes, and a gateway that was offline hands on hours
+of that at once. The span runs from the first hearing: a station that repeats itself for ever is stored once per span,
+not once.
 
 Of most transmissions a batch brings one hearing, and the window knows none: those are remembered all together, and only
 the others are looked at one after the other.
@@ -36,6 +38,10 @@ _Key = bytes
 _COLUMNS: Final = ("message", "transponder", "digest", "source", "time", "received_at")
 #: What becomes of one hearing.
 _KEEP, _RECEPTION, _NOTHING = range(3)
+#: Time and ``received_at`` of a first hearing, and who has heard it.
+_Known = tuple[int, int, tuple[int, ...]]
+#: What becomes of a hearing, and the time of the first hearing.
+_Verdict = tuple[int, int]
 #: First hearings, by number.
 _FIRST: Final = np.dtype([("time", "i8"), ("received_at", "i8"), ("source", "i8")])
 #: What is out of the span is looked for when there are twice as many as were left the last time, and so many more.
@@ -50,19 +56,24 @@ class ReceptionWindow:
     What comes out does not depend on how rows fall into batches.
 
     Args:
-        span_us: how long after its first hearing, by ``received_at``, a transmission is known again; inclusive.
-        cap: transmissions remembered; the oldest gives way.
+        span_us: how long after its first hearing, by ``received_at``, and how far from it, by ``time``, a transmission
+            is known again; inclusive.
+        cap: payloads remembered, and as many earlier transmissions of the same ones; the oldest gives way.
     """
 
     def __init__(self, span_us: int = SPAN_US, *, cap: int = CAP) -> None:
         if span_us < 0 or cap <= 0:
             raise ValueError("the span must not be negative, and the cap must be positive")
         self._span = span_us
+        self._step = span_us + 1
         self._cap = cap
-        #: What was sent to the number of its first hearing, in the order of these: so numbers rise. What is out of the
-        #: span may still be in it: it counts for nothing, and is forgotten a lot at a time. Ordered, so that the oldest
-        #: is at hand, however many before it are gone.
+        #: What was sent to the number of its latest first hearing, in the order of these: so numbers rise. What is out
+        #: of the span may still be in it: it counts for nothing, and is forgotten a lot at a time. Ordered, so that the
+        #: oldest is at hand, however many before it are gone.
         self._heard: OrderedDict[_Key, int] = OrderedDict()
+        #: First hearings before the latest one, of the same, by what was sent and by ``time`` in steps that are wider
+        #: than the span: of one step only the latest can be in the span.
+        self._earlier: OrderedDict[tuple[_Key, int], _Known] = OrderedDict()
         self._first = np.zeros(1024, _FIRST)
         self._base = self._next = 0  # the number of the first of these rows, and of the next first hearing
         self._also: dict[int, tuple[int, ...]] = {}  # number to who has heard it, where that is more than one
@@ -72,12 +83,16 @@ class ReceptionWindow:
 
     def __len__(self) -> int:
         self._tidy(self._last)
-        return len(self._heard)
+        self._tidy_earlier(self._last)
+        return len(self._heard) + len(self._earlier)
 
-    def remembered(self) -> list[tuple[_Key, tuple[int, int, tuple[int, ...]]]]:
-        """What was sent, time and ``received_at`` of the first hearing, and who has heard it: the oldest first."""
+    def remembered(self) -> list[tuple[_Key, _Known]]:
+        """What was sent, time and ``received_at`` of the first hearing, and who has heard it: the latest first hearings
+        of each, then the earlier ones, the oldest first.
+        """
         self._tidy(self._last)
-        return [(key, self._known(number)) for key, number in self._heard.items()]
+        latest = [(key, self._known(number)) for key, number in self._heard.items()]
+        return latest + [(key, known) for (key, _), known in self._earlier.items()]
 
     def apply(
         self, observations: Observations, redelivered: AbstractSet[int] = frozenset(), known: Table | None = None
@@ -87,8 +102,8 @@ class ReceptionWindow:
         Args:
             observations: rows of AIS messages (``msg_type`` above 0) and records are looked at.
             redelivered: messages that the wire may have brought before.
-            known: what is stored of those, of whatever age: any table with ``transponder``, ``digest`` and
-                ``source``. A redelivered message found there leaves nothing.
+            known: those of their rows that are stored, of whatever age: any table with ``transponder``, ``digest``,
+                ``source`` and ``time``. What is found there leaves nothing.
 
         Returns:
             The messages that have become duplicates: something was taken out, and nothing is left.
@@ -97,7 +112,8 @@ class ReceptionWindow:
         if not len(rows):
             return set()
         keys = _keys(rows)
-        before = _triples(known) if known is not None and redelivered else set()
+        before = _rows_of(known) if known is not None and redelivered else set()
+        self._tidy_earlier(int(rows["received_at"][0]))
         look = None if before else self._take_in(rows, keys)
         taken = self._next - len(rows)
         if look is None:
@@ -109,7 +125,7 @@ class ReceptionWindow:
         # Ordinals of a message's hearings, by what was sent and by table, and what became of each hearing: type 19
         # fills a row in two tables, while an MQTT message may bring one transmission twice.
         ordinals: dict[tuple[_Key, int], int] = {}
-        verdicts: dict[tuple[_Key, int], int] = {}
+        verdicts: dict[tuple[_Key, int], _Verdict] = {}
         columns = (rows[name][places].tolist() for name in ("message", "table", "source", "time", "received_at"))
         for place, at, which, source, time, received_at in zip(places.tolist(), *columns, strict=True):
             if at != message:
@@ -121,15 +137,14 @@ class ReceptionWindow:
             ordinals[key, which] = ordinal + 1
             verdict = verdicts.get((key, ordinal))
             if verdict is None:
-                if before and at in redelivered and (*_read(key), source) in before:
-                    verdict = _NOTHING
+                if before and at in redelivered and (*_read(key), source, time) in before:
+                    verdict = _NOTHING, time
                 else:
                     verdict = hear(key, source, time, received_at, taken + place)
                 verdicts[key, ordinal] = verdict
-                if verdict == _RECEPTION:
-                    first = int(self._first["time"][self._heard[key] - self._base])
-                    receptions.append((first, received_at, *_read(key), source, at))
-            if verdict != _KEEP:
+                if verdict[0] == _RECEPTION:
+                    receptions.append((verdict[1], received_at, *_read(key), source, at))
+            if verdict[0] != _KEEP:
                 drop.append(place)
         if look is not None:
             self._settle(rows, keys, taken, drop)
@@ -154,6 +169,10 @@ class ReceptionWindow:
             number = self._heard.get(key)
             if number is not None and self._known(number)[0] == time:
                 self._add(number, source)
+                continue
+            at = key, time // self._step
+            if at in self._earlier and self._earlier[at][0] == time:
+                self._add_earlier(at, source)
 
     # --- many at once
 
@@ -197,39 +216,65 @@ class ReceptionWindow:
                     self._heard.move_to_end(keys[place])
             self._renewed = False
 
-    def _hear_again(self, key: _Key, source: int, time: int, received_at: int, number: int) -> int:  # noqa: ARG002
+    def _hear_again(self, key: _Key, source: int, time: int, received_at: int, number: int) -> _Verdict:
         """What becomes of a row that was taken in with this number."""
         first = self._heard[key]
         if first == number:
-            return _KEEP
-        if received_at - int(self._first["received_at"][first - self._base]) <= self._span:
-            return _RECEPTION if self._add(first, source) else _NOTHING
-        self._also.pop(first, None)
+            return _KEEP, time
+        verdict = self._heard_before(key, first, source, time, received_at)
+        if verdict is not None:
+            return verdict
         self._heard[key] = number
         self._renewed = True
-        return _KEEP
+        return _KEEP, time
 
     # --- one by one
 
     # The number is that of a row that was taken in, and here of none.
-    def _hear(self, key: _Key, source: int, time: int, received_at: int, number: int = 0) -> int:  # noqa: ARG002
+    def _hear(self, key: _Key, source: int, time: int, received_at: int, number: int = 0) -> _Verdict:  # noqa: ARG002
         first = self._heard.get(key)
         if first is not None:
-            # An older recording replayed later is not the same hearing.
-            if abs(received_at - int(self._first["received_at"][first - self._base])) <= self._span:
-                return _RECEPTION if self._add(first, source) else _NOTHING
+            verdict = self._heard_before(key, first, source, time, received_at)
+            if verdict is not None:
+                return verdict
             del self._heard[key]
-            self._also.pop(first, None)
         self._tidy(received_at)
         self._forget_first(len(self._heard) + 1 - self._cap)
         self._heard[key] = self._next
         self._store(np.array([(time, received_at, source)], _FIRST))
         self._last = received_at
-        return _KEEP
+        return _KEEP, time
+
+    def _heard_before(self, key: _Key, first: int, source: int, time: int, received_at: int) -> _Verdict | None:
+        """What becomes of a hearing if it is not of a transmission of its own; else the latest first one is not that
+        any more.
+        """
+        latest, at, _ = known = self._known(first)
+        # An older recording replayed later is not the same hearing.
+        near = abs(received_at - at) <= self._span
+        if near and abs(time - latest) <= self._span:
+            return (_RECEPTION if self._add(first, source) else _NOTHING), latest
+        if self._earlier:
+            step = time // self._step
+            found = []
+            for place in ((key, step - 1), (key, step), (key, step + 1)):
+                earlier = self._earlier.get(place)
+                if earlier is not None and abs(received_at - earlier[1]) <= self._span:
+                    found.append((abs(time - earlier[0]), earlier[0], place))
+            if found and min(found)[0] <= self._span:
+                _, same, place = min(found)
+                return (_RECEPTION if self._add_earlier(place, source) else _NOTHING), same
+        self._also.pop(first, None)
+        if near:
+            self._earlier.pop((key, latest // self._step), None)
+            self._earlier[key, latest // self._step] = known
+            if len(self._earlier) > self._cap:
+                self._earlier.popitem(last=False)
+        return None
 
     # --- what is kept
 
-    def _known(self, number: int) -> tuple[int, int, tuple[int, ...]]:
+    def _known(self, number: int) -> _Known:
         time, received_at, source = self._first[number - self._base].tolist()
         return time, received_at, self._also.get(number, (source,))
 
@@ -239,6 +284,13 @@ class ReceptionWindow:
         if source in heard:
             return False
         self._also[number] = (*heard, source)
+        return True
+
+    def _add_earlier(self, place: tuple[_Key, int], source: int) -> bool:
+        time, received_at, heard = self._earlier[place]
+        if source in heard:
+            return False
+        self._earlier[place] = time, received_at, (*heard, source)
         return True
 
     def _store(self, rows: Table) -> None:
@@ -264,6 +316,10 @@ class ReceptionWindow:
         numbers = np.fromiter(self._heard.values(), np.int64, count=len(self._heard))
         known = now - received_at[numbers - self._base] <= self._span
         self._forget_first(int(known.argmax()) if known.any() else len(known))
+
+    def _tidy_earlier(self, now: int) -> None:
+        while self._earlier and now - next(iter(self._earlier.values()))[1] > self._span:
+            self._earlier.popitem(last=False)
 
     def _forget_first(self, count: int) -> None:
         for _ in range(count):
@@ -327,5 +383,5 @@ def _without(observations: Observations, rows: Table, receptions: list[tuple[int
     return set(touched[~np.isin(touched, np.concatenate(left_over))].tolist())
 
 
-def _triples(rows: Table) -> set[tuple[Any, ...]]:
-    return set(zip(*(rows[name].tolist() for name in ("transponder", "digest", "source")), strict=True))
+def _rows_of(known: Table) -> set[tuple[Any, ...]]:
+    return set(zip(*(known[name].tolist() for name in ("transponder", "digest", "source", "time")), strict=True))

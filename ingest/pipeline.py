@@ -22,6 +22,7 @@ import numpy as np
 import structlog
 
 from decoders.records import Reason
+from decoders.window import SPAN_US
 from ingest.backlog import Backlog, Unsure
 from ingest.clock import Steps
 from ingest.delivery import count_lines
@@ -276,7 +277,10 @@ class Pipeline:
         return await self._thinker.think(self._mind, deliveries, now)
 
     async def _known(self, sent: NDArray[np.void]) -> NDArray[np.bool_]:
-        since, until = int(sent["received_at"].min()) - _REDELIVERED_US, int(sent["received_at"].max())
+        # What says itself when it was sent is not what was sent at another time, however alike: a vessel at anchor.
+        own = sent["time"] != sent["received_at"]
+        since = np.where(own, sent["time"] - SPAN_US, sent["received_at"] - _REDELIVERED_US)
+        until = np.where(own, sent["time"] + SPAN_US, sent["received_at"])
         times = await self._until(
             lambda: self._store.known(sent["transponder"].copy(), sent["digest"].copy(), since, until)
         )

@@ -37,7 +37,9 @@ if TYPE_CHECKING:
 _THREAD_FROM = 500
 _FORMER_SOURCE = "former"
 
-_TRANSMISSION = np.dtype([("transponder", "i8"), ("digest", "i8"), ("source", "i8"), ("received_at", "i8")])
+_TRANSMISSION = np.dtype(
+    [("transponder", "i8"), ("digest", "i8"), ("source", "i8"), ("time", "i8"), ("received_at", "i8")]
+)
 
 
 @dataclass(slots=True)
@@ -173,7 +175,7 @@ class Thinker:
     async def _stored(self, observations: Observations, redelivered: set[int]) -> NDArray[np.void]:
         """What the database has already of AIS messages that the broker says it may have sent before.
 
-        Such a message carries no time of its own but its reception, which is another one the second time.
+        Most such messages carry no time of their own but their reception, which is another one the second time.
         """
         rows = [
             tuple(int(row[name]) for name in _TRANSMISSION.names or ())
@@ -181,7 +183,9 @@ class Thinker:
             for row in table[(table["msg_type"] > 0) & np.isin(table["message"], list(redelivered))]
         ]
         rows += [
-            (r.transponder, r.digest, r.source, r.received_at) for r in observations.records if r.message in redelivered
+            (r.transponder, r.digest, r.source, r.time, r.received_at)
+            for r in observations.records
+            if r.message in redelivered
         ]
         sent = np.array(rows, _TRANSMISSION)
         if not len(sent):

@@ -158,7 +158,11 @@ class Store:
         return bool(row[0] == token)
 
     async def known(
-        self, transponders: NDArray[np.int64], digests: NDArray[np.int64], since: int, until: int
+        self,
+        transponders: NDArray[np.int64],
+        digests: NDArray[np.int64],
+        since: NDArray[np.int64] | int,
+        until: NDArray[np.int64] | int,
     ) -> NDArray[np.int64]:
         """The event time under which each transmission is stored already, or the least ``int64`` where it is not.
 
@@ -168,7 +172,7 @@ class Store:
         Args:
             transponders: their ids, one per transmission.
             digests: of what was transmitted, likewise.
-            since: the event times looked at, microseconds; inclusive, as is ``until``.
+            since: the event times looked at, microseconds, of each or of all; inclusive, as is ``until``.
             until: see ``since``.
         """
         times = np.full(len(transponders), np.iinfo(np.int64).min)
@@ -176,10 +180,11 @@ class Store:
             return times
         with translated():
             async with self._session.connection() as connection:
-                bounds = (moment(since), moment(until))
+                since, until = (np.broadcast_to(bound, len(transponders)).copy() for bound in (since, until))
+                bounds = (moment(int(since.min())), moment(int(until.max())))
                 await connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")  # it depends on the times
                 distinct = fixed_array("bigint", np.unique(transponders))
-                keys = fixed_array("bigint", transponders), fixed_array("bigint", digests)
+                keys = [fixed_array("bigint", column) for column in (transponders, digests, since, until)]
                 cursor = await connection.execute(_KNOWN, (distinct, *bounds, *bounds, *bounds, *keys))
                 for index, time in await cursor.fetchall():
                     times[index - 1] = time
@@ -211,14 +216,16 @@ class Store:
 #: A transponder's rows of the time in question are read once, however many of its messages are asked after; OFFSET
 #: keeps the planner from reading them again for each.
 _KNOWN: Final = b"""
-SELECT u.n, (extract(epoch FROM min(f.time)) * 1000000)::bigint
+SELECT u.n, min(f.time)
 FROM unnest(%s::bigint[]) AS v (id)
 CROSS JOIN LATERAL (
+    SELECT (extract(epoch FROM time) * 1000000)::bigint AS time, digest FROM (
     SELECT time, digest FROM positions WHERE transponder_id = v.id AND time BETWEEN %s AND %s
     UNION ALL SELECT time, digest FROM statics WHERE transponder_id = v.id AND time BETWEEN %s AND %s
-    UNION ALL SELECT time, digest FROM ais_messages WHERE transponder_id = v.id AND time BETWEEN %s AND %s
+    UNION ALL SELECT time, digest FROM ais_messages WHERE transponder_id = v.id AND time BETWEEN %s AND %s) AS found
     OFFSET 0) AS f
-JOIN unnest(%s::bigint[], %s::bigint[]) WITH ORDINALITY AS u (transponder_id, digest, n)
-    ON u.transponder_id = v.id AND u.digest = f.digest
+JOIN unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[])
+    WITH ORDINALITY AS u (transponder_id, digest, since, until, n)
+    ON u.transponder_id = v.id AND u.digest = f.digest AND f.time BETWEEN u.since AND u.until
 GROUP BY u.n
 """

@@ -23,20 +23,20 @@ if TYPE_CHECKING:
 SECOND = 1_000_000
 
 
-def rows(dtype: np.dtype[Any], heard: Sequence[tuple[int, int, int, int]], msg_type: int = 1) -> Table:
-    """Rows of (message, digest, source, seconds after NOW)."""
+def rows(dtype: np.dtype[Any], heard: Sequence[tuple[int, ...]], msg_type: int = 1) -> Table:
+    """Rows of (message, digest, source, seconds after NOW, and seconds before that of the event, where not 0)."""
     out = empty(dtype, len(heard))
-    for row, (message, digest, source, seconds) in zip(out, heard, strict=True):
+    for row, (message, digest, source, seconds, *ago) in zip(out, heard, strict=True):
         row["message"], row["digest"], row["source"] = message, digest, source
         row["received_at"] = NOW + seconds * SECOND
-        row["time"] = row["received_at"] + source
+        row["time"] = row["received_at"] + source - sum(ago) * SECOND
         row["transponder"] = 574123456
         if "msg_type" in (dtype.names or ()):
             row["msg_type"] = msg_type
     return out
 
 
-def positions(*heard: tuple[int, int, int, int], msg_type: int = 1) -> Observations:
+def positions(*heard: tuple[int, ...], msg_type: int = 1) -> Observations:
     return Observations(messages=100, positions=rows(POSITION, heard, msg_type))
 
 
@@ -51,9 +51,25 @@ def test_another_receiver_leaves_a_reception_the_same_one_nothing() -> None:
 
 
 def test_the_span_runs_from_the_first_hearing() -> None:
-    found = positions((0, 7, 1, 0), (1, 7, 1, 20), (2, 7, 1, 30), (3, 7, 1, 31), (4, 7, 2, 61))
+    found = positions((0, 7, 1, 0), (1, 7, 1, 20), (2, 7, 1, 30), (3, 7, 1, 31), (4, 7, 1, 61))
     assert ReceptionWindow().apply(found) == {1, 2, 4}
     assert found.positions["message"].tolist() == [0, 3]
+
+
+def test_a_burst_of_old_reports_that_are_alike_is_stored_whole_and_each_folded_with_its_own_other_hearings() -> None:
+    burst = [(n, 7, 1, 900, 720 - 180 * n) for n in range(5)]
+    other = [(5 + n, 7, 2, 901, 719 - 180 * n) for n in range(5)]  # two seconds later, by its own clock
+    live = [(10, 7, 3, 902), (11, 7, 1, 903, 722)]
+    found = positions(*burst, *other, *live)
+    window = ReceptionWindow()
+    assert window.apply(found) == set(range(5, 12))
+    assert found.positions["message"].tolist() == list(range(5))
+    receptions = found.receptions
+    assert receptions["message"].tolist() == [*range(5, 10), 10]
+    assert receptions["time"].tolist() == [*found.positions["time"].tolist(), found.positions["time"][4]]
+    again = ReceptionWindow()
+    again.restore(found.positions, receptions)
+    assert again.remembered() == window.remembered()
 
 
 def test_another_transponder_is_another_transmission() -> None:
@@ -102,12 +118,19 @@ def test_a_message_of_which_something_is_left_is_no_duplicate() -> None:
 
 
 def test_what_is_stored_of_redelivered_messages_leaves_nothing_whatever_its_age() -> None:
-    known = rows(RECEPTION, [(0, 7, 1, -9999)])
+    known = rows(RECEPTION, [(0, 7, 1, 0)])
     found = positions((0, 7, 1, 0), (1, 7, 1, 1), (2, 8, 1, 1), (3, 7, 2, 2))
     # Message 1 is no redelivery, and the first hearing of its own; 2 was never stored.
     assert ReceptionWindow().apply(found, {0, 2}, known) == {0, 3}
     assert found.positions["message"].tolist() == [1, 2]
     assert found.receptions["message"].tolist() == [3]
+
+
+def test_of_redelivered_messages_that_are_alike_only_those_stored_are_left_out() -> None:
+    found = positions((0, 7, 1, 0, 360), (1, 7, 1, 0, 180), (2, 7, 1, 0))
+    known = found.positions[:1].copy()
+    assert ReceptionWindow().apply(found, {0, 1, 2}, known) == {0}
+    assert found.positions["message"].tolist() == [1, 2]
 
 
 def test_memory_is_bounded_by_time_and_by_the_cap() -> None:
@@ -116,22 +139,30 @@ def test_memory_is_bounded_by_time_and_by_the_cap() -> None:
     assert len(window) == 10
     window.apply(positions((0, 1000, 1, 31)))
     assert len(window) == 1
+    window.apply(positions(*((i, 7, 1, 31, 60 * i) for i in range(100))))
+    assert len(window) == 12
+    window.apply(positions((0, 1000, 1, 62)))
+    assert len(window) == 1
     with pytest.raises(ValueError, match="cap"):
         ReceptionWindow(cap=0)
 
 
 _HEARD = st.lists(
-    st.tuples(st.integers(0, 3), st.integers(1, 3), st.sampled_from([0, 0, 1, 9, 31])), min_size=1, max_size=30
+    st.tuples(
+        st.integers(0, 3), st.integers(1, 3), st.sampled_from([0, 0, 1, 9, 31]), st.sampled_from([0, 0, 1, 31, 62, 90])
+    ),
+    min_size=1,
+    max_size=30,
 )
 
 
-def _stream(heard: list[tuple[int, int, int]], kinds: list[int]) -> list[Observations]:
+def _stream(heard: list[tuple[int, int, int, int]], kinds: list[int]) -> list[Observations]:
     """One message each: a position, static data, both, or a record."""
     seconds = 0
     out = []
-    for message, (digest, source, step) in enumerate(heard):
+    for message, (digest, source, step, ago) in enumerate(heard):
         seconds += step
-        one = [(message, digest, source, seconds)]
+        one = [(message, digest, source, seconds, ago)]
         kind = kinds[digest]
         found = Observations(messages=message + 1)
         if kind in (0, 2):
@@ -140,22 +171,27 @@ def _stream(heard: list[tuple[int, int, int]], kinds: list[int]) -> list[Observa
             found.statics = rows(STATIC, one)
         if kind == 3:
             at = NOW + seconds * SECOND
-            found.records = [AisRecord(at + source, at, 574123456, digest, source, 8, "binary", {}, message)]
+            found.records = [
+                AisRecord(at + source - ago * SECOND, at, 574123456, digest, source, 8, "binary", {}, message)
+            ]
         out.append(found)
     return out
 
 
-def _oracle(heard: list[tuple[int, int, int]]) -> tuple[list[int], list[tuple[int, int]]]:
+def _oracle(heard: list[tuple[int, int, int, int]]) -> tuple[list[int], list[tuple[int, int]]]:
     """Messages kept, and (message, message first heard) of receptions: by looking back at everything."""
     kept: list[int] = []
     receptions: list[tuple[int, int]] = []
-    at = np.cumsum([step for _, _, step in heard]).tolist()
-    for i, (digest, source, _) in enumerate(heard):
-        firsts = [k for k in kept if heard[k][0] == digest and at[i] - at[k] <= 30]
+    at = np.cumsum([step for _, _, step, _ in heard]).tolist()
+    time = [(at[i] - ago) * SECOND + source for i, (_, source, _, ago) in enumerate(heard)]
+    for i, (digest, source, *_) in enumerate(heard):
+        before = [k for k in kept if heard[k][0] == digest]
+        firsts = [k for k in before if at[i] - at[k] <= 30 and abs(time[i] - time[k]) <= 30 * SECOND]
         if not firsts:
             kept.append(i)
             continue
-        first = firsts[-1]
+        # The latest of all if it is that one; else that which is nearest by time.
+        first = before[-1] if firsts[-1] == before[-1] else min(firsts, key=lambda k: (abs(time[i] - time[k]), time[k]))
         others = {heard[first][1], *(heard[m][1] for m, k in receptions if k == first)}
         if source not in others:
             receptions.append((i, first))
@@ -165,7 +201,7 @@ def _oracle(heard: list[tuple[int, int, int]]) -> tuple[list[int], list[tuple[in
 @settings(deadline=None)
 @given(_HEARD, st.lists(st.integers(0, 3), min_size=4, max_size=4), st.data())
 def test_any_batches_and_restarts_give_what_the_oracle_says(
-    heard: list[tuple[int, int, int]], kinds: list[int], data: st.DataObject
+    heard: list[tuple[int, int, int, int]], kinds: list[int], data: st.DataObject
 ) -> None:
     stream = _stream(heard, kinds)
     expected_kept, expected_receptions = _oracle(heard)
@@ -194,7 +230,7 @@ def test_any_batches_and_restarts_give_what_the_oracle_says(
             now = max(int(t["received_at"].max()) for t in [*stored, *stored_receptions] if len(t))
             recent = [t[t["received_at"] >= now - 30 * SECOND] for t in stored]
             window.restore(np.concatenate(recent), np.concatenate(stored_receptions))
-    seconds = np.cumsum([step for _, _, step in heard]).tolist()
+    seconds = (np.cumsum([step for _, _, step, _ in heard]) - [ago for *_, ago in heard]).tolist()
     assert sorted(kept) == expected_kept
     assert receptions == [(m, NOW + seconds[k] * SECOND + heard[k][1]) for m, k in expected_receptions]
     assert duplicates == set(range(len(heard))) - kept
@@ -214,7 +250,7 @@ def _as_receptions(found: Table) -> Table:
             st.integers(0, 30),
             st.integers(1, 3),
             st.sampled_from([0, 0, 0, 1, 1, 9, 31, -1, -40]),
-            st.integers(0, 2),
+            st.sampled_from([0, 0, 1, 31, 62, 90]),
             st.booleans(),
         ),
         min_size=1,
@@ -231,33 +267,35 @@ def test_batches_taken_in_bulk_leave_what_they_leave_row_by_row(
     bulk, one_by_one = ReceptionWindow(cap=cap), window_oracle.ReceptionWindow(cap=cap)
     seconds = message = at = 0
     singles = []
-    for digest, source, step, _, again in heard:
+    for digest, source, step, ago, again in heard:
         seconds += step if falling else max(step, 0)
         message += not again  # else one more of the same message
-        singles.append((message, digest, source, seconds, kinds[digest]))
+        singles.append((message, digest, source, seconds, ago, kinds[digest]))
     while at < len(singles):
         part = singles[at : at + data.draw(st.integers(1, 30))]
         at += len(part)
         batches = [_mixed(part), _mixed(part)]
         known, redelivered = None, set()
         if data.draw(st.integers(0, 5)) == 0:
-            known = rows(RECEPTION, [(0, digest, 1, 0) for digest in range(4)])
+            known = rows(RECEPTION, [(0, digest, 1, s) for digest in range(4) for s in range(3)])
             redelivered = {m for m, *_ in part if m % 2}
         assert bulk.apply(batches[0], redelivered, known) == one_by_one.apply(batches[1], redelivered, known)
         for name in ("positions", "statics", "receptions"):
             assert getattr(batches[0], name).tolist() == getattr(batches[1], name).tolist()
         assert batches[0].records == batches[1].records
         remembered = [(np.frombuffer(key, np.int64).tolist(), heard) for key, heard in bulk.remembered()]
-        assert remembered == [(list(key), heard) for key, heard in one_by_one._heard.items()]
+        expected = [*one_by_one._heard.items(), *one_by_one._earlier]
+        assert remembered == [(list(key), heard) for key, heard in expected]
 
 
-def _mixed(part: list[tuple[int, int, int, int, int]]) -> Observations:
+def _mixed(part: Sequence[tuple[int, ...]]) -> Observations:
     """Of kind 0 a position, 1 static data, 2 both, 3 a record; in arrival order."""
     found = Observations(messages=1000)
-    by_kind = {kind: [one[:4] for one in part if one[4] in kinds] for kind, kinds in ((0, (0, 2)), (1, (1, 2)))}
+    by_kind = {kind: [one[:5] for one in part if one[5] in kinds] for kind, kinds in ((0, (0, 2)), (1, (1, 2)))}
     found.positions, found.statics = rows(POSITION, by_kind[0]), rows(STATIC, by_kind[1])
-    for message, digest, source, seconds, kind in part:
+    for message, digest, source, seconds, ago, kind in part:
         if kind == 3:
-            time = NOW + seconds * SECOND
-            found.records.append(AisRecord(time + source, time, 574123456, digest, source, 8, "binary", {}, message))
+            at = NOW + seconds * SECOND
+            time = at + source - ago * SECOND
+            found.records.append(AisRecord(time, at, 574123456, digest, source, 8, "binary", {}, message))
     return found

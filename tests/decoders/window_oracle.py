@@ -3,8 +3,8 @@
 One transmission heard by several receivers, or twice by one: kept once, with who else heard it.
 
 AIS messages carry no number, so two hearings are of one transmission if their payloads are equal and the second comes
-soon after the first. The time runs from the first hearing: a station that repeats itself for ever is stored once per
-span, not once.
+soon after the first, by when they were received and by the times they have. The span runs from the first hearing: a
+station that repeats itself for ever is stored once per span, not once.
 """
 
 from __future__ import annotations
@@ -48,8 +48,10 @@ class ReceptionWindow:
         if span_us < 0 or cap <= 0:
             raise ValueError("the span must not be negative, and the cap must be positive")
         self._span = span_us
+        self._found = 0  # time of the first hearing of what was heard again
         self._cap = cap
-        self._heard: dict[_Key, _Heard] = {}  # in the order of first hearings
+        self._heard: dict[_Key, _Heard] = {}  # the latest first hearings, in their order
+        self._earlier: list[tuple[_Key, _Heard]] = []  # first hearings before the latest, as they ceased to be that
 
     def __len__(self) -> int:
         return len(self._heard)
@@ -68,7 +70,7 @@ class ReceptionWindow:
         Returns:
             The messages that have become duplicates: something was taken out, and nothing is left.
         """
-        before = _triples(known) if known is not None and redelivered else set()
+        before = _rows_of(known) if known is not None and redelivered else set()
         drop: tuple[list[int], list[int], list[int]] = ([], [], [])
         receptions: list[tuple[int, ...]] = []
         touched: set[int] = set()
@@ -77,7 +79,10 @@ class ReceptionWindow:
         # fills a row in two tables, while an MQTT message may bring one transmission twice.
         ordinals: dict[tuple[_Key, int], int] = {}
         verdicts: dict[tuple[_Key, int], int] = {}
-        for row in _rows(observations):
+        rows = list(_rows(observations))
+        while rows and self._earlier and rows[0][-1] - self._earlier[0][1][1] > self._span:
+            del self._earlier[0]
+        for row in rows:
             at, which, index, transponder, digest, source, time, received_at = row
             if at != message:
                 message = at
@@ -88,13 +93,13 @@ class ReceptionWindow:
             ordinals[key, which] = ordinal + 1
             verdict = verdicts.get((key, ordinal))
             if verdict is None:
-                if before and at in redelivered and (*key, source) in before:
+                if before and at in redelivered and (*key, source, time) in before:
                     verdict = _NOTHING
                 else:
                     verdict = self._hear(key, source, time, received_at)
                 verdicts[key, ordinal] = verdict
                 if verdict == _RECEPTION:
-                    receptions.append((self._heard[key][0], received_at, *key, source, at))
+                    receptions.append((self._found, received_at, *key, source, at))
             if verdict != _KEEP:
                 drop[which].append(index)
                 touched.add(at)
@@ -131,15 +136,33 @@ class ReceptionWindow:
     def _hear(self, key: _Key, source: int, time: int, received_at: int) -> int:
         first = self._heard.get(key)
         if first is not None:
-            if abs(received_at - first[1]) <= self._span:  # an older recording replayed later is not the same hearing
+            if self._same(first, time, received_at):
+                self._found = first[0]
                 if source in first[2]:
                     return _NOTHING
                 self._heard[key] = (first[0], first[1], (*first[2], source))
                 return _RECEPTION
+            of = [(abs(time - e[0]), e[0], n) for n, (k, e) in enumerate(self._earlier) if k == key]
+            of = [(*_, n) for *_, n in of if self._same(self._earlier[n][1], time, received_at)]
+            if of:
+                *_, n = min(of)
+                earlier = self._earlier[n][1]
+                self._found = earlier[0]
+                if source in earlier[2]:
+                    return _NOTHING
+                self._earlier[n] = key, (earlier[0], earlier[1], (*earlier[2], source))
+                return _RECEPTION
             del self._heard[key]
+            if abs(received_at - first[1]) <= self._span:
+                step = self._span + 1
+                self._earlier = [(k, e) for k, e in self._earlier if k != key or e[0] // step != first[0] // step]
+                self._earlier = [*self._earlier, (key, first)][-self._cap :]
         self._forget(received_at)
         self._heard[key] = (time, received_at, (source,))
         return _KEEP
+
+    def _same(self, first: _Heard, time: int, received_at: int) -> bool:
+        return abs(received_at - first[1]) <= self._span and abs(time - first[0]) <= self._span
 
     def _forget(self, now: int) -> None:
         """Drop what is out of the span, and make room for one more."""
@@ -175,5 +198,5 @@ def _messages(observations: Observations) -> set[int]:
     return out
 
 
-def _triples(rows: Table) -> set[tuple[Any, ...]]:
-    return set(zip(*(rows[name].tolist() for name in ("transponder", "digest", "source")), strict=True))
+def _rows_of(rows: Table) -> set[tuple[Any, ...]]:
+    return set(zip(*(rows[name].tolist() for name in ("transponder", "digest", "source", "time")), strict=True))
