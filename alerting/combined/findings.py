@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from alerting.model import AlertState, SubjectKind
+from alerting.combined.near import OTHERS, SUBJECTS, Near
+from alerting.model import AlertState
 from alerting.rules import Join
-from alerting.vessels.geo import METRES_PER_DEGREE, metres
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
     from collections.abc import Set as AbstractSet
 
-    from alerting.combined.places import Place, Places, Who
+    from alerting.combined.places import Places, Who
     from alerting.combined.plan import Leaf, Plan
     from alerting.model import Transition
-
-#: By how much rounding may make a distance less than its northern part.
-_SLACK: Final = 1e-9
 
 
 class Findings:
@@ -29,8 +25,7 @@ class Findings:
 
     def __init__(self, rules: Iterable[str], places: Places) -> None:
         self._held: dict[str, dict[Who, dict[str, int]]] = {rule: {} for rule in rules}
-        self._near: dict[tuple[int, int], dict[Who, set[Who]]] = {}  # plan and leaf: subject -> who is near it
-        self._awake: set[int] = set()
+        self._near: dict[int, dict[int, Near]] = {}  # by plan that is awake, and leaf
         self._places = places
 
     # --- what holds
@@ -70,41 +65,38 @@ class Findings:
             case Join.ANY:
                 return self._held[leaf.rule].keys()
             case Join.NEAR:
-                near = self._near.get((plan.number, leaf.number), {}).get(who)
-                return self._near_to(leaf, who) if near is None else near
+                near = self._near[plan.number][leaf.number].to(who) if self.awake(plan) else None
+                return self._near_now(leaf, who) if near is None else near
 
-    def awake(self, plan: Plan) -> bool:
-        """Whether it can hold of anybody."""
-        return plan.number in self._awake
+    def _near_now(self, leaf: Leaf, who: Who) -> set[Who]:
+        """Who is near one that is not followed."""
+        near = Near(leaf.within_m)
+        for other in self._held[leaf.rule]:
+            near.put(OTHERS, other, self._places.of(other))
+        return near.put(SUBJECTS, who, self._places.of(who))
 
     # --- who is near whom
 
+    def awake(self, plan: Plan) -> bool:
+        """Whether it can hold of anybody."""
+        return plan.number in self._near
+
     def sleep(self, plan: Plan) -> None:
         """Do not follow who is near whom any more: as long as a rule that is needed holds of nobody."""
-        if plan.number in self._awake:
-            self._awake.discard(plan.number)
-            for leaf in plan.near:
-                self._near.pop((plan.number, leaf.number), None)
+        self._near.pop(plan.number, None)
 
     def wake(self, plan: Plan) -> None:
         """Follow again."""
-        if plan.number in self._awake:
+        if plan.number in self._near:
             return
-        self._awake.add(plan.number)
+        made = self._near[plan.number] = {leaf.number: Near(leaf.within_m) for leaf in plan.near}
         for leaf in plan.near:
-            there = [(place.lat, who, place) for who in self._held[leaf.rule] if (place := self._places.of(who))]
-            there.sort(key=lambda found: found[:2])
-            degrees = leaf.within_m / METRES_PER_DEGREE + _SLACK
-            near = self._near[plan.number, leaf.number] = {}
-            for who in self._held[plan.rule.about]:
-                here = self._places.of(who)
-                low = bisect_left(there, here.lat - degrees, key=lambda found: found[0]) if here else 0
-                high = bisect_right(there, here.lat + degrees, low, key=lambda found: found[0]) if here else 0
-                near[who] = {other for _, other, place in there[low:high] if _within(here, place, leaf)}
+            for side, rule in ((SUBJECTS, plan.rule.about), (OTHERS, leaf.rule)):
+                for who in self._held[rule]:
+                    made[leaf.number].put(side, who, self._places.of(who))
 
     def concerned(self, plan: Plan, changed: set[tuple[str, Who]], moved: Iterable[Who]) -> set[Who]:
         """The subjects for which something may have changed, now that these rules changed and these vessels moved."""
-        active = self._held[plan.rule.about]
         out: set[Who] = set()
         for rule, who in changed:
             if rule == plan.rule.about:
@@ -113,11 +105,11 @@ class Findings:
             for leaf in plan.leaves:
                 if leaf.rule == rule:
                     out |= self._concerned_by(plan, leaf, who)
-        for who in moved if plan.number in self._awake else ():
+        for who in moved if self.awake(plan) else ():
             for leaf in plan.near:
                 if who in self._held[leaf.rule]:
-                    out.update(self._join(plan, leaf, who))
-            if plan.kind is SubjectKind.TRANSPONDER and who in active and self._meet(plan, who):
+                    out |= self._join(plan, leaf, who)
+            if who in self._held[plan.rule.about] and self._meet(plan, who):
                 out.add(who)
         return out
 
@@ -130,38 +122,23 @@ class Findings:
             case Join.ANY:
                 return set(active)
             case Join.NEAR:
-                return set(self._join(plan, leaf, who))
+                return self._join(plan, leaf, who)
 
     def _meet(self, plan: Plan, who: Who) -> bool:
         """Work out who is near a subject of the rule; whether that is a change."""
-        if plan.number not in self._awake:
-            return False
-        active, changes = who in self._held[plan.rule.about], False
-        for leaf in plan.near:
-            near = self._near[plan.number, leaf.number]
-            before = near.pop(who, None)
-            if active:
-                near[who] = self._near_to(leaf, who)
-            changes |= before != near.get(who)
+        changes = False
+        for near in self._near.get(plan.number, {}).values():
+            if who in self._held[plan.rule.about]:
+                changes |= bool(near.put(SUBJECTS, who, self._places.of(who)))
+            else:
+                changes |= bool(near.drop(SUBJECTS, who))
         return changes
 
-    def _near_to(self, leaf: Leaf, who: Who) -> set[Who]:
-        here = self._places.of(who)
-        return {other for other in self._held[leaf.rule] if here and _within(here, self._places.of(other), leaf)}
-
-    def _join(self, plan: Plan, leaf: Leaf, other: Who) -> Iterator[Who]:
+    def _join(self, plan: Plan, leaf: Leaf, other: Who) -> set[Who]:
         """Work out to which subjects of the rule another is near; those for which that is a change."""
-        if plan.number not in self._awake:
-            return
-        there = self._places.of(other) if other in self._held[leaf.rule] else None
-        for who, near in self._near[plan.number, leaf.number].items():
-            if (there is not None and _within(self._places.of(who), there, leaf)) != (other in near):
-                near ^= {other}
-                yield who
-
-
-def _within(here: Place | None, there: Place | None, leaf: Leaf) -> bool:
-    """Whether two places are near each other; one that is not known is near nothing."""
-    if here is None or there is None or abs(here.lat - there.lat) * METRES_PER_DEGREE > leaf.within_m * (1 + _SLACK):
-        return False
-    return metres(here.lon, here.lat, there.lon, there.lat) <= leaf.within_m
+        if not self.awake(plan):
+            return set()
+        near = self._near[plan.number][leaf.number]
+        if other in self._held[leaf.rule]:
+            return near.put(OTHERS, other, self._places.of(other))
+        return near.drop(OTHERS, other)
