@@ -46,7 +46,7 @@ class Event(StrEnum):
     @property
     def repeats(self) -> bool:
         """Whether one alert can have it more than once."""
-        return self not in {Event.FIRING, Event.RETRACTED, Event.RESOLVED, Event.CLOSED}
+        return self not in {Event.FIRING, Event.CLOSED}
 
     @property
     def by_people(self) -> bool:
@@ -165,6 +165,7 @@ class Notification:
     at: int
     payload: Mapping[str, Any]  # JSON-ready; what every channel renders from
     named: bool = False  # by a step of a procedure: told whatever channels its rule names
+    if_told: bool = False  # only if the channel was told of the alert before
 
 
 @dataclass(slots=True, frozen=True)

@@ -40,13 +40,15 @@ class ChannelSpec:
     carries: frozenset[Event] = frozenset(Event)  # what can be said through it at all
 
     def wants(self, transition: Transition) -> bool:
-        """Whether it is told of a change. What was once severe enough for it is told to its end."""
-        worst = Severity(transition.details.get("worst_severity", transition.severity))
-        return (
-            max(transition.severity.rank, worst.rank) >= self.min_severity.rank
-            and transition.event in self.events
-            and any(fnmatchcase(transition.rule_id, pattern) for pattern in self.rules)
+        """Whether it is told of a change like this, if the alert is or was severe enough for it."""
+        return transition.event in self.events and any(
+            fnmatchcase(transition.rule_id, pattern) for pattern in self.rules
         )
+
+    def suits(self, transition: Transition) -> bool:
+        """Whether a change says that the alert is or was severe enough for it."""
+        worst = Severity(transition.details.get("worst_severity", transition.severity))
+        return max(transition.severity.rank, worst.rank) >= self.min_severity.rank
 
 
 def notifications(
@@ -54,6 +56,8 @@ def notifications(
 ) -> list[Notification]:
     """One row for each transition and each channel that wants it, in the order of the transitions.
 
+    What was once severe enough for a channel it is told to the end: what is not, or does not say that it was, has a row
+    all the same, to be dropped if the channel was told nothing of the alert before (``Notification.if_told``).
     Ids are ``model.notification_id``: told twice of the same transition, the same rows come out. ``link`` is the
     address of an alert's page, in which ``{id}`` is replaced. Of what rules in shadow mode find, nobody is told.
     Channels that an alert's rule leaves out are left out when its rows are queued: by what the rule said when it fired.
@@ -61,6 +65,8 @@ def notifications(
     rows: list[Notification] = []
     for transition in transitions:
         takers = [] if transition.shadow else [channel for channel in channels if channel.wants(transition)]
+        if transition.event is Event.FIRING:
+            takers = [channel for channel in takers if channel.suits(transition)]
         if not takers:
             continue
         shared = payload(transition, link=link)
@@ -76,6 +82,7 @@ def notifications(
                     event=event.value,
                     at=transition.at,
                     payload={**shared, "notification_id": str(row_id)},
+                    if_told=not channel.suits(transition),
                 )
             )
     return rows

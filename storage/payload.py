@@ -13,7 +13,7 @@ from storage.times import iso
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from alerting.model import Notification, Transition
+    from alerting.model import Notification, RuleState, Transition
 
 
 _ENDS: Final = frozenset({Event.RESOLVED.value, Event.RETRACTED.value, Event.CLOSED.value})
@@ -39,6 +39,7 @@ def changed_row(transition: Transition) -> dict[str, Any]:
     return {
         "id": str(transition.alert_id),
         "change": transition.event.value,
+        "state": transition.state.value,
         "at": iso(transition.at),
         "severity": transition.severity,
         "value": transition.value,
@@ -64,7 +65,25 @@ def queueing(notifications: Iterable[Notification]) -> list[tuple[bytes, tuple[s
             "at": iso(n.at),
             "payload": n.payload,
             "named": n.named,
+            "if_told": n.if_told,
         }
         (ends if n.event in _ENDS else news).append(row)
     both = ((statements.QUEUE_NEWS, news), (statements.QUEUE_ENDS, ends))
     return [(statement, (json_text(rows),)) for statement, rows in both if rows]
+
+
+def remembering(states: Iterable[RuleState]) -> list[tuple[bytes, tuple[str]]]:
+    """The statements, with their parameters, that keep these, and forget those that are None."""
+    kept: dict[tuple[str, str, int, str], dict[str, Any]] = {}
+    gone: dict[tuple[str, str, int, str], dict[str, Any]] = {}
+    for one in states:
+        place = {"rule_id": one.rule_id, "subject_kind": one.subject_kind, "subject_id": one.subject_id, "key": one.key}
+        key = (one.rule_id, str(one.subject_kind), one.subject_id, one.key)
+        kept.pop(key, None)
+        gone.pop(key, None)
+        if one.state is None:
+            gone[key] = place
+        else:
+            kept[key] = {**place, "state": one.state}
+    both = ((statements.UPSERT_RULE_STATE, kept), (statements.DELETE_RULE_STATE, gone))
+    return [(statement, (json_text(list(rows.values())),)) for statement, rows in both if rows]

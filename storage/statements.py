@@ -67,23 +67,35 @@ WITH given AS (
 SELECT count(*) FROM inserted WHERE NOT shadow
 """
 
-#: Escalated, de-escalated, revised: one change of each alert at most. What has escalated wants to be seen anew. What is
-#: in the history is not done a second time. What was before is told from the row as locked: an acknowledgement by a
-#: person may be committed between two looks at the table.
+#: Escalated, de-escalated, revised: one change of each alert at most. What is worse than it was wants to be seen anew,
+#: whether somebody has seen it or ended it; but not what is closed. What was revised and lasts after all is open again.
+#: What is in the history is not done a second time. What was before is told from the row as locked: an acknowledgement
+#: by a person may be committed between two looks at the table.
 CHANGE_ALERTS: Final = b"""
 WITH given AS (
     SELECT * FROM jsonb_to_recordset(%s::text::jsonb) AS t (
-        id uuid, change text, severity text, at timestamptz, value double precision, zone_id text,
+        id uuid, change text, state text, severity text, at timestamptz, value double precision, zone_id text,
         lon double precision, lat double precision, summary_en text, summary_vi text, details jsonb)
 ), locked AS MATERIALIZED (
-    SELECT a.id, a.state, a.severity FROM alerts AS a JOIN given USING (id) ORDER BY a.id FOR UPDATE OF a
+    SELECT a.id, a.state, a.severity, a.retracted FROM alerts AS a JOIN given USING (id) ORDER BY a.id FOR UPDATE OF a
+), judged AS (
+    SELECT locked.*, CASE given.change
+            WHEN 'escalated' THEN locked.state IN ('acknowledged', 'resolved') AND NOT locked.retracted
+            WHEN 'revised' THEN locked.state = 'resolved' AND given.state = 'firing'
+                OR locked.state = 'acknowledged' AND array_position('{info,warning,major,critical}', given.severity)
+                    > array_position('{info,warning,major,critical}', locked.severity)
+        END AS opens
+    FROM given JOIN locked USING (id)
 ), changed AS (
     UPDATE alerts AS a
     SET severity = given.severity, value = given.value, zone_id = given.zone_id, lon = given.lon, lat = given.lat,
         summary_en = given.summary_en, summary_vi = given.summary_vi, details = given.details,
-        state = CASE WHEN given.change = 'escalated' AND a.state = 'acknowledged' THEN 'firing' ELSE a.state END,
+        state = CASE WHEN locked.opens THEN 'firing' ELSE a.state END,
+        resolved_at = CASE WHEN NOT coalesce(locked.opens, false) THEN a.resolved_at END,
+        resolved_by = CASE WHEN NOT coalesce(locked.opens, false) THEN a.resolved_by END,
+        retracted = a.retracted AND given.change <> 'revised',
         last_at = greatest(a.last_at, given.at), revision = a.revision + 1
-    FROM given JOIN locked USING (id)
+    FROM given JOIN judged AS locked USING (id)
     WHERE a.id = given.id AND NOT EXISTS (
         SELECT FROM alert_history AS h WHERE (h.alert_id, h.change, h.at) = (given.id, given.change, given.at))
     RETURNING a.id, a.revision, a.state, locked.state AS from_state, locked.severity AS from_severity
@@ -132,7 +144,7 @@ WITH given AS (
 INSERT INTO alert_reviews AS r (alert_id, since, until)
 SELECT a.id, given.since, given.until
 FROM given JOIN alerts AS a ON (a.subject_kind, a.subject_id) = (given.kind, given.subject)
-WHERE a.started_at <= given.until + interval '1 day' AND NOT a.retracted
+WHERE a.started_at <= given.until + interval '1 day'
     AND (a.resolved_at IS NULL OR a.resolved_at >= given.since - interval '1 day')
 ORDER BY a.id
 ON CONFLICT (alert_id) DO UPDATE SET asked = r.asked + 1, asked_at = now(),
@@ -145,9 +157,30 @@ OUTBOX_CHANNEL: Final = "haidang_outbox"
 #: Of an alert whose rule names its channels, no other is told; but for whom a step of a procedure names.
 _GIVEN: Final = b"""
     SELECT t.* FROM jsonb_to_recordset(%s::text::jsonb) AS t (
-        id uuid, alert_id uuid, channel text, event text, at timestamptz, payload jsonb, named boolean)
+        id uuid, alert_id uuid, channel text, event text, at timestamptz, payload jsonb, named boolean,
+        if_told boolean)
     LEFT JOIN alerts AS a ON a.id = t.alert_id
     WHERE a.channels IS NULL OR t.channel = ANY(a.channels) OR t.named
+"""
+#: Nobody is told of what was not done: somebody had ended the alert, and it did not become worse. Who was told of an
+#: alert is told what becomes of it, however little it matters by then.
+_TOLD: Final = b"""
+    NOT EXISTS (
+        SELECT FROM alert_history AS h
+        WHERE (h.alert_id, h.change, h.at, h.actor) = (g.alert_id, g.event, g.at, 'engine')
+            AND (h.change IN ('escalated', 'deescalated', 'revised') AND h.to_state = 'closed'
+                OR h.change = 'deescalated' AND h.to_state = 'resolved'))
+    AND NOT (g.event IN ('resolved', 'retracted')
+        AND EXISTS (SELECT FROM alerts AS a WHERE a.id = g.alert_id AND a.state IN ('resolved', 'closed'))
+        AND NOT EXISTS (
+            SELECT FROM alert_history AS h WHERE (h.alert_id, h.change, h.at) = (g.alert_id, g.event, g.at)))
+    AND (NOT g.if_told
+        OR EXISTS (
+            SELECT FROM notifications AS n
+            WHERE (n.alert_id, n.channel) = (g.alert_id, g.channel) AND n.state <> 'muted')
+        OR EXISTS (
+            SELECT FROM given AS o
+            WHERE (o.alert_id, o.channel) = (g.alert_id, g.channel) AND NOT o.if_told AND o.at <= g.at))
 """
 
 #: What is news of an alert. At the time it was known, something may have been in force by which nobody is told of the
@@ -167,6 +200,9 @@ QUEUE_NEWS: Final = (
             WHERE (n.alert_id, n.channel) = (g.alert_id, g.channel)
             HAVING count(*) > 0 AND bool_and(n.state = 'muted')) AS idle
     FROM given AS g LEFT JOIN alerts AS a ON a.id = g.alert_id
+    WHERE"""
+    + _TOLD
+    + b"""
 ), inserted AS (
     INSERT INTO notifications (id, alert_id, channel, event, at, payload, state, held_by)
     SELECT id, alert_id, channel, event, at, payload,
@@ -194,6 +230,9 @@ QUEUE_ENDS: Final = (
             ELSE 'muted' END
         FROM notifications AS n WHERE (n.alert_id, n.channel) = (g.alert_id, g.channel) AND n.id <> g.id) AS state
     FROM given AS g
+    WHERE"""
+    + _TOLD
+    + b"""
 ), inserted AS (
     INSERT INTO notifications (id, alert_id, channel, event, at, payload, state)
     SELECT id, alert_id, channel, event, at, payload, state FROM judged ORDER BY id

@@ -55,9 +55,7 @@ async def write(
         if not believed:
             await _begin(connection, work, instance, token)
         merges = await _merge(connection, work, undone)
-        fired = await connection.execute(statements.FIRE_ALERTS, (work.fires,)) if work.fires else None
-        changed = [await connection.execute(statements.CHANGE_ALERTS, (wave,)) for wave in work.changes]
-        resolved = await connection.execute(statements.RESOLVE_ALERTS, (work.resolves,)) if work.resolves else None
+        decided = [await connection.execute(statement, rows) for statement, rows in work.decisions.statements()]
         for statement, parameters in work.after:
             await connection.execute(statement, parameters)
         quarantined = [await _quarantine(connection, some) for some in sliced(work.refusals)]
@@ -70,6 +68,7 @@ async def write(
     fates = {name: part.fate(taken[name]) for name, part in work.parts.items()}
     new_refusals = {row[0] for cursor in quarantined for row in await cursor.fetchall()}
     conflicts = await _conflicts(connection, work, taken)
+    fired, changed, resolved = work.decisions.counts([await _one(cursor) for cursor in decided])
     none = np.zeros(0, dtype=np.bool_)
     return Committed(
         positions=fates.get("positions", none),
@@ -79,9 +78,9 @@ async def write(
         records=fates.get("ais_messages", none),
         rejects=first_of(work.refusals, new_refusals),
         conflicts=conflicts,
-        alerts_fired=await _one(fired) if fired is not None else 0,
-        alerts_changed=sum([await _one(cursor) for cursor in changed]),
-        alerts_resolved=await _one(resolved) if resolved is not None else 0,
+        alerts_fired=fired,
+        alerts_changed=changed,
+        alerts_resolved=resolved,
     )
 
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import orjson
 
-from alerting.model import AlertState, Event
 from decoders.identity import mmsi_class
 from storage import statements, tables
 from storage.arrays import fixed_array
+from storage.decisions import Decisions, decisions
 from storage.errors import RowRefused
 from storage.part import Part
-from storage.payload import changed_row, json_text, queueing
+from storage.payload import json_text, queueing, remembering
 from storage.quarantine import Refusal, refusal
 from storage.rows import fresh, leaders, newest, spans
 from storage.times import iso
@@ -50,9 +50,7 @@ class Work:
     parts: dict[str, Part] = field(default_factory=dict)
     before: list[tuple[bytes, Sequence[Any]]] = field(default_factory=list)  # dimensions
     after: list[tuple[bytes, Sequence[Any]]] = field(default_factory=list)  # state
-    fires: str | None = None
-    changes: list[str] = field(default_factory=list)  # waves: each has one change of an alert at most
-    resolves: str | None = None
+    decisions: Decisions = field(default_factory=Decisions)
     refusals: list[Refusal] = field(default_factory=list)  # one per reject
     #: What the database knows once this is committed: (kind, ids, least and greatest event times).
     learned: list[tuple[str, NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]] = field(default_factory=list)
@@ -235,39 +233,7 @@ def _class(mmsi: int) -> str:
 
 def _prepare_decisions(work: Work) -> None:
     """Alerts and the notifications about them."""
-    fires: dict[str, dict[str, Any]] = {}
-    changes: dict[str, list[dict[str, Any]]] = {}
-    resolves: dict[str, dict[str, Any]] = {}
-    for transition in work.batch.verdict.transitions:
-        id_ = str(transition.alert_id)
-        row = changed_row(transition)
-        if transition.state is AlertState.RESOLVED:
-            if id_ not in resolves or transition.event is Event.RETRACTED:
-                resolves[id_] = row
-            continue
-        if transition.event is not Event.FIRING:
-            changes.setdefault(id_, []).append(row)
-            continue
-        fires.setdefault(
-            id_,
-            row
-            | {
-                "rule_id": transition.rule_id,
-                "rule_version": transition.rule_version,
-                "subject_kind": transition.subject.kind,
-                "subject_id": transition.subject.id,
-                "subject_name": transition.subject.name,
-                "key": transition.key,
-                "started_at": iso(transition.started_at),
-                "shadow": transition.shadow,
-                "known_at": iso(transition.known or transition.at),
-                "channels": transition.channels,
-            },
-        )
-    work.fires = json_text(list(fires.values())) if fires else None
-    waves = max((len(of) for of in changes.values()), default=0)
-    work.changes = [json_text([of[n] for of in changes.values() if n < len(of)]) for n in range(waves)]
-    work.resolves = json_text(list(resolves.values())) if resolves else None
+    work.decisions = decisions(work.batch.verdict.transitions)
 
 
 def _prepare_state(work: Work, instance: str) -> None:
@@ -281,14 +247,7 @@ def _prepare_state(work: Work, instance: str) -> None:
             for of in batch.verdict.late
         ]
         work.after.append((statements.ASK_FOR_REVIEWS, (json_text(late),)))
-    states = {(s.rule_id, str(s.subject_kind), s.subject_id, s.key): s.state for s in batch.verdict.states}
-    keys = ("rule_id", "subject_kind", "subject_id", "key")
-    kept = [dict(zip(keys, key, strict=True), state=state) for key, state in states.items() if state is not None]
-    gone = [dict(zip(keys, key, strict=True)) for key, state in states.items() if state is None]
-    if kept:
-        work.after.append((statements.UPSERT_RULE_STATE, (json_text(kept),)))
-    if gone:
-        work.after.append((statements.DELETE_RULE_STATE, (json_text(gone),)))
+    work.after += remembering(batch.verdict.states)
     if batch.fragments is not None:
         work.after.append((statements.DELETE_FRAGMENTS, (instance,)))
         fragments = [

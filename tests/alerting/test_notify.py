@@ -33,7 +33,7 @@ transitions = st.builds(
 
 @given(st.lists(transitions, max_size=5), st.lists(specs, max_size=3, unique_by=lambda spec: spec.name))
 def test_a_channel_is_told_exactly_what_it_asked_for(moved: list[Transition], channels: list[ChannelSpec]) -> None:
-    told = [(row.alert_id, row.event, row.channel) for row in notifications(moved, channels)]
+    told = [(row.alert_id, row.event, row.channel) for row in notifications(moved, channels) if not row.if_told]
     expected = [
         (one.alert_id, str(one.state), channel.name)
         for one in moved
