@@ -97,5 +97,10 @@ class Hearing:
         if not self._unsaid:
             return None
         self._unsaid = False
-        said: Mapping[str, Any] = {"spans": [list(span) for span in self.spans]}
-        return RuleState(_RULE_ID, SubjectKind.DEVICE, 0, "", said)
+        return kept(self.spans)
+
+
+def kept(spans: Iterable[tuple[int, int]]) -> RuleState:
+    """Such spans as a state, for ``Hearing.restore``."""
+    said: Mapping[str, Any] = {"spans": [list(span) for span in spans]}
+    return RuleState(_RULE_ID, SubjectKind.DEVICE, 0, "", said)

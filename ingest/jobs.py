@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping
 
     from alerting.model import Transition
+    from alerting.pack import RuleBook
+    from ingest.review import Act
     from ingest.settings import Settings
     from ingest.thought import Notifier
 
@@ -70,6 +72,8 @@ class Jobs:
     Args:
         settings: all of them.
         notifier: who is to be told of a review.
+        book: reads the rules in force.
+        between: has something done between two batches (``Pipeline.between``).
         on_told: called when there is something new in the outbox.
         on_reviewed: called with each change that a review has made.
     """
@@ -78,6 +82,8 @@ class Jobs:
         self,
         settings: Settings,
         notifier: Notifier,
+        book: Callable[[], Awaitable[RuleBook]],
+        between: Callable[[Act], Awaitable[None]],
         *,
         on_told: Callable[[], None],
         on_reviewed: Callable[[Transition], None],
@@ -85,7 +91,7 @@ class Jobs:
         self._settings = settings
         self._dsn = settings.database.dsn.get_secret_value()
         settle = settings.rules.review_after_seconds
-        self._reviewer = Reviewer(self._dsn, notifier, settle_seconds=settle, on_change=on_reviewed)
+        self._reviewer = Reviewer(self._dsn, notifier, book, between, settle_seconds=settle, on_change=on_reviewed)
         days = settings.alerts.close_after_days
         self._desk = Desk(
             self._dsn,

@@ -16,7 +16,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from itertools import groupby
 from operator import attrgetter
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 import structlog
@@ -73,6 +73,13 @@ class _Flight:
 
     thought: Thought
     landing: asyncio.Task[None]
+
+
+class _Act(NamedTuple):
+    """Something to do between two batches, and who waits for it."""
+
+    act: Callable[[], Awaitable[bool]]
+    done: asyncio.Future[None]
 
 
 class _Interrupted(Exception):  # noqa: N818  # a state, not a fault
@@ -138,6 +145,7 @@ class Pipeline:
         self._deaf: list[tuple[int, int]] = []
         self._unfinished = 0  # parts of messages, as last committed
         self._flight: _Flight | None = None
+        self._acts: deque[_Act] = deque()  # to be done between two batches
         #: Out of the inbox, and neither committed nor in the backlog; in order.
         self._aloft: deque[Delivery] = deque()
         self._steps = Steps()
@@ -175,6 +183,17 @@ class Pipeline:
         self._stale = True
         self._inbox.wake()
 
+    async def between(self, act: Callable[[], Awaitable[bool]]) -> None:
+        """Have something done while no batch is under way and all that was judged is committed.
+
+        ``act`` says whether the mind is to be made anew, for what it is made of has changed; if it raises, it is, and
+        what it raised is raised here.
+        """
+        waiting = _Act(act, asyncio.get_running_loop().create_future())
+        self._acts.append(waiting)
+        self._inbox.wake()
+        await waiting.done
+
     async def finish(self) -> None:
         """The input has ended for good (a replay): what still waits for its other parts will wait in vain."""
         assert self._mind is not None
@@ -185,6 +204,9 @@ class Pipeline:
 
     async def _step(self) -> bool:
         """One batch; False when there will be no more."""
+        if self._acts and self._mind is not None:
+            await self._landed()
+            await self._act()
         if self._stale and self._mind is not None:
             await self._landed()  # the new mind is to know what the old one made of this batch
             self._mind = None
@@ -206,6 +228,24 @@ class Pipeline:
             return True
         await self._landed()
         return False
+
+    async def _act(self) -> None:
+        """Do what is to be done between two batches."""
+        while self._acts:
+            act, done = self._acts.popleft()
+            if done.cancelled():
+                continue
+            try:
+                self._stale |= await act()
+            except BaseException as exc:  # it is for who asked to see to it
+                self._stale = True
+                if not isinstance(exc, Exception):
+                    raise
+                if not done.cancelled():
+                    done.set_exception(exc)
+            else:
+                if not done.cancelled():
+                    done.set_result(None)
 
     async def _process(self, deliveries: Sequence[Delivery]) -> None:
         """Think about a batch while the one before commits, then commit it in its turn."""

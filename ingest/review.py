@@ -1,37 +1,47 @@
 """Alerts are looked at again once what came late has settled: what was told wrong is revised or retracted, and told.
 
 Beside the pipeline and at its own pace: it reads what is stored, puts it to the engine (``alerting.review``),
-and commits what is to be said together with the end of the request (``storage.reviews``).
+and commits what is to be said together with the end of the request (``storage.reviews``). Where the engine that judges
+live is to go on from something else than it holds, the look is taken once more while the pipeline stands still
+(``Pipeline.between``), and it goes on from what was committed, as after a restart.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import orjson
 import structlog
 from pydantic import ValidationError
 
+from alerting.backtest import warm_up
 from alerting.daemon import in_daemon
+from alerting.hearing import kept
 from alerting.model import SubjectKind
-from alerting.review import ABOUT_HEARING, review
+from alerting.review import ABOUT_HEARING, Case, Found, review
 from alerting.rules import RULE
 from decoders.arrival import joined
+from ingest.backtest import listened_until
 from storage import readers, reviews
 from storage.history import Choice, history
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
+    from uuid import UUID
 
     from alerting.model import Notification, Transition
+    from alerting.pack import RuleBook
     from alerting.rules import Rule
-    from geofence.zones import Zone
-    from storage.reviews import Review
+    from storage.reviews import Request, Review
+
+    #: Does something while no batch is under way, and says whether the engine is to go on from what it has written.
+    Act = Callable[[], Awaitable[bool]]
 
 log = structlog.get_logger()
 
 _DAY: Final = 86_400_000_000
-#: What is read before an alert: what a rule may look back, and what it takes to know where a vessel was.
+#: What is read before an alert, at least: what it takes to know where a vessel was.
 _LOOK_BACK: Final = 2 * _DAY
 
 
@@ -41,6 +51,8 @@ class Reviewer:
     Args:
         dsn: of the database.
         notifier: who is to be told of a change.
+        book: reads the rules in force.
+        between: has something done between two batches; raises what that raises.
         settle_seconds: how long nothing more must have come late for an alert before it is looked at.
         on_change: called with each change that was committed.
     """
@@ -49,12 +61,16 @@ class Reviewer:
         self,
         dsn: str,
         notifier: Callable[[Sequence[Transition]], Sequence[Notification]],
+        book: Callable[[], Awaitable[RuleBook]],
+        between: Callable[[Act], Awaitable[None]],
         *,
         settle_seconds: float,
         on_change: Callable[[Transition], None] = lambda _change: None,
     ) -> None:
         self._dsn = dsn
         self._notifier = notifier
+        self._book = book
+        self._between = between
         self._settle_seconds = settle_seconds
         self._on_change = on_change
 
@@ -64,55 +80,89 @@ class Reviewer:
             pass
 
     async def once(self) -> int:
-        """Look at what is due now; how many alerts that were."""
+        """Look at what is due now; how many rules and subjects that were."""
         waiting = await reviews.due(self._dsn, self._settle_seconds)
-        for request in waiting:
-            change = await self._look(request)
-            told = self._notifier([change]) if change is not None else ()
-            if await reviews.conclude(self._dsn, request, change, told) and change is not None:
-                log.info("alert_reviewed", change=change.event.value, alert=str(change.alert_id), rule=change.rule_id)
-                self._on_change(change)
+        moving = [request for request in waiting if not await self._settle(request, still=False)]
+        if moving:
+            await self._between(partial(self._settle_all, moving))
         return len(waiting)
 
-    async def _look(self, request: Review) -> Transition | None:
-        rule = _rule(request)
-        if rule is None or rule.kind in ABOUT_HEARING:
-            return None
-        zones = await self._zones(request)
-        if zones is None:
-            return None
-        mine = (request.subject,)
+    async def _settle_all(self, requests: Sequence[Request]) -> bool:
+        return any([await self._settle(request, still=True) for request in requests])
+
+    async def _settle(self, request: Request, *, still: bool) -> bool:
+        """Look, and commit what came of it.
+
+        Returns:
+            If the engine stands still: whether it is to go on from what was committed. Else: whether all is done that
+            there is to do; if not, the engine has to stand still for it.
+        """
+        asked = await reviews.load(self._dsn, request, self._settle_seconds)
+        if asked is None:
+            return not still
+        found, until = await self._look(asked)
+        if found.states is not None and not still:
+            return False
+        told = self._notifier(found.transitions)
+        if not await reviews.conclude(self._dsn, asked, found, until, told):
+            return not still  # it is asked for still
+        for change in found.transitions:
+            log.info("alert_reviewed", change=change.event.value, alert=str(change.alert_id), rule=change.rule_id)
+            self._on_change(change)
+        return found.states is not None if still else True
+
+    async def _look(self, asked: Review) -> tuple[Found, int]:
+        """What is found, and up to which receive time was looked."""
+        rule, book, zones = _rule(asked), await self._book(), await readers.zones(self._dsn)
+        until = await listened_until(self._dsn)
+        if rule is None or rule.kind in ABOUT_HEARING or until is None:
+            return Found(stands=_unchanged(asked)), 0
+        # A zone that was edited since is not what was judged then.
+        versions = {zone.version for zone in zones}
+        alerts = [a for a in asked.alerts if asked.details[a.id].get("zone_version", None) in {None, *versions}]
+        current = any((r.id, r.version) == (rule.id, rule.version) and r.enabled for r in book.rules)
+        mine = (asked.subject.id,)
         choice = (
             Choice(frozenset({"readings"}), devices=mine)
-            if request.kind is SubjectKind.DEVICE
+            if asked.subject.kind is SubjectKind.DEVICE
             else Choice(frozenset({"positions", "statics"}), transponders=mine)
         )
-        since = request.started_at - _LOOK_BACK
+        started = (a.started_at for a in alerts if a.open or a.id in asked.asked)
+        since = min(started, default=until) - max(_LOOK_BACK, warm_up([rule]))
         async with history(self._dsn, choice) as stored:
             span = await stored.span()
             if span is None:
-                return None
+                return Found(stands=_unchanged(asked)), until
             since = max(since, span[0])
             before = await stored.memory(since)
-            came = joined([found async for found, _ in stored.slices(since, span[1] + 1)])
-        at = max((int(t["received_at"].max()) for t in (came.positions, came.readings) if len(t)), default=since)
-        return await in_daemon(review, request.alert, rule, zones, before, came, at)
+            before.states = [kept(await stored.deaf())]
+            rows = joined([found async for found, _ in stored.slices(since, span[1] + 1)])
+        case = Case(
+            rule=rule,
+            subject=asked.subject,
+            zones=zones,
+            registry=book.registry,
+            before=before,
+            rows=rows,
+            now=max(until, span[1]),
+            alerts=alerts,
+            states=asked.states if current else None,
+            cut=asked.cut,
+            stands=asked.stands,
+        )
+        return await in_daemon(review, case), until
 
-    async def _zones(self, request: Review) -> list[Zone] | None:
-        """The zones there are; None if the alert's has been edited since: it is not what was judged then."""
-        zones = await readers.zones(self._dsn)
-        version = request.details.get("zone_version")
-        if version is None or any(zone.version == version for zone in zones):
-            return zones
-        return None
+
+def _unchanged(asked: Review) -> dict[UUID, tuple[UUID, ...]]:
+    return {alert: tuple(ids) for alert, ids in asked.stands.items()}
 
 
-def _rule(request: Review) -> Rule | None:
+def _rule(asked: Review) -> Rule | None:
     """The rule as it was; None if it is not kept, or not one that this version understands."""
-    if request.rule is None:
+    if asked.rule is None:
         return None
     try:
-        rule = RULE.validate_json(orjson.dumps(request.rule))
+        rule = RULE.validate_json(orjson.dumps(asked.rule))
     except ValidationError:
         return None
-    return rule if rule.version == request.rule_version else None
+    return rule if rule.version == asked.request.rule_version else None

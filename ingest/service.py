@@ -103,7 +103,14 @@ class Service:
             patience=settings.spool.after_seconds,
         )
         self._reload = Rules(settings, self.pipeline.forget)
-        self._jobs = Jobs(settings, self._notifier, on_told=self._tell, on_reviewed=self._reviewed)
+        self._jobs = Jobs(
+            settings,
+            self._notifier,
+            self._rules,
+            self.pipeline.between,
+            on_told=self._tell,
+            on_reviewed=self._reviewed,
+        )
         self._on_committed = on_committed
         self._dispatcher: Dispatcher | None = None
         self.running = asyncio.Event()

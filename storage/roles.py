@@ -54,7 +54,7 @@ KEPT: Final = (
     "alert_timers",
 )
 #: Rows of these come and go.
-WORKING: Final = ("rule_state", "fragments", "alert_reviews", "desk_policies", "alert_inhibitors")
+WORKING: Final = ("rule_state", "fragments", "alert_reviews", "rule_reviews", "desk_policies", "alert_inhibitors")
 
 _CREATE: Final = """
 DO $$

@@ -26,6 +26,7 @@ from alerting.messages.words import (
     revised,
     span,
     titled,
+    told_late,
     withdrawn,
 )
 from alerting.messages.zones import zone_fired, zone_neared, zone_resolved
@@ -49,6 +50,7 @@ __all__ = [
     "threshold_reached",
     "threshold_resolved",
     "titled",
+    "told_late",
     "withdrawn",
     "zone_fired",
     "zone_neared",

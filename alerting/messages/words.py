@@ -117,6 +117,11 @@ def revised(text: Text) -> Text:
     return Text(f"{text.en} (revised: some data came late)", f"{text.vi} (sửa lại: có dữ liệu đến muộn)")
 
 
+def told_late(text: Text) -> Text:
+    """What nobody was told of when it began."""
+    return Text(f"{text.en} (told late: some data came late)", f"{text.vi} (báo muộn: có dữ liệu đến muộn)")
+
+
 def retracted(rule: BaseRule, subject: str) -> Text:
     """It was none."""
     return titled(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,8 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from alerting.pack import RuleBook
     from ingest.service import Service
+    from ingest.settings import Settings
     from services.mosquitto import Mosquitto
+
+    Setup = tuple[Settings, RuleBook]
 
 MINUTE = 60
 _RULES = """
@@ -38,18 +43,17 @@ _HISTORY = "SELECT change FROM alert_history ORDER BY seq"
 
 
 @pytest.fixture
-async def service(migrated: str, broker: Mosquitto, gateway: str, tmp_path: Path) -> AsyncIterator[Service]:
+async def setup(migrated: str, broker: Mosquitto, gateway: str, tmp_path: Path) -> Setup:
     file = tmp_path / "rules.toml"
     file.write_text(_RULES)
     book = await install([file], migrated)
-    config = settings(
-        migrated,
-        broker,
-        gateway,
-        rules=Rules(files=(file,), review_after_seconds=0.5),
-        channels={"desk": LogSettings(name="desk")},
-    )
-    async with serving(config, book) as running:
+    rules = Rules(files=(file,), review_after_seconds=0.5)
+    return settings(migrated, broker, gateway, rules=rules, channels={"desk": LogSettings(name="desk")}), book
+
+
+@pytest.fixture
+async def service(setup: Setup) -> AsyncIterator[Service]:
+    async with serving(*setup) as running:
         yield running
 
 
@@ -99,3 +103,48 @@ async def test_late_rows_of_another_time_ask_for_nothing(
     await publish(broker, gateway, "gauge", [at(30, 3.0)])
     await until(lambda: service.telemetry.ledger.account("gateways").stored == 4)
     assert rows(migrated, "SELECT count(*) FROM alert_reviews") == [(0,)]
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_after_a_retraction_the_next_alert_is_raised_as_if_nothing_had_come_late(
+    setup: Setup, migrated: str, broker: Mosquitto, gateway: str, restarted: bool
+) -> None:
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(serving(*setup))
+        await publish(broker, gateway, "gauge", [at(0, 2.5), at(25, 2.6)])
+        await told(migrated, _HISTORY, [("firing",)])
+        await publish(broker, gateway, "gauge", [at(10, 0.2)])
+        await told(migrated, _HISTORY, [("firing",), ("retracted",)])
+        if restarted:
+            await stack.aclose()
+            await stack.enter_async_context(serving(*setup))
+        await publish(broker, gateway, "gauge", [at(minute, 2.9) for minute in range(30, 60, 5)])
+        minutes = "extract(epoch FROM {} - '2026-06-01Z')::integer / 60"
+        alerts = f"SELECT state, retracted, {minutes.format('started_at')}, {minutes.format('fired_at')} FROM alerts"
+        await told(migrated, alerts + " ORDER BY started_at", [("resolved", True, 0, 20), ("firing", False, 25, 45)])
+
+
+async def test_what_lasts_now_and_was_never_told_is_told_late(
+    service: Service, migrated: str, broker: Mosquitto, gateway: str
+) -> None:
+    del service
+    await publish(broker, gateway, "gauge", [at(0, 2.5), at(25, 2.6), at(30, 0.5), at(90, 1.5)])
+    await told(migrated, _HISTORY, [("firing",), ("resolved",)])
+    await publish(broker, gateway, "gauge", [at(50, 2.7), at(80, 2.6)])
+    await told(
+        migrated,
+        "SELECT state, details->>'reason' FROM alerts ORDER BY started_at",
+        [("resolved", None), ("firing", "late_data")],
+    )
+    await publish(broker, gateway, "gauge", [at(95, 0.5)])
+    await told(migrated, "SELECT state FROM alerts", [("resolved",), ("resolved",)])
+    await told(
+        migrated,
+        "SELECT event, payload->'details'->>'reason', state FROM notifications ORDER BY at",
+        [
+            ("firing", None, "sent"),
+            ("resolved", None, "sent"),
+            ("firing", "late_data", "sent"),
+            ("resolved", None, "sent"),
+        ],
+    )

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from alerting.model import AlertState, Event, Late, SubjectKind, Verdict
-from storage.reviews import conclude, due
+from alerting.model import AlertState, Event, Late, RuleState, SubjectKind, Verdict
+from alerting.review import Found
+from storage.acts import Said, acknowledge
+from storage.reviews import Request, Review, conclude, due, load
 from storage.writer import Store
-from tests.storage.samples import SECOND, SUBJECT, T0, ask, batch, transition
+from tests.storage.samples import METRIC, SECOND, SUBJECT, T0, ask, batch, transition
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 DAY = 86_400 * SECOND
+REQUEST = Request("flood", "0123456789ab", SubjectKind.DEVICE, SUBJECT.id)
 
 
 @pytest.fixture
@@ -27,6 +30,17 @@ def late(since: int, until: int, subject: int = SUBJECT.id) -> Verdict:
     return Verdict(late=[Late(SubjectKind.DEVICE, subject, since, until)])
 
 
+def kept(state: dict[str, Any] | None, key: str = METRIC, rule: str = "flood") -> RuleState:
+    return RuleState(rule, SubjectKind.DEVICE, SUBJECT.id, key, state)
+
+
+async def asked(store: Store) -> Review:
+    [request] = await due(store.dsn, 0)
+    review = await load(store.dsn, request, 0)
+    assert review is not None
+    return review
+
+
 async def test_late_rows_ask_for_the_alerts_of_their_subject_and_time_alone(store: Store) -> None:
     ended = transition(AlertState.RESOLVED, at=T0 + 60 * SECOND)
     await store.commit(batch(Verdict([transition(), ended])))
@@ -35,33 +49,64 @@ async def test_late_rows_ask_for_the_alerts_of_their_subject_and_time_alone(stor
         await store.commit(batch(verdict))
         assert await due(store.dsn, 0) == []
     await store.commit(batch(late(T0 + 10, T0 + 20)))
-    [review] = await due(store.dsn, 0)
-    assert (review.alert, review.asked, review.until) == (ended.alert_id, 1, T0 + 20)
-    assert (review.kind, review.subject, review.started_at) == (SubjectKind.DEVICE, SUBJECT.id, T0)
+    assert await due(store.dsn, 0) == [REQUEST]
+    review = await asked(store)
+    assert review.asked == {ended.alert_id: 1}
+    [alert] = review.alerts
+    assert (alert.id, alert.started_at, alert.state) == (ended.alert_id, T0, AlertState.RESOLVED)
     assert await due(store.dsn, 60) == []  # more may come
+    assert await load(store.dsn, REQUEST, 60) is None
 
 
 async def test_what_was_asked_again_meanwhile_stays_asked_for(store: Store) -> None:
-    fired = transition()
-    await store.commit(batch(Verdict([fired])))
+    await store.commit(batch(Verdict([transition()])))
     await store.commit(batch(late(T0, T0)))
-    [review] = await due(store.dsn, 0)
+    review = await asked(store)
     await store.commit(batch(late(T0 + 5, T0 + 5)))
-    revised = transition(at=T0 + 9, change=Event.REVISED, value=4.0)
-    assert not await conclude(store.dsn, review, revised)
+    found = Found([transition(at=T0 + 9, change=Event.REVISED, value=4.0)], states=[kept({"n": 1})])
+    assert not await conclude(store.dsn, review, found, T0)
     assert ask(store.dsn, "SELECT value FROM alerts") == [(3.6,)]
-    [again] = await due(store.dsn, 0)
-    assert (again.asked, again.until) == (2, T0 + 5)
-    assert await conclude(store.dsn, again, revised)
-    assert not await conclude(store.dsn, again, revised)
+    again = await asked(store)
+    assert list(again.asked.values()) == [2]
+    assert await conclude(store.dsn, again, found, T0)
+    assert not await conclude(store.dsn, again, found, T0)
     assert ask(store.dsn, "SELECT value, revision FROM alerts") == [(4.0, 2)]
     assert await due(store.dsn, 0) == []
 
 
-async def test_a_review_that_finds_nothing_ends_without_a_word(store: Store) -> None:
-    await store.commit(batch(Verdict([transition()])))
+async def test_what_people_have_done_meanwhile_is_looked_at_once_more(store: Store) -> None:
+    fired = transition()
+    await store.commit(batch(Verdict([fired])))
     await store.commit(batch(late(T0, T0)))
-    [review] = await due(store.dsn, 0)
-    assert await conclude(store.dsn, review)
+    review = await asked(store)
+    await acknowledge(store.dsn, fired.alert_id, Said("Lan"))
+    assert not await conclude(store.dsn, review, Found(states=[]), T0)
+    again = await asked(store)
+    assert again.alerts[0].state is AlertState.ACKNOWLEDGED
+    assert await conclude(store.dsn, again, Found(states=[]), T0)
+
+
+async def test_a_review_that_finds_nothing_ends_without_a_word(store: Store) -> None:
+    await store.commit(batch(Verdict([transition()], [kept({"n": 1})])))
+    await store.commit(batch(late(T0, T0)))
+    assert await conclude(store.dsn, await asked(store), Found(), T0)
     assert ask(store.dsn, "SELECT change FROM alert_history") == [("firing",)]
+    assert ask(store.dsn, "SELECT state FROM rule_state") == [({"n": 1},)]
+    assert ask(store.dsn, "SELECT count(*) FROM rule_reviews") == [(0,)]
     assert await due(store.dsn, 0) == []
+
+
+async def test_what_the_engine_goes_on_from_is_committed_with_what_is_said(store: Store) -> None:
+    fired = transition()
+    others = [kept({"n": 5}, rule="other"), kept({"n": 6}, key="spare")]
+    await store.commit(batch(Verdict([fired], [kept({"n": 1}), *others])))
+    await store.commit(batch(late(T0, T0)))
+    said = [transition(AlertState.RESOLVED, at=T0 + 9, change=Event.RETRACTED)]
+    found = Found(said, [kept({"n": 2})], {fired.alert_id: ()})
+    assert await conclude(store.dsn, await asked(store), found, T0 + 9)
+    states = "SELECT rule_id, key, state FROM rule_state ORDER BY 1, 2"
+    assert ask(store.dsn, states) == [("flood", METRIC, {"n": 2}), ("other", METRIC, {"n": 5})]
+    await store.commit(batch(late(T0, T0)))
+    review = await asked(store)  # of what was retracted too: what comes later yet may show that it was one after all
+    assert (review.cut, review.stands) == (T0 + 9, {fired.alert_id: []})
+    assert review.alerts[0].retracted
