@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _TAG_TIME = re.compile(rb"^\\((?:[^\\*]*,)?c:(\d{9,13})(?:[.,][^\\*]*)?)\*([0-9A-Fa-f]{1,2})\\")
-_TRAILING_EPOCH = re.compile(rb"\*[0-9A-Fa-f]{2}(?:,[^,\s]*)*?,(\d{9,10})\s*$")
+_TRAILING_EPOCH = re.compile(rb"\*[0-9A-Fa-f]{2}(?:,[^,\s]*)*?,(\d{12,13}|\d{9,10})(?:\.\d{1,9})?\s*$")
 #: Characters from the asterisk on that a line with an epoch has more than: two digits, a comma, nine digits.
 _LEAST_TRAILING = len("*00,") + 8
 _PAYLOAD = re.compile(rb"!..VD[MO],1,1,[^,]*,[^,]*,([0-W`-w]{24,}),")
@@ -33,19 +33,22 @@ _OUT_OF_ORDER = 20 * _SECOND
 def absolute_time(line: bytes) -> int | None:
     """Microseconds since the epoch that a line of a log says of its own reception, or None.
 
-    TAG block times are in seconds or, with 12 or more digits, milliseconds (NMEA 0183 v4.10, 7.9.1). A TAG block
+    Times are in seconds or, with 12 or more digits, milliseconds (NMEA 0183 v4.10, 7.9.1). A TAG block
     with a wrong checksum says nothing: a digit too many is centuries.
     """
     if line.startswith(b"\\"):
         found = _TAG_TIME.match(line)
         if found and checksum(found[1]) == int(found[3], 16):
-            digits = found[2]
-            return int(digits) * (1000 if len(digits) >= 12 else _SECOND)
+            return _epoch(found[2])
     star = line.find(b"*")
     if star < 0 or len(line) - star <= _LEAST_TRAILING:
         return None
     found = _TRAILING_EPOCH.search(line)
-    return int(found[1]) * _SECOND if found else None
+    return _epoch(found[1]) if found else None
+
+
+def _epoch(digits: bytes) -> int:
+    return int(digits) * (1000 if len(digits) >= 12 else _SECOND)
 
 
 def utc_second(line: bytes) -> int | None:

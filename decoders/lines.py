@@ -11,6 +11,7 @@ import numpy as np
 from decoders.ais_fields import KINDS
 from decoders.block import Block
 from decoders.identity import source_id
+from decoders.line_ends import LineEnds
 from decoders.nmea_decoder import NmeaDecoder
 from decoders.records import NULL_I1, NULL_I2, NULL_I4
 from decoders.times import EARLIEST, to_iso
@@ -88,8 +89,9 @@ def _blocks(lines: Sequence[bytes], first: int, name: str) -> list[Block]:
 
 def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
     rest = b""
+    ends = LineEnds()
     for chunk in chunks:
-        *lines, last = chunk.split(b"\n")
+        *lines, last = ends.feed(chunk).split(b"\n")
         for line in lines:
             yield rest + line
             rest = b""

@@ -10,6 +10,7 @@ from decoders.bounds import Bounds
 from decoders.catalogue import METRICS
 from decoders.identity import source_id
 from decoders.json_entries import reject
+from decoders.line_ends import LineEnds
 from decoders.nmea_decoder import NmeaDecoder
 from decoders.position_json import PositionDecoder
 from decoders.readings import ReadingsDecoder
@@ -86,9 +87,10 @@ class TopicDecoder:
                 refused = reject(block, where, block.data)
                 here.rejects.append(replace(refused, size=block.size) if cut else refused)
                 continue
-            routed.setdefault(where.format, []).append(block)
             if where.format is Format.NMEA:
+                block = block._replace(data=LineEnds().feed(block.data))  # noqa: PLW2901  # what is read of it
                 names[_receiver_of(where)] = None
+            routed.setdefault(where.format, []).append(block)
         here.names = list(names)
         parts = [self._decoders[form].decode(part) for form, part in routed.items()]
         if here.rejects or here.names or len(parts) != 1:

@@ -105,7 +105,10 @@ _TAG_GROUP: Final = re.compile(r"g:(\d{1,3})-(\d{1,3})-(\w{1,32})", re.ASCII)
 _OLD_GROUP: Final = re.compile(r"(?:[Gg]:)?(\d{1,3})[Gg](\d{1,3}):(\w{1,32})", re.ASCII)
 #: Station field of the U.S. Coast Guard's format: b(ase) or r(eceiver) and a name.
 _USCG_STATION: Final = re.compile(rb"[br][A-Za-z0-9_]{1,32}")
-_USCG_EPOCH: Final = re.compile(rb"[0-9]{9,10}")
+_USCG_EPOCH: Final = re.compile(rb"[0-9]{9,10}(?:\.[0-9]{1,9})?|[0-9]{12,13}")  # seconds; milliseconds
+#: What only a second sentence brings behind a checksum, and a VDM or VDO sentence within another line.
+_SECOND_SENTENCE: Final = re.compile(rb"[!$\r]")
+_VDM_WITHIN: Final = re.compile(rb"![A-Z][A-Z0-9]VD[MO],")
 _PGHP: Final = re.compile(
     rb"\$PGHP,\d+,(\d{4}),(\d{1,2}),(\d{1,2}),(\d{1,2}),(\d{1,2}),(\d{1,2}),(\d{1,3}),"
     rb"[^,*]*,[^,*]*,[^,*]*,[^,*]*,([0-9A-Fa-f]{0,2})"
@@ -219,6 +222,8 @@ def _sentence(line: bytes, tag: Tag) -> Line:
     if isinstance(checked, Refused):
         return checked
     body, check, trailer = checked
+    if _SECOND_SENTENCE.search(trailer):
+        return Refused(Reason.BAD_SENTENCE, "another sentence in the same line")
     found = _VDM.fullmatch(line, 0, len(body) + 1)
     if not found:
         if _ADDRESS.match(line) and not _CLAIMS_VDM.match(line) and body.isascii():
@@ -242,7 +247,7 @@ def _sentence(line: bytes, tag: Tag) -> Line:
     if trailer:
         fields = trailer.split(b",")
         if _USCG_EPOCH.fullmatch(fields[-1]):
-            out.time = int(fields[-1]) * _SECOND
+            out.time = _tag_time(fields[-1].decode())
         out.station = next((f.decode() for f in fields if _USCG_STATION.fullmatch(f)), "")
     return out
 
@@ -255,6 +260,8 @@ def _other(line: bytes) -> Line:
         return Refused(Reason.BAD_SENTENCE, "not an NMEA sentence")
     if not line.isascii():
         return Refused(Reason.BAD_SENTENCE, "not ASCII")
+    if b"!" in line and _VDM_WITHIN.search(line):
+        return Refused(Reason.BAD_SENTENCE, "another sentence in the same line")
     if line.startswith(b"$PGHP,"):
         return _receive_time(line)
     return OTHER

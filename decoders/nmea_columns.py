@@ -12,7 +12,7 @@ Only lines of the *plain* form are read here, and of those exactly what ``decode
 of the ordinary, be it right or wrong, is left to ``parse``, one by one (``Lines.kind`` is ``UNUSUAL``): so there is one
 place that refuses, and one that says why. Plain are: no blanks around, at most one TAG block, of parameters with
 one-letter codes, ``c`` of at most 16 digits, ``g`` as ``1-2-ID``, and after the checksum nothing, or the fields of the
-U.S. Coast Guard's format with a ten-digit epoch.
+U.S. Coast Guard's format with a ten-digit epoch. A ``$`` line with a ``!`` in it is not plain.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ SUFFIX: Final = 1024
 #: Fields of which keys are made (station, TAG group) are this long at most in a plain line.
 KEY_BYTES: Final = 16
 
-_COMMA, _STAR, _LF, _CR, _BACKSLASH, _COLON, _BANG = b",*\n\r\\:!"
+_COMMA, _STAR, _LF, _CR, _BACKSLASH, _COLON, _BANG, _DOLLAR = b",*\n\r\\:!$"
 _DIGIT, _UPPER, _ALNUM, _WORD, _LETTER = (1 << i for i in range(5))
 _HEX_OF: Final = np.full(256, 255, np.uint8)
 _CLASS: Final = np.zeros(256, np.uint8)
@@ -152,7 +152,7 @@ def read(blocks: Sequence[Block]) -> Lines:
     kind = np.full(len(start), UNUSUAL, np.uint8)
     kind[whole & ((start == end) | (first == ord("#")))] = NOTHING
     dollar = np.flatnonzero(whole & (first == ord("$")))
-    kind[dollar[_others(text, start[dollar])]] = OTHER
+    kind[dollar[_others(text, start[dollar], end[dollar])]] = OTHER
 
     tags = _Tags(text, dividers, len(start))
     bang, at = start.copy(), np.concatenate([[0], divider[:-1] + 1])[: len(start)]
@@ -179,13 +179,21 @@ def _lines(text: Text) -> tuple[Ints, Ints, Ints, Ints]:
     return start, end, divider, np.concatenate([dividers, np.full(16, text.size)])
 
 
-def _others(text: Text, start: Ints) -> Flags:
-    """Whether a line that starts with ``$`` is a sentence of no use: five capitals or digits and a comma follow."""
+def _others(text: Text, start: Ints, end: Ints) -> Flags:
+    """Whether a line that starts with ``$`` is a sentence of no use: five capitals or digits and a comma follow, and
+    nothing that may be a sentence within it.
+    """
     data = text.bytes
     good: Flags = (data[start + 6] == _COMMA) & ((text.words(">")[start] & _ADDRESS_MASK) != _ADDRESS)
     for place in range(1, 6):
         good &= (_CLASS[data[start + place]] & (_DIGIT | _UPPER)) != 0
-    return good
+    return good & ~_any_within(np.flatnonzero(data == _BANG), start, end) if len(start) else good
+
+
+def _any_within(places: Ints, begin: Ints, end: Ints) -> Flags:
+    """Whether any of ``places`` (in order) lies from ``begin`` to before ``end``."""
+    found: Flags = np.searchsorted(places, begin) < np.searchsorted(places, end)
+    return found
 
 
 class _Tags:
@@ -343,14 +351,18 @@ def _trailers(
     index, first, last, epoch = index[plain], first[plain], last[plain], epoch[plain]
     time[index] = np.where(time[index] == UNTOLD, epoch * _SECOND, time[index])
     # One station, of a known form, before the epoch: else it takes a closer look to know which it is.
-    untold = station_length[index] == 0
-    index, first, last = index[untold], first[untold], last[untold]
     length = last - first - 1
     known = (line_end[index] == at[index] + 2) & (length >= 2) & (length <= KEY_BYTES)
     known &= (data[first + 1] == ord("b")) | (data[first + 1] == ord("r"))
     for place in range(2, KEY_BYTES + 1):
         known &= ((_CLASS[data[first + place]] & _WORD) != 0) | (place > length)
-    keyed[index] &= known
+    if not known.all():
+        # What else stands there may be a sentence.
+        odd = np.flatnonzero((data == _BANG) | (data == _DOLLAR) | (data == _CR))
+        good[index[~known]] &= ~_any_within(odd, first[~known], last[~known])
+    untold = station_length[index] == 0
+    index, first, length = index[untold], first[untold], length[untold]
+    keyed[index] &= known[untold]
     station[index] = first + 1
     station_length[index] = length
 

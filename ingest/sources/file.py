@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Literal
 import orjson
 
 from decoders.clock import LogClock, absolute_time, times_until
+from decoders.line_ends import LineEnds
 from decoders.times import EARLIEST, LATEST, MAX_AHEAD_US, microseconds, to_iso
 from ingest.delivery import Delivery
 from ingest.inbox import InboxClosed
@@ -113,6 +114,7 @@ class FileSource(Source):
         if self.format == "auto":
             self.format = "mqtt" if data.lstrip()[:1] == b"{" else "nmea"
         if self.format == "nmea":
+            data = LineEnds().feed(data)
             self._find_start(data, min(modified, time.time_ns() // 1000))
         else:
             self._start = next((one.received_at for _, one in publishes(data, self.name, self._shown)), None)

@@ -10,6 +10,7 @@ import contextlib
 import time
 from typing import TYPE_CHECKING
 
+from decoders.line_ends import LineEnds
 from ingest.delivery import Delivery, count_lines
 from ingest.inbox import InboxClosed
 from ingest.sources.base import Source, SourceUnavailable, SourceWatcher, backoff, log, pause
@@ -28,9 +29,10 @@ class _Lines:
 
     def __init__(self) -> None:
         self._rest = b""
+        self._ends = LineEnds()
 
     def feed(self, data: bytes) -> bytes:
-        data = self._rest + data
+        data = self._rest + self._ends.feed(data)
         end = data.rfind(b"\n") + 1
         if not end and len(data) > MAX_LINE_BYTES:
             end = len(data)  # handed on as it is, to be quarantined, rather than kept for ever

@@ -10,6 +10,7 @@ import socket
 import time
 from typing import TYPE_CHECKING
 
+from decoders.line_ends import LineEnds
 from ingest.delivery import Delivery, count_lines
 from ingest.inbox import InboxClosed
 from ingest.sources.base import Source, SourceUnavailable, SourceWatcher, log
@@ -31,6 +32,7 @@ class _Protocol(asyncio.DatagramProtocol):
         source = self._source
         if source.stopping or not data:
             return
+        data = LineEnds().feed(data)
         messages = count_lines(data)
         source.watcher.received(source.name, messages)
         delivery = Delivery(

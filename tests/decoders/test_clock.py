@@ -51,6 +51,8 @@ def test_tag_blocks_and_trailing_epochs_say_the_time() -> None:
     assert absolute_time(b"\\s:r1,q:u,c:1418172113,T:2014*23\\!AIVDM,1,1,,B,x,0*78") == 1_418_172_113 * SECOND
     assert absolute_time(b"\\c:1418172113123*62\\!AIVDM,1,1,,B,x,0*78") == 1_418_172_113_123_000
     assert absolute_time(b"!AIVDM,1,1,,A,15B4,0*70,b003669794,1272412827") == 1_272_412_827 * SECOND
+    assert absolute_time(b"!AIVDM,1,1,,A,15B4,0*70,b003669794,1272412827.5") == 1_272_412_827 * SECOND
+    assert absolute_time(b"!AIVDM,1,1,,A,15B4,0*70,b003669794,1272412827123") == 1_272_412_827_123_000
     assert absolute_time(b"!AIVDM,1,1,,A,15B4,0*70") is None
 
 

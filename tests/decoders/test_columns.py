@@ -219,6 +219,10 @@ _TRAILER = st.sampled_from(
         ",b003669794,12724128270",
         ",*00,1272412827",
         ",b0036697940123456789,1272412827",
+        ",a!b,1272412827",
+        ",b003669794,$x,1272412827",
+        ",rHUE,1272412827.25",
+        ",rHUE,1272412827123",
     )
 )
 
@@ -277,6 +281,8 @@ def mutated(draw: st.DrawFn, lines: st.SearchStrategy[list[bytes]]) -> list[byte
                 pass  # lost
             case 7:
                 out += [line, line]
+            case 8:  # the line end lost, or a blank or a lone CR instead of it
+                out.append(line + draw(st.sampled_from([b"", b" ", b"\r"])) + line)
             case _:
                 out.append(line)
     return out
@@ -295,7 +301,17 @@ _JUNK = st.one_of(
         [_pghp(5, ""), _pghp(6, "2F"), b"$GPVDM,", b"$gpgga,", b"$GPGG\xff,", b"\\", b"\\\\", b"\\*00\\", b"\\c:1*6A\\"]
     )
     | st.sampled_from(
-        [b"$PSTT,10A", b"$PRWIZCH,00", b"!AIVDM,1,1,,A,,0*26", b"!AIVDM,1,1,,,,0*67", b"!", b"$", b"!AIVDM"]
+        [
+            b"$PSTT,10A",
+            b"$PRWIZCH,00",
+            b"$GPTXT,01,a!",
+            b"$GPGGA,1*00!AIVDM,1,1,,A,,0*26",
+            b"!AIVDM,1,1,,A,,0*26",
+            b"!AIVDM,1,1,,,,0*67",
+            b"!",
+            b"$",
+            b"!AIVDM",
+        ]
     ),
     st.binary(max_size=40).map(lambda b: b.replace(b"\n", b"")),
 )

@@ -56,6 +56,13 @@ def test_every_talker_is_heard(talker: str, formatter: str) -> None:
         (b"$GPGGA,\xff*00", Reason.BAD_SENTENCE),
         (b"!" + b"x" * MAX_LINE, Reason.TOO_LARGE),
         (support.sentence(PAYLOAD, total=1, number=2), Reason.BAD_SENTENCE),
+        (VALID + VALID, Reason.BAD_SENTENCE),
+        (VALID + b" " + VALID, Reason.BAD_SENTENCE),
+        (VALID + b"\r" + VALID, Reason.BAD_SENTENCE),
+        (VALID + b",b003669794,1272412827" + VALID, Reason.BAD_SENTENCE),
+        (VALID + b"$GPZDA,1*00", Reason.BAD_SENTENCE),
+        (support.sentence(b"x", talker="AIABM") + VALID, Reason.BAD_SENTENCE),
+        (b"$GPGGA,no,matter*00" + VALID, Reason.BAD_SENTENCE),
         (support.sentence(PAYLOAD, total=0, number=0), Reason.BAD_SENTENCE),
         (support.sentence(PAYLOAD, 6), Reason.BAD_SENTENCE),
         (support.sentence(PAYLOAD, channel="ABC"), Reason.BAD_SENTENCE),
@@ -77,6 +84,7 @@ def test_broken_lines_are_refused_with_the_reason(line: bytes, reason: Reason) -
         (b"#\xff", Kind.COMMENT),
         (b"$GPGGA,184353.07,1929.045,S,02410.506,E,1,04,2.6,100.00,M,-33.9,M,,0000*6D", Kind.SENTENCE),
         (b"$GPR00,A,B,C*29", Kind.SENTENCE),
+        (b"$GPTXT,01,01,02,a note!*00", Kind.SENTENCE),
         (b"$GPGGA,no,matter*00", Kind.SENTENCE),
         (support.sentence(b"x", talker="AIABM"), Kind.SENTENCE),
         (b"$PGHP,1,2009,5,9,0,0,0,10,338,2,,1,09*17", Kind.SENTENCE),  # its checksum is wrong: no time in it
@@ -126,13 +134,15 @@ def test_a_second_tag_block_adds_to_the_first() -> None:
         (",d-109,S2105,t050056.00,T56.13718694,r003669946,1325394060,1325394001", 1_325_394_001, "r003669946"),
         (",rCUDJOE_01,1272672306", 1_272_672_306, "rCUDJOE_01"),
         (",r003669946", None, "r003669946"),
+        (",rHUE,1420070400.5", 1_420_070_400.5, "rHUE"),
+        (",rHUE,1420070400123", 1_420_070_400.123, "rHUE"),
         (",d-109,S2105", None, ""),
     ],
 )
-def test_coast_guard_fields_after_the_checksum(trailer: str, time: int | None, station: str) -> None:
+def test_coast_guard_fields_after_the_checksum(trailer: str, time: float | None, station: str) -> None:
     found = parse(support.sentence(PAYLOAD, trailer=trailer))
     assert isinstance(found, Sentence)
-    assert found.time == (None if time is None else time * 1_000_000)
+    assert found.time == (None if time is None else round(time * 1_000_000))
     assert found.station == station
 
 

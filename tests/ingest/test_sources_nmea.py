@@ -70,6 +70,21 @@ async def test_a_server_cuts_the_stream_into_whole_lines_and_hands_on_the_rest_a
     assert watcher.counts["received"] == 4
 
 
+async def test_a_receiver_that_ends_its_lines_with_a_lone_cr_is_read_line_by_line() -> None:
+    watcher, inbox = Recorder(), Inbox()
+    line = LINE.removesuffix(b"\n")
+    source = NmeaTcpServer("r", watcher, host="127.0.0.1", port=0)
+    async with running(source, inbox):
+        await until(source.listening)
+        _, writer = await asyncio.open_connection("127.0.0.1", source.port)
+        writer.write(line)
+        assert await take(inbox, 1) == [line.replace(b"\r", b"\n")]  # at once: nobody knows when more comes
+        writer.write(line * 2)
+        assert b"".join(await take(inbox, 2)) == line.replace(b"\r", b"\n") * 2
+        writer.close()
+    assert watcher.counts["received"] == 3
+
+
 async def test_a_peer_that_never_ends_a_line_does_not_fill_memory() -> None:
     inbox = Inbox()
     source = NmeaTcpServer("r", Recorder(), host="127.0.0.1", port=0)
