@@ -5,7 +5,6 @@ Exit codes: 0 done, 1 failed, 2 refused (usage, configuration, an unreachable pa
 
 from __future__ import annotations
 
-import errno
 import functools
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
@@ -61,14 +60,6 @@ def refusals(command: Callable[P, R]) -> Callable[P, R]:
             if unknown is not None or known is None:
                 raise
             refuse("\n".join(dict.fromkeys(str(exc) for exc in _leaves(known))))
-        except OSError as exc:
-            if exc.errno not in {errno.EPIPE, errno.ENOSPC}:
-                raise
-            if exc.errno == errno.ENOSPC:
-                sys.stderr.write("haidang: standard output: no space left\n")
-            # Whoever read our output has gone: nothing more to say, and nothing to say it to.
-            sys.stderr.close()
-            raise typer.Exit(FAILED) from None
         except Exception as exc:
             if not isinstance(exc, _refusals()):
                 raise

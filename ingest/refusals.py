@@ -12,9 +12,12 @@ from ingest.sources.base import SourceUnavailable
 from ingest.sources.file import BadRecording
 from ingest.spool import SpoolRefused
 from services.errors import ServicesError
+from simulators.events import BadConfig
+from simulators.wire import Unreachable
 from storage.errors import ConfigurationError, DatabaseAway, RequestRefused
 
 REFUSALS: Final[tuple[type[Exception], ...]] = (
+    BadConfig,
     BadRecording,
     ConfigError,
     ConfigurationError,
@@ -25,5 +28,6 @@ REFUSALS: Final[tuple[type[Exception], ...]] = (
     ServicesError,
     SourceUnavailable,
     SpoolRefused,
+    Unreachable,
     ZoneError,
 )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self, TextIO
 
 from simulators.events import SECOND, Event, Truth
 from simulators.scenario import ScenarioConfig, scenario_events
-from simulators.wire import SentenceTarget, Target, TcpListen, Unreachable
+from simulators.wire import SentenceTarget, Target, TcpListen, Unreachable, writing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -18,14 +18,13 @@ _BREATH = 64  # events between two looks at the rest of the program when nothing
 
 
 class TruthFile:
-    """Ground truth as JSON lines, each written when its time has come."""
+    """Ground truth as JSON lines, each written when its time has come. What cannot be written is ``Unreachable``."""
 
     def __init__(self, path: Path) -> None:
         """Raises ``Unreachable`` if the file cannot be written."""
-        try:
+        self._path = path
+        with writing(path):
             self._file: TextIO = path.open("w", encoding="utf-8")
-        except OSError as error:
-            raise Unreachable(f"{path}: {error.strerror}") from error
         self.lines = 0
 
     def __enter__(self) -> Self:
@@ -34,12 +33,14 @@ class TruthFile:
 
     def __exit__(self, *_: object) -> None:
         """Close the file."""
-        self._file.close()
+        with writing(self._path):
+            self._file.close()
 
     def write(self, truth: Truth) -> None:
         """One line, flushed: who reads along sees it at once."""
-        self._file.write(json.dumps(truth.fields, separators=(",", ":")) + "\n")
-        self._file.flush()
+        with writing(self._path):
+            self._file.write(json.dumps(truth.fields, separators=(",", ":")) + "\n")
+            self._file.flush()
         self.lines += 1
 
 

@@ -7,6 +7,7 @@ back after a broken line as a receiver would, and what is said meanwhile is lost
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sys
 from abc import ABC, abstractmethod
@@ -18,6 +19,7 @@ from simulators.events import Publish, Sentences, iso
 from simulators.scenario import as_publish
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
     from types import TracebackType
 
@@ -30,6 +32,15 @@ _CONNECT_S: Final = 5.0
 
 class Unreachable(Exception):  # noqa: N818  # a state of the world, not a fault of the program
     """A target that cannot be opened; the message is one line for a person."""
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Raises ``Unreachable`` with the path if the file cannot be opened or written."""
+    try:
+        yield
+    except OSError as error:
+        raise Unreachable(f"{path}: {error.strerror}") from error
 
 
 class Target(ABC):
@@ -279,23 +290,26 @@ class _File(Target):
 
     async def __aenter__(self) -> Self:
         if self._path is not None:
-            try:
+            with writing(self._path):
                 self._file = self._path.open("wb")
-            except OSError as error:
-                raise Unreachable(f"{self._path}: {error.strerror}") from error
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.flush()
-        if self._path is not None:
-            self._file.close()
+        if self._path is None:
+            self._file.flush()
+        else:
+            with writing(self._path):
+                self._file.close()
 
     def _put(self, data: bytes) -> None:
-        self._file.write(data)
         if self._path is None:
+            self._file.write(data)
             self._file.flush()  # whoever reads our output wants it now
+        else:
+            with writing(self._path):
+                self._file.write(data)
         self.messages += 1
         self.bytes += len(data)
 

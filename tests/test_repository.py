@@ -21,7 +21,7 @@ from alerting.channels import options
 from alerting.channels import settings as channels
 from decoders.records import Reason
 from ingest import settings
-from ingest.cli import app
+from ingest.commands.root import app
 from ingest.telemetry import Telemetry
 
 if TYPE_CHECKING:

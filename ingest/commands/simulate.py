@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import signal
 import sys
 import time
@@ -19,7 +18,7 @@ from alerting import pack
 from decoders.times import microseconds
 from ingest.commands.options import Json
 from ingest.loop import runner
-from ingest.output import FAILED, json_line, refuse
+from ingest.output import FAILED, json_line, refusals
 from simulators.areas import Area, load_areas
 from simulators.drive import TruthFile, drive
 from simulators.events import BadConfig, Truth
@@ -29,7 +28,7 @@ from simulators.mqtt import Broker, MqttTarget, Protocol
 from simulators.scenario import ScenarioConfig, demonstration, scenario_events
 from simulators.sensors import SensorConfig, sensor_events
 from simulators.series import HOUR, Weather
-from simulators.wire import NmeaLog, Recording, SentenceTarget, Target, TcpConnect, TcpListen, UdpSend, Unreachable
+from simulators.wire import NmeaLog, Recording, SentenceTarget, Target, TcpConnect, TcpListen, UdpSend
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Sequence
@@ -92,23 +91,6 @@ Dropouts = Annotated[
     float, typer.Option("--dropouts", min=0.0, help="How often a day of weather each gateway falls silent for a while.")
 ]
 Duplicates = Annotated[float, typer.Option("--duplicates", min=0.0, max=1.0, help="Part of the messages sent twice.")]
-
-
-def _refusals(command: Callable[..., None]) -> Callable[..., None]:
-    """What a user can put right is one line and exit code 2."""
-
-    @functools.wraps(command)
-    def wrapped(*args: Any, **kwargs: Any) -> None:
-        try:
-            command(*args, **kwargs)
-        except (BadConfig, Unreachable) as error:
-            refuse(str(error))
-        except BrokenPipeError:
-            # Whoever read our output has gone: there is nothing left to do, and nobody to tell.
-            sys.stderr.close()
-            raise typer.Exit(FAILED) from None
-
-    return wrapped
 
 
 def _address(text: str, option: str) -> tuple[str, int]:
@@ -234,7 +216,7 @@ def _sum_up(targets: Sequence[Target], truth: TruthFile | None, *, as_json: bool
 
 
 @app.command("fleet")
-@_refusals
+@refusals
 def fleet(
     seed: Seed = 1,
     seconds: For = None,
@@ -271,7 +253,7 @@ def fleet(
 
 
 @app.command("sensors")
-@_refusals
+@refusals
 def sensors(
     seed: Seed = 1,
     seconds: For = None,
@@ -309,7 +291,7 @@ def sensors(
 
 
 @app.command("scenario")
-@_refusals
+@refusals
 def scenario(
     seed: Seed = 1,
     seconds: For = None,
@@ -368,7 +350,7 @@ def scenario(
 
 
 @app.command("load")
-@_refusals
+@refusals
 def load(
     wire: Annotated[Wire, typer.Argument(help="mqtt: readings; ais: positions.")],
     rate: Annotated[float | None, typer.Option("--rate", help="Messages a second in all; default: flat out.")] = None,
@@ -430,10 +412,12 @@ def load(
                 )
             )
 
-    _until_signalled(work)
-    result = outcome[0]
-    if truth is not None:
-        _write_load(truth, result)
+    with contextlib.ExitStack() as stack:
+        books = None if truth is None else stack.enter_context(TruthFile(truth))
+        _until_signalled(work)
+        result = outcome[0]
+        if books is not None:
+            _write_load(books, result)
     summary = result.summary()
     if as_json:
         json_line(summary)
@@ -452,11 +436,10 @@ def _sentence_target(tcp: str | None, listen: str | None, udp: str | None) -> Se
     return UdpSend(*_address(udp, "--udp"))
 
 
-def _write_load(path: Path, result: MqttLoad | AisLoad) -> None:
+def _write_load(books: TruthFile, result: MqttLoad | AisLoad) -> None:
     records = [d.record() for d in result.devices] if isinstance(result, MqttLoad) else [result.summary()]
-    with TruthFile(path) as file:
-        for record in records:
-            file.write(Truth(0, record))
+    for record in records:
+        books.write(Truth(0, record))
 
 
 def _progress(sent: int) -> None:

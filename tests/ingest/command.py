@@ -12,7 +12,7 @@ import structlog
 from psycopg import sql
 from typer.testing import CliRunner
 
-from ingest.cli import app
+from ingest.commands.root import app
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

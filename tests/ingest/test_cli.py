@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from services.ports import LOOPBACK
+from tests.decoders.support import HERE
 from tests.ingest.command import PROCESS, Result, done, dump, haidang, rows
 
 if TYPE_CHECKING:
@@ -88,6 +89,41 @@ def config(tmp_path: Path, dsn: str, more: str = "") -> Path:
         f'[sources.coast]\ntype = "nmea_tcp"\nmode = "server"\nhost = "{LOOPBACK}"\nport = 0\n{more}\n'
     )
     return path
+
+
+# --- the ends of a command --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["--help", "decode {log}", "rules check pack:hue", "simulate fleet --for 20"])
+@pytest.mark.parametrize(
+    ("ending", "says"), [(">/dev/full", "No space left on device"), (">&-", "Bad file descriptor")]
+)
+def test_an_output_that_takes_nothing_fails_the_command_in_one_line(command: str, ending: str, says: str) -> None:
+    log = HERE / "pyais/nmea_data_sample.txt"
+    line = f"exec {' '.join(PROCESS)} {command.format(log=log)} {ending}"
+    process = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False, timeout=60)
+    assert "Traceback" not in process.stderr
+    assert (process.returncode, process.stderr.splitlines()[-1]) == (1, f"haidang: standard output: {says}")
+
+
+def test_without_standard_error_a_refusal_is_still_one() -> None:
+    line = f"exec {' '.join(PROCESS)} decode /no/such/log 2>&-"
+    process = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False, timeout=60)
+    assert (process.returncode, process.stdout) == (2, "")
+
+
+def test_an_interrupt_while_modules_are_loaded_is_an_interrupt() -> None:
+    code = (
+        "import sys\n"
+        "class Interrupt:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'typer': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupt())\n"
+        "from ingest.cli import main\n"
+        "main()\n"
+    )
+    process = subprocess.run([PROCESS[0], "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert (process.returncode, process.stdout, process.stderr) == (130, "", "")
 
 
 # --- the configuration ------------------------------------------------------------------------------------------------

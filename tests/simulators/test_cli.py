@@ -110,6 +110,26 @@ def test_what_cannot_be_done_is_refused_in_one_line_with_exit_code_2(arguments: 
     assert reason in stderr
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "fleet --for 20 --out /dev/full",
+        "fleet --for 600 --first-entry 20 --speed 10 --out {folder}/out --truth /dev/full",
+        "sensors --for 600 --out /dev/full",
+        "load ais --udp 127.0.0.1:9 --count 1 --truth /dev/full",
+        "load ais --udp 127.0.0.1:9 --count 1 --truth /no/such/folder/x",
+    ],
+)
+def test_a_file_that_cannot_be_written_to_is_refused_in_one_line_with_its_path(arguments: str, tmp_path: Path) -> None:
+    code, stdout, stderr = run(*arguments.format(folder=tmp_path).split())
+    assert (code, stdout) == (2, "")
+    said = stderr.splitlines()[-1]
+    assert said in {
+        "haidang: /dev/full: No space left on device",
+        "haidang: /no/such/folder/x: No such file or directory",
+    }
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_a_signal_ends_it_cleanly_and_the_truth_so_far_is_on_disk(tmp_path: Path, number: signal.Signals) -> None:
     truth = tmp_path / "truth.jsonl"
