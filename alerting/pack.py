@@ -171,7 +171,7 @@ def _document(file: Path, problems: list[str]) -> tuple[dict[str, Any], str] | N
     if data is None:
         return None
     try:
-        text = data.decode()
+        text = data.decode("utf-8-sig")  # Windows's editors mark UTF-8
         document = tomllib.loads(text)
     except UnicodeDecodeError as error:
         problems.append(f"{file}: not UTF-8: byte {error.start}")

@@ -316,6 +316,22 @@ class _Environment(EnvSettingsSource):
     def _load_env_vars(self) -> Mapping[str, str | None]:
         return {k.lower(): v for k, v in environment(os.environ).items()}
 
+    def decode_complex_value(self, field_name: str, field: Any, value: Any) -> Any:
+        try:
+            return super().decode_complex_value(field_name, field, value)
+        except ValueError as exc:
+            ours = (key for key, said in environment(os.environ).items() if said == value)
+            key = next((key for key in ours if key.lower().endswith(field_name.lower())), field_name)
+            raise _NotJsonError(f'{key}: not JSON, such as ["a", "b"] for a list') from exc
+
+
+class _NotJsonError(ValueError):
+    """A variable that stands for a list or a whole section, and cannot be read as one."""
+
+
+def _unreadable(error: ValueError) -> str:
+    return "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error)
+
 
 def environment(environ: Mapping[str, str]) -> dict[str, str]:
     """Our variables, ``*_FILE`` ones replaced by what their file holds (a final line end removed).
@@ -333,9 +349,11 @@ def environment(environ: Mapping[str, str]) -> dict[str, str]:
             raise ConfigError(f"environment: {key}: no such section (there are {', '.join(sorted(sections))})")
         if key.endswith("_FILE"):
             try:
-                out[key.removesuffix("_FILE")] = Path(value).read_text().rstrip("\r\n")
+                out[key.removesuffix("_FILE")] = Path(value).read_text(encoding="utf-8").rstrip("\r\n")
             except OSError as exc:
                 raise ConfigError(f"environment: {key}: {value}: {exc.strerror}") from exc
+            except ValueError as exc:  # not UTF-8, or a name with a NUL
+                raise ConfigError(f"environment: {key}: {value}: {_unreadable(exc)}") from exc
         else:
             out.setdefault(key, value)
     return out
@@ -354,7 +372,7 @@ def load(path: Path | None, **overrides: Any) -> Settings:
     text, data = "", {}
     if path is not None:
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8-sig")  # Windows's editors mark UTF-8
             data = tomllib.loads(text)
         except OSError as exc:
             raise ConfigError(f"{path}: {exc.strerror}") from exc
@@ -365,8 +383,7 @@ def load(path: Path | None, **overrides: Any) -> Settings:
     try:
         return Settings(**{**data, **overrides})
     except SettingsError as exc:
-        # An environment variable that stands for a whole section and is not JSON.
-        raise ConfigError(f"environment: {str(exc).split(' from source ')[0]}") from exc
+        raise ConfigError(f"environment: {exc.__cause__ if isinstance(exc.__cause__, _NotJsonError) else exc}") from exc
     except ValidationError as exc:
         raise ConfigError("\n".join(_fault(path, text, error) for error in exc.errors())) from exc
 
@@ -375,7 +392,13 @@ def _fault(path: Path | None, text: str, error: Any) -> str:
     # A discriminated union puts its tag into the location, which is no key of the file.
     where = [str(part) for at, part in enumerate(error["loc"]) if at != 2 or part not in _TAGS]
     key = ".".join(where)
-    reason = "unknown key" if error["type"] == "extra_forbidden" else error["msg"].removeprefix("Value error, ")
+    match error["type"]:
+        case "extra_forbidden":
+            reason = "unknown key"
+        case "tuple_type" | "frozen_set_type":
+            reason = "should be a list"
+        case _:
+            reason = error["msg"].removeprefix("Value error, ")
     variable = ENV_PREFIX + "__".join(where).upper()
     if variable in os.environ or f"{variable}_FILE" in os.environ:
         return f"environment: {variable}: {reason}"

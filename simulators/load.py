@@ -38,17 +38,23 @@ _CHUNK: Final = 2000  # positions packed at once
 
 
 def value(number: int) -> float:
-    """What the ``number``-th reading of a device says, for each of its metrics: 0.0 to 49.9 in steps of 0.1."""
+    """What a device's reading says, for each of its metrics: 0.0 to 49.9 in steps of 0.1."""
     return number % 500 / 10
+
+
+def offset(seed: int) -> int:
+    """Where in the row of values, or of places, a load begins: at its head with seed 1, and elsewhere with another."""
+    return (seed - 1) * 7919 % 1_000_000
 
 
 @dataclass(slots=True)
 class DeviceLoad:
-    """What one device sent: its n-th reading (from 0) has the time ``first_ms + n`` and the value ``value(n)``."""
+    """What one device sent: its n-th reading (from 0) has the time ``first_ms + n`` and ``value(offset + n)``."""
 
     gateway: str
     device: str
     first_ms: int
+    offset: int = 0
     sent: int = 0
     acknowledged: list[list[int]] = field(default_factory=list)  # ranges of n, both ends included
     refused: int = 0
@@ -69,6 +75,7 @@ class DeviceLoad:
             "gateway": self.gateway,
             "device": self.device,
             "first_ms": self.first_ms,
+            "first_value": value(self.offset),
             "sent": self.sent,
             "acknowledged": self.acknowledged,
             "refused": self.refused,
@@ -232,7 +239,7 @@ class _Client(asyncio.Protocol):
             n = device.sent
             device.sent += 1
             self._pending.append((self._packet_id, device, n))
-            payload = b'{"time":%d%s' % (device.first_ms + n, self._tails[n % 500])
+            payload = b'{"time":%d%s' % (device.first_ms + n, self._tails[(device.offset + n) % 500])
             size = _length(len(topic) + 2 + len(self._properties) + len(payload))
             out.append(b"\x32%b%b%b%b%b" % (size, topic, self._packet_id.to_bytes(2), self._properties, payload))
         self.allowance -= count
@@ -291,6 +298,7 @@ async def load_mqtt(
     metrics: int = 1,
     first_ms: int | None = None,
     gateway: str = "load-gw",
+    seed: int = 1,
     progress: Callable[[int], None] | None = None,
     stop: asyncio.Event | None = None,
 ) -> MqttLoad:
@@ -306,6 +314,7 @@ async def load_mqtt(
         metrics: readings in a message, 1 to 8.
         first_ms: time of every device's first reading; default: a day ago, so that none is in the future.
         gateway: start of the gateways' names.
+        seed: same seed, same values.
         progress: told once a second how many were sent.
         stop: set it to end early; what was sent until then is told as usual.
 
@@ -321,7 +330,7 @@ async def load_mqtt(
         raise BadConfig("load goes over plain TCP only")
     clients = min(clients, devices)
     first = time.time_ns() // 1_000_000 - _DAY_MS if first_ms is None else first_ms
-    fleet = [DeviceLoad(f"{gateway}-{i % clients + 1}", f"dev-{i + 1}", first) for i in range(devices)]
+    fleet = [DeviceLoad(f"{gateway}-{i % clients + 1}", f"dev-{i + 1}", first, offset(seed)) for i in range(devices)]
     names = METRICS[:metrics]
     loop = asyncio.get_running_loop()
     connections: list[_Client] = []
@@ -450,13 +459,14 @@ async def load_ais(
     count: int | None = None,
     seconds: float | None = None,
     first_mmsi: int = 574_500_000,
+    seed: int = 1,
     progress: Callable[[int], None] | None = None,
     stop: asyncio.Event | None = None,
 ) -> AisLoad:
     """Send position reports to an open target until ``count`` are sent or ``seconds`` are over.
 
     UDP gets one datagram a sentence; TCP gets as many to a write as are due. ``rate`` in messages per second; None
-    is as fast as the other end takes them (UDP: as the kernel does).
+    is as fast as the other end takes them (UDP: as the kernel does). Same seed, same places.
 
     Raises:
         BadConfig: neither count nor seconds, or a number out of range.
@@ -468,7 +478,7 @@ async def load_ais(
     await target.ready()
     loop = asyncio.get_running_loop()
     began = told = loop.time()
-    sent = 0
+    sent, before = 0, offset(seed) * vessels
     while True:
         now = loop.time()
         elapsed = now - began
@@ -481,7 +491,7 @@ async def load_ais(
         if due <= sent:
             await asyncio.sleep(_PULSE_S)
             continue
-        data = positions(range(sent, due), vessels, first_mmsi, int(time.time()) % 60)
+        data = positions(range(before + sent, before + due), vessels, first_mmsi, int(time.time()) % 60)
         step = ais_wire.LINE_BYTES if isinstance(target, UdpSend) else len(data)
         for at in range(0, len(data), step):
             await target.write(data[at : at + step])

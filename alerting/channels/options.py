@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, ClassVar, Final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_serializer, model_validator
 
 from alerting.channels.base import Policy
 from alerting.model import Event, Severity
@@ -103,6 +103,11 @@ class ChannelOptions(Options):
     quiet: tuple[Quiet, ...] = Field(
         default=(), description="Quiet hours: tables of the keys under channels.NAME.quiet"
     )
+
+    @field_serializer("events")
+    def _in_order(self, events: frozenset[Event]) -> list[Event]:
+        """Sets have no order, and what is shown has one."""
+        return sorted(events)
 
     @model_validator(mode="after")
     def _burst_of_a_rate(self) -> ChannelOptions:

@@ -98,7 +98,7 @@ def show(
 @refusals
 def redrive_(
     dsn: Dsn,
-    messages: Annotated[list[UUID] | None, typer.Argument(metavar="[ID]...", help="Which; or say by options.")] = None,
+    messages: Annotated[list[UUID] | None, typer.Argument(metavar="ID", help="Which; or say by options.")] = None,
     reason: OfReason = None,
     source: OfSource = None,
     since: Since = None,

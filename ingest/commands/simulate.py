@@ -66,13 +66,23 @@ Speed = Annotated[
 Tcp = Annotated[list[str] | None, typer.Option("--tcp", metavar="HOST:PORT", help="Connect and send sentences.")]
 Listen = Annotated[list[str] | None, typer.Option("--listen", metavar="HOST:PORT", help="Serve sentences to clients.")]
 Udp = Annotated[list[str] | None, typer.Option("--udp", metavar="HOST:PORT", help="Send sentences as datagrams.")]
-Mqtt = Annotated[str | None, typer.Option("--mqtt", metavar="URL", help="Publish: mqtt://[user:password@]host[:port]")]
+Mqtt = Annotated[
+    str | None, typer.Option("--mqtt", metavar="URL", help="Publish: mqtt://\\[user:password@]host\\[:port]")
+]
 MqttProtocol = Annotated[MqttVersion, typer.Option("--mqtt-version", help="MQTT version of the broker.")]
 Out = Annotated[
     Path | None,
     typer.Option("--out", help="Write a file, not in real time: sentences, or an MQTT recording if named *.jsonl."),
 ]
-TruthPath = Annotated[Path | None, typer.Option("--truth", help="Ground truth as JSON lines.", dir_okay=False)]
+TruthPath = Annotated[
+    Path | None,
+    typer.Option(
+        "--truth",
+        help="Ground truth as JSON lines: what happens (zones entered and left, levels passed), not where boats are. In"
+        " a short time nothing may happen.",
+        dir_okay=False,
+    ),
+]
 Vessels = Annotated[int, typer.Option("--vessels", min=0, help="Boats of the fleet.")]
 Zones = Annotated[
     Path | None,
@@ -360,6 +370,7 @@ def load(
     clients: Annotated[int, typer.Option("--clients", min=1, help="mqtt: connections.")] = 4,
     metrics: Annotated[int, typer.Option("--metrics", min=1, help="mqtt: readings in a message.")] = 1,
     gateway: Annotated[str, typer.Option("--gateway", help="mqtt: start of the gateways' names.")] = "load-gw",
+    seed: Annotated[int, typer.Option("--seed", help="Same seed, same values and places.")] = 1,
     start: Start = None,
     vessels: Annotated[int, typer.Option("--vessels", min=1, help="ais: vessels that report.")] = 500,
     mqtt: Mqtt = None,
@@ -399,6 +410,7 @@ def load(
                     metrics=metrics,
                     first_ms=None if start is None else _start(start) // 1000,
                     gateway=gateway,
+                    seed=seed,
                     progress=_progress,
                     stop=stop,
                 )
@@ -408,7 +420,14 @@ def load(
         async with target:
             outcome.append(
                 await load_ais(
-                    target, vessels=vessels, rate=rate, count=count, seconds=seconds, progress=_progress, stop=stop
+                    target,
+                    vessels=vessels,
+                    rate=rate,
+                    count=count,
+                    seconds=seconds,
+                    seed=seed,
+                    progress=_progress,
+                    stop=stop,
                 )
             )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from typing import TYPE_CHECKING
 
 import pytest
@@ -64,6 +65,7 @@ def test_a_good_file_is_read(config: Path) -> None:
         ('[alerts]\nlink = "https://hd.example/alerts"', 2, "alerts.link: must hold {id}"),
         ('[alerts]\nlink = "https://hd.example/{rule}/{id}"', 2, "alerts.link: must hold {id}"),
         ('[alerts]\nlink = "hd.example/{id}"', 2, "alerts.link: must be http"),
+        ('[rules]\npacks = "hue"', 2, "rules.packs: should be a list"),
     ],
 )
 def test_a_fault_is_one_line_with_file_line_key_and_reason(
@@ -98,6 +100,10 @@ def test_a_secret_can_come_from_a_file(config: Path, tmp_path: Path, monkeypatch
     monkeypatch.setenv("HAIDANG__DATABASE__DSN_FILE", str(tmp_path / "absent"))
     with pytest.raises(ConfigError, match="No such file"):
         load(config)
+    secret.write_bytes(b"caf\xe9")
+    monkeypatch.setenv("HAIDANG__DATABASE__DSN_FILE", str(secret))
+    with pytest.raises(ConfigError, match=r"HAIDANG__DATABASE__DSN_FILE: .*dsn: not UTF-8 text"):
+        load(config)
 
 
 def test_an_unknown_section_or_key_in_the_environment_is_refused(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,9 +118,29 @@ def test_an_unknown_section_or_key_in_the_environment_is_refused(config: Path, m
 
 def test_a_section_given_as_something_else_is_refused(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HAIDANG__DATABASE", "abc")
-    with pytest.raises(ConfigError, match=r"environment: .*database") as caught:
+    with pytest.raises(ConfigError, match="environment: HAIDANG__DATABASE: not JSON") as caught:
         load(config)
     assert "\n" not in str(caught.value)
+
+
+def test_a_list_in_the_environment_is_json_and_one_that_is_not_is_named(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HAIDANG__RULES__PACKS", '["hue"]')
+    assert load(config).rules.packs == ("hue",)
+    monkeypatch.setenv("HAIDANG__RULES__PACKS", "hue")
+    with pytest.raises(ConfigError, match=r'^environment: HAIDANG__RULES__PACKS: not JSON, such as \["a", "b"\]'):
+        load(config)
+
+
+def test_a_byte_order_mark_is_passed_over(config: Path) -> None:
+    config.write_bytes(codecs.BOM_UTF8 + config.read_bytes())
+    assert load(config).http.host == "127.0.0.1"
+
+
+def test_what_is_shown_stands_in_one_order(config: Path) -> None:
+    for channel in shown(load(config))["channels"].values():
+        assert channel["events"] == sorted(channel["events"])
 
 
 def test_secrets_are_never_shown(config: Path) -> None:

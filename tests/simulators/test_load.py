@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from typing import TYPE_CHECKING, Any, Literal
 
 import aiomqtt
+import pyais
 import pytest
 
 from simulators.events import BadConfig
-from simulators.load import METRICS, MqttLoad, load_mqtt, value
+from simulators.load import METRICS, MqttLoad, load_ais, load_mqtt, value
 from simulators.mqtt import Broker
-from simulators.wire import Unreachable
+from simulators.wire import UdpSend, Unreachable
 from tests.simulators.samples import until
 from tests.simulators.test_mqtt import listening
 
@@ -35,7 +37,9 @@ def booked(outcome: MqttLoad, *, acknowledged: bool = True) -> dict[Key, float]:
         ranges = device.acknowledged if acknowledged else [[0, device.sent - 1]]
         for first, last in ranges:
             for n in range(first, last + 1):
-                out[f"haidang/v1/{device.gateway}/{device.device}/readings", device.first_ms + n] = value(n)
+                out[f"haidang/v1/{device.gateway}/{device.device}/readings", device.first_ms + n] = value(
+                    device.offset + n
+                )
     return out
 
 
@@ -71,6 +75,37 @@ async def test_what_is_booked_as_acknowledged_is_what_arrived(
         "seconds": 0,
         "messages_per_second": 0,
     }
+
+
+async def test_a_seed_says_which_values_and_places(broker: Mosquitto) -> None:
+    where = Broker("127.0.0.1", broker.port)
+    first: dict[int, float] = {}
+    for seed in (1, 2, 2):
+        async with listening(broker.port, aiomqtt.ProtocolVersion.V5) as heard:
+            gateway = f"seed-{seed}"
+            outcome = await load_mqtt(
+                where, devices=2, clients=1, count=9, first_ms=FIRST_MS, gateway=gateway, seed=seed
+            )
+            await until(lambda: len(heard) >= 9)
+            assert arrived(heard) == booked(outcome)
+        said = outcome.devices[0].record()["first_value"]
+        assert first.setdefault(seed, said) == said
+    assert first[1] == 0.0 != first[2]
+    places = {seed: await sent_places(seed) for seed in (1, 2)}
+    assert len(places[1]) == len(places[2]) == 20
+    assert not places[1] & places[2]
+    assert await sent_places(2) == places[2]
+
+
+async def sent_places(seed: int) -> set[tuple[int, float, float]]:
+    """Where which vessels are, of a load of twenty positions over UDP."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener:
+        listener.bind(("127.0.0.1", 0))
+        async with UdpSend("127.0.0.1", listener.getsockname()[1]) as target:
+            await load_ais(target, vessels=5, count=20, seed=seed)
+        listener.settimeout(10)
+        found: list[dict[str, Any]] = [pyais.decode(listener.recv(200)).asdict() for _ in range(20)]
+    return {(one["mmsi"], one["lon"], one["lat"]) for one in found}
 
 
 async def test_a_set_rate_and_time_are_kept_to(broker: Mosquitto) -> None:
