@@ -8,6 +8,7 @@ like any other, and forgotten by the spool. While anything is left in the spool,
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ import structlog
 from ingest.spool import SpoolFull
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
     from uuid import UUID
 
     from ingest.delivery import Delivery
@@ -33,6 +34,8 @@ log = structlog.get_logger()
 
 #: How long a look at the inbox, or at a full spool's room, may take while the database is waited for.
 _LOOK_SECONDS = 0.2
+_FIRST_BACKOFF = 0.1
+_LONGEST_BACKOFF = 5.0
 
 
 @dataclass(slots=True)
@@ -109,7 +112,7 @@ class Backlog:
             await self._shelve(len(self._aside))
             return
         count = len(unsure.thought.deliveries)
-        seq = await self._shelve(count, before_ack=unsure.token)
+        seq = await self._shelve(count, unsure.token)
         if seq is not None:
             unsure.aside = False
             await self._shelve(len(self._aside))
@@ -130,19 +133,19 @@ class Backlog:
                 await asyncio.wait((waited_for,), timeout=_LOOK_SECONDS)
         return True
 
-    async def _shelve(self, count: int, before_ack: UUID | None = None) -> int | None:
-        """Write the first ``count`` of what is aside to the spool and ack it; None if there is no room."""
+    async def _shelve(self, count: int, token: UUID | None = None) -> int | None:
+        """Write the first ``count`` of what is aside to the spool, marked with ``token``, and ack it; None if there is
+        no room.
+        """
         batch = [self._aside[n] for n in range(count)]
         if not batch:
             return 0
         try:
-            seq = await self._spool.append(batch)
+            seq = await self._spool.append(batch, token)
         except SpoolFull as exc:
             self._room(full=True, reason=str(exc))
             return None
         self._room(full=False)
-        if before_ack is not None:
-            await self._spool.mark(before_ack, seq)
         for delivery in batch:
             self._aside.popleft()
             if delivery.ack is not None:
@@ -186,7 +189,7 @@ class Backlog:
                     if delivery.ack is not None:
                         delivery.ack()
         if stored and mark is not None:
-            await self._spool.forget(mark[1])
+            await self._written(lambda: self._spool.forget(mark[1]))
         self._inherited_mark = False
 
     async def next(self) -> Entries | Sequence[Delivery]:
@@ -206,9 +209,25 @@ class Backlog:
     async def committing(self, entries: Entries) -> UUID:
         """Before a batch of entries is committed: the token that its transaction is to leave."""
         token = uuid4()
-        await self._spool.mark(token, entries.seq)
+        await self._written(lambda: self._spool.mark(token, entries.seq))
         return token
 
     async def committed(self, entries: Entries) -> None:
         """They are in the database."""
-        await self._spool.forget(entries.seq)
+        await self._written(lambda: self._spool.forget(entries.seq))
+
+    async def _written(self, write: Callable[[], Awaitable[None]]) -> None:
+        """Hold until there is room on the disk for what takes something out of the spool."""
+        ceiling, held = _FIRST_BACKOFF, False
+        while True:
+            try:
+                await write()
+            except SpoolFull as exc:
+                held = True
+                self._room(full=True, reason=str(exc))
+            else:
+                if held:
+                    self._room(full=False)
+                return
+            await asyncio.sleep(random.uniform(0, ceiling))  # noqa: S311  # jitter, not a secret
+            ceiling = min(2 * ceiling, _LONGEST_BACKOFF)

@@ -10,6 +10,9 @@ asks the database whether that token was committed (``storage.writer.Store.resol
 
 SQLite in WAL mode with ``synchronous=FULL`` rather than a format of our own: an entry is there entirely or not at all.
 Its pages carry no checksum, so every entry has one.
+
+Taking something out writes, too. So that a disk which others have filled does not keep us from that, a reserve of it is
+ours from the start (the file ``-reserve``), and is given up when it is needed.
 """
 
 from __future__ import annotations
@@ -37,6 +40,10 @@ T = TypeVar("T")
 _VERSION: Final = 1
 #: What an entry takes on disk beside its payload, about: columns, checksum, and its share of page and index.
 _OVERHEAD: Final = 128
+#: Bytes kept for what takes entries out: marks, and the removal of a few entries at a time.
+_RESERVE: Final = 4 * 2**20
+#: So many entries are removed at a time, or fewer, where there is no room to remove all of a batch.
+_SOME: Final = 1024
 #: A file that has grown beyond this is made small again when it is empty.
 _SHRINK_FROM: Final = 64 * 2**20
 
@@ -58,12 +65,15 @@ CREATE TABLE mark (only INTEGER PRIMARY KEY CHECK (only = 1), token BLOB NOT NUL
 """
 
 
+_MARK: Final = "INSERT OR REPLACE INTO mark VALUES (1, ?, ?)"
+
+
 class SpoolRefused(Exception):  # noqa: N818  # named for what is known
     """The file cannot serve as a spool: ``str()`` says why in one line."""
 
 
 class SpoolFull(Exception):  # noqa: N818  # a state, not a fault
-    """The bound is reached, or the disk: nothing was written."""
+    """The bound is reached, or the disk is full or fails: nothing was written, and it may be tried again."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -78,7 +88,8 @@ class Spool:
     """One file, one process. Every method may be awaited from one event loop only.
 
     Args:
-        path: of the file; made if absent. ``-wal`` and ``-shm`` files stand beside it while it is open.
+        path: of the file; made if absent. ``-wal`` and ``-shm`` files stand beside it while it is open, and
+            ``-reserve``.
         max_bytes: of payloads, with an allowance for each entry.
     """
 
@@ -129,8 +140,12 @@ class Spool:
     def full(self) -> bool:
         return self.bytes >= self.max_bytes
 
-    async def append(self, deliveries: Sequence[Delivery]) -> int:
+    async def append(self, deliveries: Sequence[Delivery], token: UUID | None = None) -> int:
         """Write deliveries durably, all or none. After it returns they may be acked.
+
+        Args:
+            deliveries: in the order of their arrival.
+            token: of a transaction that may hold everything up to the last of them: ``mark``, in one with it.
 
         Returns:
             The number of the last entry.
@@ -141,10 +156,7 @@ class Spool:
         size = _size(deliveries)
         if self.bytes + size > self.max_bytes:
             raise SpoolFull(f"spool {self.path}: {self.max_bytes} bytes are used")
-        try:
-            seq = await self._call(lambda: self._append(deliveries))
-        except sqlite3.Error as exc:  # the disk is full, or fails: the caller holds what it has, as without a spool
-            raise SpoolFull(f"spool {self.path}: {_why(exc)}") from exc
+        seq = await self._write(lambda: self._append(deliveries, token))
         self.entries += len(deliveries)
         self.messages += sum(d.messages for d in deliveries)
         self.bytes += size
@@ -158,16 +170,29 @@ class Spool:
         return await self._call(lambda: self._first(max_messages))
 
     async def mark(self, token: UUID, seq: int) -> None:
-        """Note, durably, that the transaction with this token holds everything up to entry ``seq``."""
-        await self._call(lambda: self._mark(token, seq))
+        """Note, durably, that the transaction with this token holds everything up to entry ``seq``.
+
+        Raises:
+            SpoolFull: nothing was written.
+        """
+        await self._write(lambda: self._thrifty(lambda: self._mark(token, seq)))
 
     async def marked(self) -> tuple[UUID, int] | None:
         """The mark, if there is one whose entries are still here."""
         return await self._call(self._marked)
 
     async def forget(self, seq: int) -> None:
-        """Remove every entry up to ``seq``, and the mark."""
-        entries, messages, size = await self._call(lambda: self._forget(seq))
+        """Remove every entry up to ``seq``, and then the mark.
+
+        Raises:
+            SpoolFull: some of them, or the mark, are still there.
+        """
+        entries, messages, size = await self._call(lambda: self._counts(seq))
+        try:
+            await self._write(lambda: self._forget(seq))
+        except SpoolFull:
+            self.entries, self.messages, self.bytes = await self._call(self._counts)
+            raise
         self.entries -= entries
         self.messages -= messages
         self.bytes -= size
@@ -184,6 +209,12 @@ class Spool:
         return row[0] if row is not None and isinstance(row[0], int) else 0
 
     # --- in the thread
+
+    async def _write(self, function: Callable[[], T]) -> T:
+        try:
+            return await self._call(function)
+        except sqlite3.OperationalError as exc:  # the disk is full, or fails: the caller holds what it has
+            raise SpoolFull(f"spool {self.path}: {_why(exc)}") from exc
 
     async def _call(self, function: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function)
@@ -214,6 +245,7 @@ class Spool:
         if fault != "ok":
             raise SpoolRefused(f"spool {self.path}: damaged ({' '.join(str(fault).split())})")
         self.entries, self.messages, self.bytes = self._counts()
+        self._reserve()
 
     def _counts(self, until: int = 2**62) -> tuple[int, int, int]:
         """Entries, messages and bytes up to an entry."""
@@ -224,7 +256,7 @@ class Spool:
         ).fetchone()
         return entries, messages, size + entries * _OVERHEAD
 
-    def _append(self, deliveries: Sequence[Delivery]) -> int:
+    def _append(self, deliveries: Sequence[Delivery], token: UUID | None) -> int:
         with self._transaction() as database:
             cursor = database.executemany(
                 "INSERT INTO entries (source, origin, received_at, messages, per_line, line, size, redelivered,"
@@ -232,7 +264,10 @@ class Spool:
                 map(_row, deliveries),
             )
             cursor.execute("SELECT max(seq) FROM entries")
-            return int(cursor.fetchone()[0])
+            seq = int(cursor.fetchone()[0])
+            if token is not None:
+                database.execute(_MARK, (token.bytes, seq))
+            return seq
 
     def _first(self, max_messages: int) -> Entries:
         deliveries: list[Delivery] = []
@@ -253,7 +288,7 @@ class Spool:
 
     def _mark(self, token: UUID, seq: int) -> None:
         with self._transaction() as database:
-            database.execute("INSERT OR REPLACE INTO mark VALUES (1, ?, ?)", (token.bytes, seq))
+            database.execute(_MARK, (token.bytes, seq))
 
     def _marked(self) -> tuple[UUID, int] | None:
         row = self._db.execute(
@@ -261,15 +296,68 @@ class Spool:
         ).fetchone()
         return (UUID(bytes=row[0]), row[1]) if row is not None else None
 
-    def _forget(self, seq: int) -> tuple[int, int, int]:
+    def _forget(self, seq: int) -> None:
+        self._thrifty(lambda: self._remove(seq), lambda: self._remove_in_steps(seq))
+        if self._db.execute("SELECT 1 FROM entries LIMIT 1").fetchone() is None:
+            if self.path.stat().st_size > _SHRINK_FROM:
+                self._db.execute("VACUUM")
+                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._reserve()
+
+    def _remove(self, seq: int) -> None:
         with self._transaction() as database:
-            removed = self._counts(seq)
             database.execute("DELETE FROM entries WHERE seq <= ?", (seq,))
             database.execute("DELETE FROM mark")
-        if self.path.stat().st_size > _SHRINK_FROM and not self._counts()[0]:
-            self._db.execute("VACUUM")
+
+    def _remove_in_steps(self, seq: int) -> None:
+        """The same, as much at a time as there is room for, the mark last: it says that all of it is committed."""
+        last, some = 0, _SOME
+        while last < seq:
+            query = "SELECT max(seq) FROM (SELECT seq FROM entries WHERE seq <= ? ORDER BY seq LIMIT ?)"
+            (found,) = self._db.execute(query, (seq, some)).fetchone()
+            try:
+                with self._transaction() as database:
+                    database.execute("DELETE FROM entries WHERE seq <= ?", (found or seq,))
+            except sqlite3.OperationalError:
+                if some == 1:
+                    raise
+                some //= 2
+            else:
+                last = found or seq
+            self._fold()
+        self._remove(seq)
+
+    # --- room on the disk
+
+    def _thrifty(self, function: Callable[[], None], thriftier: Callable[[], None] | None = None) -> None:
+        """Do what takes entries out, whatever the disk has left for others."""
+        try:
+            function()
+        except sqlite3.OperationalError:
+            self._reserved.unlink(missing_ok=True)
+            self._fold()
+            (thriftier or function)()
+
+    def _fold(self) -> None:
+        """Bring what the log beside the file holds into the file, whose pages are there already: the log takes none."""
+        with suppress(sqlite3.OperationalError):
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        return removed
+
+    @property
+    def _reserved(self) -> Path:
+        return self.path.with_name(self.path.name + "-reserve")
+
+    def _reserve(self) -> None:
+        """Have the reserve, if there is room for it now."""
+        if self._reserved.exists():
+            return
+        file = os.open(self._reserved, os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            os.posix_fallocate(file, 0, min(_RESERVE, self.max_bytes))
+        except OSError:  # it is for later: what is needed now may still find room
+            self._reserved.unlink()
+        finally:
+            os.close(file)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

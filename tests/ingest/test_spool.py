@@ -12,11 +12,16 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
+import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ingest.backlog import Backlog
 from ingest.delivery import Delivery
+from ingest.inbox import Inbox
+from ingest.ledger import Ledger
 from ingest.spool import Spool, SpoolFull, SpoolRefused
+from tests.ingest.running import until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -200,3 +205,41 @@ async def test_a_full_disk_is_told_as_a_full_spool_and_loses_nothing(tmp_path: P
         with pytest.raises(SpoolFull):
             await spool.append([delivery(n, 5_000) for n in range(50)])
         assert [d.received_at for d in await everything(spool)] == [1]
+
+
+async def test_what_takes_entries_out_is_held_while_it_cannot_be_written(tmp_path: Path) -> None:
+    async with Spool(tmp_path / "s") as spool:
+        backlog = Backlog(spool, Inbox(), Ledger(), 100)
+        await spool.append([delivery(n) for n in range(10)])
+        for step, left in ((backlog.committing, 10), (backlog.committed, 0)):
+            entries = await spool.first(100)
+            spool._db.execute("PRAGMA query_only = 1")
+            with structlog.testing.capture_logs() as log:
+                going = asyncio.create_task(step(entries))
+                await until(lambda log=log: log)  # type: ignore[misc]
+                assert log[0]["event"] == "spool_full"
+                assert (await spool.first(100), spool.entries) == (entries, 10)
+                assert not going.done()
+                spool._db.execute("PRAGMA query_only = 0")
+                await going
+            assert spool.entries == left
+
+
+async def test_a_mark_goes_in_with_its_entries_or_not_at_all(tmp_path: Path) -> None:
+    token = uuid4()
+    async with Spool(tmp_path / "s") as spool:
+        await spool.append([delivery(1)])
+        spool._db.execute("CREATE TEMP TRIGGER fault BEFORE INSERT ON mark BEGIN SELECT RAISE(ABORT, 'fault'); END")
+        with pytest.raises(sqlite3.IntegrityError, match="fault"):
+            await spool.append([delivery(2)], token)
+        assert [d.received_at for d in (await spool.first(9)).deliveries] == [1]
+        spool._db.execute("DROP TRIGGER fault")
+        seq = await spool.append([delivery(2)], token)
+        assert await spool.marked() == (token, seq)
+
+
+async def test_what_is_written_is_on_the_disk_before_it_is_said_to_be(tmp_path: Path) -> None:
+    async with Spool(tmp_path / "s") as spool:
+        # FULL: in WAL mode the log is synced at every commit (SQLite, PRAGMA synchronous).
+        assert spool._db.execute("PRAGMA synchronous").fetchone() == (2,)
+        assert spool._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)

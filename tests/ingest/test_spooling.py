@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import psycopg
 import pytest
+from structlog.testing import capture_logs
 
 from alerting import pack
 from alerting.pack import RuleBook
@@ -18,6 +20,7 @@ from services.ports import find_free
 from storage.migrate import upgrade
 from tests.ingest.running import Process, balanced, count, dump, publish, reading, serving, settings, times, until
 from tests.ingest.test_delivery import COMPARED, flood, proxied
+from tests.servers.small_disk import SmallDisk
 from tests.storage.cutter import Cutter
 
 if TYPE_CHECKING:
@@ -185,6 +188,41 @@ async def test_a_full_spool_holds_the_broker_back_and_loses_nothing(
         await until(lambda: account.stored == total)
         assert account.in_flight == 0
     assert times(migrated, "a") == list(range(total))
+
+
+async def test_a_disk_filled_by_others_is_waited_out_while_spooling_and_drained_while_it_is_full(
+    migrated: str,
+    timescale: Postgres,
+    broker: Mosquitto,
+    gateway: str,
+    tcp_proxy: Callable[[int], TcpProxy],
+    tmp_path: Path,
+) -> None:
+    proxy = tcp_proxy(timescale.port)
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    with SmallDisk(folder, 16, os.getuid(), os.getgid()) as disk, capture_logs() as log:
+        config = spooling(settings(proxied(migrated, proxy.port), broker, gateway), folder / "spool")
+        small = {"limits": config.limits.model_copy(update={"batch_messages": 500})}
+        async with serving(config.model_copy(update=small)) as service:
+            account, spool = service.telemetry.ledger.account("gateways"), service.spool
+            assert spool is not None
+            proxy.cut()
+            await publish(broker, gateway, "a", map(reading, range(MANY)))
+            await until(lambda: spool.messages == MANY)
+            disk.fill()
+            await publish(broker, gateway, "a", map(reading, range(MANY, 2 * MANY)))
+            await until(lambda: any(line["event"] == "spool_full" for line in log))
+            await until(lambda: account.received == 2 * MANY)
+            assert spool.messages < 2 * MANY
+            assert balanced(service)
+            disk.free()
+            await until(lambda: spool.messages == 2 * MANY)
+            disk.fill()
+            proxy.resume()
+            await until(lambda: account.stored == 2 * MANY and not spool.entries)
+            assert (account.in_flight, account.duplicate) == (0, 0)
+    assert times(migrated, "a") == list(range(2 * MANY))
 
 
 class Killable:
