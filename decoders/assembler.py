@@ -8,7 +8,7 @@ refusing, and what comes out depends on nothing but the fragments and their rece
 * Without a TAG group, whose id tells messages apart, fragments must come in order. One out of place ends the message
   it does not fit into. A new first fragment ends the message it takes over from.
 * A fragment that repeats one that waits (the broker delivered it again, another receiver heard it too) shares its
-  fate, and changes nothing.
+  fate, and changes nothing. Of one fragment so many repeats wait with it; further ones are duplicates at once.
 * After the time-out nothing joins, whether or not ``expire`` was called in between; nor do fragments that say
   themselves that they are further apart.
 """
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 TIMEOUT_US: Final = 30_000_000
 CAP: Final = 1000
+#: More than a broker delivers again or receivers hear; what one sender repeats for ever takes no more.
+REPEATS: Final = 16
 
 #: (source, origin): where lines come in one order.
 Stream = tuple[int, str]
@@ -79,6 +81,7 @@ class Result:
 
     whole: list[Fragment] | None = None  # in the order of their numbers
     ended: list[Ended] = field(default_factory=list)
+    repeated: bool = False  # it repeats what has been repeated too often to wait with it
 
 
 #: Talker, formatter, total, message id, channel, and "total:id" of the TAG group, if any.
@@ -131,11 +134,13 @@ class Assembler:
     Args:
         timeout_us: how long after its first fragment, by ``received_at``, a message may still be completed.
         cap: unfinished messages of one source; the oldest gives way.
+        repeats: lines, with those that announce times, that may wait for one fragment.
     """
 
-    def __init__(self, *, timeout_us: int = TIMEOUT_US, cap: int = CAP) -> None:
-        if timeout_us <= 0 or cap <= 0:
-            raise ValueError("the time-out and the cap must be positive")
+    def __init__(self, *, timeout_us: int = TIMEOUT_US, cap: int = CAP, repeats: int = REPEATS) -> None:
+        if timeout_us <= 0 or cap <= 0 or repeats <= 0:
+            raise ValueError("the time-out, the cap and the repeats must be positive")
+        self._repeats = repeats
         self.timeout_us: Final = timeout_us
         self.cap: Final = cap
         self._sources: dict[int, _Source] = {}
@@ -165,7 +170,9 @@ class Assembler:
         new = _Message(key, station, fragment.received_at, [fragment])
 
         if message is not None and (same := message.same(fragment)):
-            same.parts += fragment.parts
+            result.repeated = len(same.parts) + len(fragment.parts) > self._repeats
+            if not result.repeated:
+                same.parts += fragment.parts
             return result
         if message is not None and self._continues(message, fragment):
             message.fragments.append(fragment)

@@ -22,7 +22,7 @@ import numpy as np
 
 from decoders import ais, fragments, nmea_columns
 from decoders.ais_batch import Payloads
-from decoders.assembler import CAP, TIMEOUT_US, Assembler, Ended, Fragment, Part, Stream
+from decoders.assembler import CAP, REPEATS, TIMEOUT_US, Assembler, Ended, Fragment, Part, Stream
 from decoders.nmea import Ignored, Kind, Line, ReceiveTime, Sentence, parse
 from decoders.nmea_columns import NOTHING, OTHER, SENTENCE, UNTOLD, UNUSUAL
 from decoders.records import Observations, Reason, Reject
@@ -108,6 +108,7 @@ class NmeaDecoder:
         default_time: the time of observations that carry none; None: when they were received.
         timeout_us: how long fragments, and announced receive times, wait.
         cap: unfinished messages of one source, and announced receive times in all.
+        repeats: lines that may wait for one fragment.
         receiver: the id of who heard a block, for the ``source`` column; None: the block's source.
         keep_ignored: whether to tell in ``ignored`` what was passed over.
         columns_from: bytes of a batch from which it is read in columns.
@@ -121,6 +122,7 @@ class NmeaDecoder:
         default_time: int | None = None,
         timeout_us: int = TIMEOUT_US,
         cap: int = CAP,
+        repeats: int = REPEATS,
         receiver: Callable[[Block], int] | None = None,
         keep_ignored: bool = False,
         columns_from: int = COLUMNS_FROM,
@@ -133,7 +135,7 @@ class NmeaDecoder:
         self._receiver = receiver
         self._keep_ignored = keep_ignored
         self._columns_from = columns_from
-        self._assembler = Assembler(timeout_us=timeout_us, cap=cap)
+        self._assembler = Assembler(timeout_us=timeout_us, cap=cap, repeats=repeats)
         self._announced: dict[Stream, tuple[ReceiveTime, Part]] = {}
         self._serial = 0
         self._batch = _BETWEEN_BATCHES
@@ -408,6 +410,9 @@ class NmeaDecoder:
         if sentence.total > 1:
             result = self._assembler.add(Fragment(sentence, parts, time))
             self._end(result.ended, batch.out)
+            if result.repeated:
+                self._join(parts[:-1], last, batch)
+                batch.out.repeated.append(last.message)
             if result.whole is None:
                 return
             payload = b"".join(f.sentence.payload for f in result.whole)

@@ -225,7 +225,8 @@ class Observations:
     """What a batch of received messages said: one table per kind, and what could not be taken.
 
     ``messages`` is the number of received messages the batch covers; every row's and reject's ``message`` is
-    below it. A message named by no row, record, reject or ``pending`` is *ignored* (a comment, a GPS sentence).
+    below it. A message named by no row, record, reject, ``pending`` or ``repeated`` is *ignored* (a comment, a GPS
+    sentence).
     """
 
     messages: int = 0
@@ -240,6 +241,8 @@ class Observations:
     joined: list[tuple[int, int]] = field(default_factory=list)
     #: Messages of this batch still waiting, at its end, for the rest of a multi-sentence message.
     pending: list[int] = field(default_factory=list)
+    #: Messages that repeat a part of a multi-sentence message that waits, once too often to wait with it: duplicates.
+    repeated: list[int] = field(default_factory=list)
     #: (joined, source, n): the message `joined` brought `n` messages, pending since earlier batches, to their end.
     released: list[tuple[int, int, int]] = field(default_factory=list)
 
@@ -257,7 +260,7 @@ def concatenate(parts: Iterable[Observations]) -> Observations:
         joined = tables[0] if len(tables) == 1 else np.concatenate(tables)
         order = np.argsort(joined["message"], kind="stable")
         setattr(out, name, take(joined, order))
-    for name in ("records", "rejects", "names", "joined", "pending", "released"):
+    for name in ("records", "rejects", "names", "joined", "pending", "repeated", "released"):
         getattr(out, name).extend(x for p in parts for x in getattr(p, name))
     out.records.sort(key=lambda r: r.message)
     out.rejects.sort(key=lambda r: r.message)

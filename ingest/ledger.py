@@ -118,7 +118,7 @@ class Ledger:
 def fates(observations: Observations, committed: Committed, duplicates: Iterable[int]) -> NDArray[np.int8]:
     """The fate of each message of a batch, as ``Fate`` codes, one per message.
 
-    ``duplicates`` are messages that the reception window found to be known already.
+    ``duplicates`` are messages that were found to be known already.
     """
     out = np.full(observations.messages, Fate.IGNORED, np.int8)
     _raise(out, np.fromiter(observations.pending, np.int64), Fate.PENDING)

@@ -204,6 +204,7 @@ class Thinker:
     ) -> Thought:
         again = redelivered or set()
         duplicates = mind.window.apply(observations, again, known)
+        duplicates |= set(observations.repeated)
         if again:
             duplicates |= _finished_before(observations, again)
         verdict = mind.engine.judge(observations, now)

@@ -38,7 +38,7 @@ def said(found: Observations) -> dict[str, Any]:
         rows = getattr(found, name)
         out[name] = [repr(row) for row in rows.tolist()]
     out["records"] = [repr(record._replace(said=record.fields)) for record in found.records]
-    for name in ("messages", "rejects", "joined", "pending", "released"):
+    for name in ("messages", "rejects", "joined", "pending", "repeated", "released"):
         out[name] = repr(getattr(found, name))
     return out
 

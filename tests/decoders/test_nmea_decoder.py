@@ -152,6 +152,19 @@ def test_unfinished_messages_are_bounded_per_source() -> None:
     assert len(found.rejects) == 500
 
 
+@pytest.mark.parametrize("columns_from", [0, 1 << 60])
+def test_what_repeats_a_part_for_ever_does_not_wait_for_ever(columns_from: int) -> None:
+    first, second = two()
+    decoder = NmeaDecoder(columns_from=columns_from)
+    found = decoder.decode([block([first] * 1000)])
+    assert (found.pending, found.repeated) == (list(range(16)), list(range(16, 1000)))
+    again = decoder.decode([block([first] * 1000, received_at=NOW + SECOND)])
+    assert (again.pending, again.repeated) == ([], list(range(1000)))
+    assert len(decoder.pending()) == 16
+    whole = decoder.decode([block([second], received_at=NOW + SECOND)])
+    assert (whole.statics["message"].tolist(), whole.released) == ([0], [(0, 1, 16)])
+
+
 def test_the_best_time_said_is_taken() -> None:
     pghp = b"$PGHP,1,2008,5,9,0,0,0,10,338,2,,1,"
     pghp += f"2F*{_xor(pghp[1:] + b'2F'):02X}".encode()
@@ -252,9 +265,9 @@ def _renumber(blocks: Sequence[Block]) -> list[Block]:
 @settings(deadline=None)
 @given(streams(), st.data())
 def test_neither_batches_nor_restarts_nor_ticks_change_what_comes_out(stream: list[Block], data: st.DataObject) -> None:
-    whole = NmeaDecoder(cap=3)
+    whole = NmeaDecoder(cap=3, repeats=2)
     expected = [whole.decode(_renumber(stream)), whole.flush()]
-    decoder = NmeaDecoder(cap=3)
+    decoder = NmeaDecoder(cap=3, repeats=2)
     found = []
     at = 0
     while at < len(stream):
@@ -265,7 +278,7 @@ def test_neither_batches_nor_restarts_nor_ticks_change_what_comes_out(stream: li
         match data.draw(st.sampled_from(["go on", "restart", "tick"])):
             case "restart":
                 pending = decoder.pending()
-                decoder = NmeaDecoder(cap=3)
+                decoder = NmeaDecoder(cap=3, repeats=2)
                 again = decoder.decode(pending)
                 assert everything([again]) == []
                 assert list(decoder.pending()) == list(pending)
@@ -278,7 +291,7 @@ def test_neither_batches_nor_restarts_nor_ticks_change_what_comes_out(stream: li
 @settings(deadline=None)
 @given(streams(), st.data())
 def test_every_message_meets_one_fate(stream: list[Block], data: st.DataObject) -> None:
-    decoder = NmeaDecoder(cap=3, keep_ignored=True)
+    decoder = NmeaDecoder(cap=3, repeats=2, keep_ignored=True)
     waiting: dict[int, int] = {1: 0, 2: 0}
     at = 0
     while at < len(stream):
@@ -289,7 +302,7 @@ def test_every_message_meets_one_fate(stream: list[Block], data: st.DataObject) 
         settled = [*found.positions["message"], *found.statics["message"], *(r.message for r in found.records)]
         settled += [r.message for r in found.rejects if r.message >= 0]
         settled += [i.message for i in decoder.ignored if i.message not in {-1, *(j for j, _ in found.joined)}]
-        settled += [*(m for m, _ in found.joined), *found.pending]
+        settled += [*(m for m, _ in found.joined), *found.pending, *found.repeated]
         assert sorted(settled) == list(range(len(part)))
         for message in found.pending:
             waiting[part[message].source] += 1
