@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import signal
 import sqlite3
@@ -20,7 +21,7 @@ from ingest.backlog import Backlog
 from ingest.delivery import Delivery
 from ingest.inbox import Inbox
 from ingest.ledger import Ledger
-from ingest.spool import Spool, SpoolFull, SpoolRefused
+from ingest.spool import Entries, Spool, SpoolFull, SpoolRefused
 from tests.ingest.running import until
 
 if TYPE_CHECKING:
@@ -243,3 +244,43 @@ async def test_what_is_written_is_on_the_disk_before_it_is_said_to_be(tmp_path: 
         # FULL: in WAL mode the log is synced at every commit (SQLite, PRAGMA synchronous).
         assert spool._db.execute("PRAGMA synchronous").fetchone() == (2,)
         assert spool._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+async def test_nothing_is_acked_that_is_not_in_the_file(tmp_path: Path) -> None:
+    async with Spool(tmp_path / "s") as spool:
+        backlog = Backlog(spool, Inbox(), Ledger(), 100)
+        acked = []
+
+        def ack(n: int) -> None:
+            (found,) = spool._db.execute("SELECT count(*) FROM entries WHERE received_at = ?", (n,)).fetchone()
+            acked.append((n, found, spool._db.in_transaction))
+
+        deliveries = [delivery(n)._replace(ack=functools.partial(ack, n)) for n in range(3)]
+        spool._db.execute("PRAGMA query_only = 1")
+        await backlog.take_in(deliveries, None)
+        assert (acked, backlog.held) == ([], 3)
+        spool._db.execute("PRAGMA query_only = 0")
+        assert isinstance(await backlog.next(), list)  # nothing is in the spool: they may go straight into the database
+        await backlog.take_in(deliveries, None)
+        assert acked == [(n, 1, False) for n in range(3)]
+
+
+@pytest.mark.parametrize("room", [True, False])
+async def test_what_arrives_does_not_overtake_what_waits_in_the_spool(tmp_path: Path, room: bool) -> None:
+    inbox = Inbox()
+    async with Spool(tmp_path / "s") as spool:
+        backlog = Backlog(spool, inbox, Ledger(), 4)
+        await spool.append([delivery(n) for n in range(6)])
+        if not room:
+            spool.max_bytes = spool.bytes + 1
+        order = []
+        for n in range(6, 12):
+            inbox.force(delivery(n))
+        while backlog or inbox.messages:
+            batch = await backlog.next() if backlog else await inbox.take(4, 0)
+            if isinstance(batch, Entries):
+                order += [d.received_at for d in batch.deliveries]
+                await backlog.committed(batch)
+            else:
+                order += [d.received_at for d in batch]
+        assert order == list(range(12))

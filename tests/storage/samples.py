@@ -177,6 +177,20 @@ def ask(dsn: str, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
         return connection.execute(query.encode(), parameters or None).fetchall()
 
 
+@contextmanager
+def full(dsn: str, table: str) -> Iterator[None]:
+    """Whoever writes to the table is told that the disk is full."""
+    with connected(dsn) as connection:
+        connection.execute(
+            "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql"
+            " AS $$ BEGIN RAISE EXCEPTION 'no room' USING ERRCODE = 'disk_full'; END $$"
+        )
+        trigger = sql.SQL("CREATE TRIGGER full_disk BEFORE INSERT ON {} EXECUTE FUNCTION full_disk()")
+        connection.execute(trigger.format(sql.Identifier(table)))
+        yield
+        connection.execute("DROP FUNCTION full_disk CASCADE")
+
+
 #: What the same input must leave equal, whatever happened on the way; clocks of the server are left out.
 _COLUMNS = {
     "progress": "instance, received_at",  # and a token drawn for each transaction

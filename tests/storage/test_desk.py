@@ -19,11 +19,12 @@ from alerting.notify import ChannelSpec, notifications
 from decoders.identity import device_id
 from storage import desk
 from storage.audit import audit
+from storage.errors import DatabaseAway
 from storage.readers import Said, acknowledge, alerts, assign, resolve, unacknowledge
 from storage.silences import end_silence, labels, silence, silenced_by, silences
 from storage.times import moment
 from storage.writer import Store
-from tests.storage.samples import SECOND, T0, ask, batch, connected, contents, transition
+from tests.storage.samples import SECOND, T0, ask, batch, connected, contents, full, transition
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -353,6 +354,18 @@ async def test_an_acknowledged_alert_is_not_reminded_of_until_it_is_so_no_more(t
     assert await see(tables, HOUR * 12) == 1
     await happen(tables, over("gate/a", after=3600 * 13))
     assert await see(tables, HOUR * 99) == 0
+
+
+@pytest.mark.parametrize("table", ["alert_history", "notifications"])
+async def test_a_deadline_is_seen_to_and_told_of_or_neither(tables: str, table: str) -> None:
+    await desk.import_policies(tables, [LOST])
+    await happen(tables, about("gate/a"))
+    before = ask(tables, "SELECT * FROM alert_timers ORDER BY step"), ask(tables, "SELECT * FROM alerts")
+    with full(tables, table), pytest.raises(DatabaseAway, match="no room"):
+        await see(tables, HOUR)
+    assert (ask(tables, "SELECT * FROM alert_timers ORDER BY step"), ask(tables, "SELECT * FROM alerts")) == before
+    assert await see(tables, HOUR) == 1
+    assert history(tables) == [("firing", timedelta(0)), ("overdue", HOUR / 2)]
 
 
 async def test_deadlines_wait_while_nobody_is_to_be_told(tables: str) -> None:

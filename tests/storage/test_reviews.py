@@ -9,9 +9,10 @@ import pytest
 from alerting.model import AlertState, Event, Late, RuleState, SubjectKind, Verdict
 from alerting.review import Found
 from storage.acts import Said, acknowledge
+from storage.errors import DatabaseAway
 from storage.reviews import Request, Review, conclude, due, load
 from storage.writer import Store
-from tests.storage.samples import METRIC, SECOND, SUBJECT, T0, ask, batch, transition
+from tests.storage.samples import METRIC, SECOND, SUBJECT, T0, ask, batch, full, transition
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -103,6 +104,11 @@ async def test_what_the_engine_goes_on_from_is_committed_with_what_is_said(store
     await store.commit(batch(late(T0, T0)))
     said = [transition(AlertState.RESOLVED, at=T0 + 9, change=Event.RETRACTED)]
     found = Found(said, [kept({"n": 2})], {fired.alert_id: ()})
+    review = await asked(store)
+    for table in ("alert_history", "rule_state", "rule_reviews"):  # all of it, or nothing
+        with full(store.dsn, table), pytest.raises(DatabaseAway, match="no room"):
+            await conclude(store.dsn, review, found, T0 + 9)
+        assert await asked(store) == review
     assert await conclude(store.dsn, await asked(store), found, T0 + 9)
     states = "SELECT rule_id, key, state FROM rule_state ORDER BY 1, 2"
     assert ask(store.dsn, states) == [("flood", METRIC, {"n": 2}), ("other", METRIC, {"n": 5})]
