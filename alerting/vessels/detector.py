@@ -9,7 +9,7 @@ from alerting.model import Event
 from alerting.vessels.teller import Alert, Teller, When
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from alerting.model import RuleState, Subject
     from alerting.names import Names
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from alerting.rules.base import BaseRule
     from alerting.vessels.fixes import Fixes
     from alerting.vessels.kinds import Kinds
-    from decoders.records import AisRecord
+    from decoders.records import Observations
     from geofence.tracks import Advance
 
 
@@ -50,11 +50,8 @@ class Detector:
     def rows(self, fixes: Fixes, kinds: Kinds, out: Outcome) -> None:
         """Judge the rows of a stretch."""
 
-    def records(self, records: Sequence[AisRecord], advance: Advance, kinds: Kinds, out: Outcome) -> None:
-        """Take messages that are no positions, to be judged in their turn among the rows."""
-
-    def rest(self, kinds: Kinds, out: Outcome) -> None:
-        """Judge what came after the last row."""
+    def observations(self, observations: Observations, advance: Advance, kinds: Kinds, out: Outcome) -> None:
+        """Judge what is not among the judged rows of a batch: late ones, and messages that are no positions."""
 
     def expire(self, now: int, out: Outcome) -> None:
         """End what is due before an instant."""

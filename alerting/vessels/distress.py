@@ -1,5 +1,8 @@
 """Distress: AIS-SART, MOB and EPIRB-AIS transmitters, navigational status 14, safety messages that speak of it.
 
+A report counts with or without a position, and whether or not a newer one came before it: a transmitter whose receiver
+has no fix yet sends "not available", and is placed where it was last. It is not forgotten for want of room.
+
 What a transmitter of the kind sends counts as active unless it says that it is a test: status 15, "not defined", is
 what one under test sends (ITU-R M.1371-5, Annex 9), or the text of a message. A test that turns into the real thing
 is the same alert, more severe. It is over when nothing of the kind has been received for ``resolve_after``. What is
@@ -23,17 +26,19 @@ from alerting.outcome import POSITIONS
 from alerting.vessels.detector import Detector
 from alerting.vessels.teller import Alert, When
 from decoders.identity import MmsiClass, mmsi_class
+from decoders.records import NULL_I1
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
 
     from alerting.model import RuleState, Severity
     from alerting.names import Names
     from alerting.outcome import Outcome, Ruled
     from alerting.rules.vessels import DistressRule
-    from alerting.vessels.fixes import Fixes
     from alerting.vessels.kinds import Kinds
-    from decoders.records import AisRecord
+    from decoders.records import AisRecord, Observations
     from geofence.tracks import Advance
 
 _FAR: Final = 2**62
@@ -73,11 +78,9 @@ class Distress(Detector):
         self._alerts: dict[int, Alert] = {}
         self._signs: dict[int, _Signs] = {}
         self._soonest = _FAR  # no alert is over before
-        self._records: list[AisRecord] = []  # of the batch, still to be judged
-        self._advance: Advance | None = None
 
     def held(self) -> set[int]:
-        return set(self._alerts)
+        return set()  # nothing that must end when a transponder is forgotten: all of it ends by time
 
     def alert_of(self, transponder: int) -> Alert | None:
         return self._alerts.get(transponder)
@@ -95,24 +98,10 @@ class Distress(Detector):
         self._soonest = min(self._soonest, self._due(state.subject_id))
         return True
 
-    def records(self, records: Sequence[AisRecord], advance: Advance, kinds: Kinds, out: Outcome) -> None:  # noqa: ARG002
-        self._records = [record for record in records if record.kind == "safety_text"][::-1]
-        self._advance = advance
-
-    def rows(self, fixes: Fixes, kinds: Kinds, out: Outcome) -> None:
-        device = (fixes.transponder >= _FIRST_DEVICE) & (fixes.transponder < _PAST_DEVICES)
-        for fix in fixes.each(device | (fixes.nav_status == np.int8(_ACTIVE))):
-            self._texts(fix.message, kinds, out)
-            name = _DEVICES.get(mmsi_class(fix.transponder)) if fix.transponder < _PAST_DEVICES else None
-            if name is None and fix.nav_status != _ACTIVE:
-                continue
-            test = name is not None and fix.nav_status is None
-            said = f"{name} {'test' if test else 'active'}" if name else "navigational status 14"
-            self._sign(_Sign(fix.transponder, fix.time, When.of(fix), (fix.lon, fix.lat), test, said), kinds, out)
-
-    def rest(self, kinds: Kinds, out: Outcome) -> None:
-        """Judge what came after the last position."""
-        self._texts(None, kinds, out)
+    def observations(self, observations: Observations, advance: Advance, kinds: Kinds, out: Outcome) -> None:
+        signs = [*self._positions(observations.positions), *self._records(observations.records, advance)]
+        for sign in sorted(signs, key=lambda sign: sign.when.message):
+            self._sign(sign, kinds, out)
 
     def expire(self, now: int, out: Outcome) -> None:
         if self._soonest >= now:
@@ -123,21 +112,42 @@ class Distress(Detector):
 
     def _due(self, transponder: int) -> int:
         """The receive time after which its alert is over, if nothing more is received of it."""
-        return self._signs[transponder].received + self._rule.resolve_after
+        # By the later of the two: of a clock that is fast, the same report is not news once it is over.
+        signs = self._signs[transponder]
+        return max(signs.received, signs.time) + self._rule.resolve_after
 
-    def _texts(self, before: int | None, kinds: Kinds, out: Outcome) -> None:
-        """Safety messages that arrived before a message."""
-        while self._records and (before is None or self._records[-1].message < before):
-            record = self._records.pop()
-            text = str(record.fields.get("text") or "")
-            test = bool(self._tests.search(text))
-            if not test and not self._words.search(text):
+    def _positions(self, positions: NDArray[np.void]) -> Iterator[_Sign]:
+        """What reports with a place say, late ones among them."""
+        sender = positions["transponder"]
+        device = (sender >= _FIRST_DEVICE) & (sender < _PAST_DEVICES)
+        for row in np.flatnonzero(device | (positions["nav_status"] == np.int8(_ACTIVE))).tolist():
+            position = positions[row]
+            status = int(position["nav_status"])
+            said = _report(int(position["transponder"]), None if status == NULL_I1 else status)
+            if said is not None:
+                when = When(int(position["received_at"]), False, int(position["message"]), POSITIONS, row)
+                place = float(position["lon"]), float(position["lat"])
+                yield _Sign(int(position["transponder"]), int(position["time"]), when, place, *said)
+
+    def _records(self, records: Sequence[AisRecord], advance: Advance) -> Iterator[_Sign]:
+        """What safety messages say, and reports without a place."""
+        for record in records:
+            if record.kind == "safety_text":
+                said = self._text(str(record.fields.get("text") or ""))
+            elif record.kind == "position":
+                said = _report(record.transponder, record.fields.get("nav_status"))
+            else:
                 continue
-            assert self._advance is not None
-            at = self._advance.at(record.transponder, record.message)
-            place = (at[0].lon, at[0].lat) if at else None
-            when = When(record.received_at, False, record.message, POSITIONS, -1)
-            self._sign(_Sign(record.transponder, record.time, when, place, test, text[:200]), kinds, out)
+            if said is not None:
+                at = advance.at(record.transponder, record.message)
+                place = (at[0].lon, at[0].lat) if at else None
+                when = When(record.received_at, False, record.message, POSITIONS, -1)
+                yield _Sign(record.transponder, record.time, when, place, *said)
+
+    def _text(self, text: str) -> tuple[bool, str] | None:
+        """Whether a safety message is of a test, and what it says; None if it is not of distress."""
+        test = bool(self._tests.search(text))
+        return (test, text[:200]) if test or self._words.search(text) else None
 
     def _sign(self, sign: _Sign, kinds: Kinds, out: Outcome) -> None:
         name = sign.transponder
@@ -153,10 +163,11 @@ class Distress(Detector):
                 self._soonest = min(self._soonest, self._due(name))
                 self._remember(name, out)
             return
-        if sign.time <= signs.time:
+        real = signs.test and not sign.test
+        if sign.time <= signs.time and not real:
             return
-        signs.received, signs.time, signs.count = sign.when.known, sign.time, signs.count + 1
-        if signs.test and not sign.test:
+        signs.received, signs.time, signs.count = sign.when.known, max(signs.time, sign.time), signs.count + 1
+        if real:
             signs.test, alert.severity = False, severity
             text = messages.distress(self.rule, self.subject(name).name, sign.said, sign.time, test=False)
             said = self._details(sign, signs)
@@ -199,6 +210,15 @@ class Distress(Detector):
     def _remember(self, transponder: int, out: Outcome) -> None:
         signs = asdict(self._signs[transponder])
         self.keep(transponder, {"signs": signs} | self._alerts[transponder].kept(self.ruled), out)
+
+
+def _report(transponder: int, status: int | None) -> tuple[bool, str] | None:
+    """Whether a position report is of a test, and what it says; None if it is not of distress."""
+    name = _DEVICES.get(mmsi_class(transponder)) if transponder < _PAST_DEVICES else None
+    if name is None:
+        return (False, "navigational status 14") if status == _ACTIVE else None
+    test = status is None
+    return test, f"{name} {'test' if test else 'active'}"
 
 
 def _any_of(words: tuple[str, ...]) -> re.Pattern[str]:

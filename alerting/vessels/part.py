@@ -86,13 +86,12 @@ class Vessels:
         if self._gaps:
             self._gaps.judge(found, observations.positions, kinds, heard.now, out)
         for detector in self._detectors.values():
-            detector.records(observations.records, heard.advance, kinds, out)
+            detector.observations(observations, heard.advance, kinds, out)
             for entry in found:
                 if isinstance(entry, Fixes):
                     detector.rows(entry, kinds, out)
                 else:
                     _forget(detector, entry, int(observations.positions["received_at"][entry.row]), out)
-            detector.rest(kinds, out)
             detector.expire(heard.now, out)
 
 

@@ -42,7 +42,7 @@ def vms(number: int) -> int:
 class Row:
     """One row on the wire; or, as "deaf", that nothing could be heard from ``time`` to ``received``."""
 
-    kind: str  # "position" | "static" | "text" | "deaf"
+    kind: str  # "position" | "unplaced" | "static" | "text" | "deaf"
     time: int
     received: int
     transponder: int = 0
@@ -70,13 +70,13 @@ def observations(rows: list[Row]) -> Observations:
                 r.transponder,
                 r.received % 1_000_003,
                 r.source,
-                14,
-                "safety_text",
-                {"text": r.said},
+                14 if r.kind == "text" else 1,
+                "safety_text" if r.kind == "text" else "position",
+                {"text": r.said} if r.kind == "text" else {"lon": None, "lat": None, "nav_status": r.nav_status},
                 n,
             )
             for n, r in enumerate(rows)
-            if r.kind == "text"
+            if r.kind in {"text", "unplaced"}
         ],
     )
     for table, found in ((out.positions, positions), (out.statics, statics)):
