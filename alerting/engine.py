@@ -30,7 +30,7 @@ from alerting.hearing import Hearing
 from alerting.lateness import late
 from alerting.model import AlertState, Event, Severity, Subject, SubjectKind, Transition, shadow_id
 from alerting.names import Names
-from alerting.outcome import Order, Outcome, Ruled
+from alerting.outcome import FORM, Order, Outcome, Ruled, form, readable
 from alerting.registry import UNREGISTERED
 from alerting.rules.base import Mode
 from alerting.series import Series
@@ -78,6 +78,8 @@ class Engine:
         ruled = [Ruled(rule, n, rule.version, *rule.window) for n, rule in enumerate(rules) if rule.enabled]
         self._modes = {r.rule.id: (r.rule.mode, r.version) for r in ruled}
         self._channels = {r.rule.id: r.rule.channels for r in ruled if r.rule.channels is not None}
+        self._rules = {r.rule.id: r.rule for r in ruled}
+        self._forms = {r.rule.id: form(r.rule) for r in ruled}
         self._registry = registry
         self._names = Names(names, capacity=capacity)
         self._series = Series()
@@ -96,7 +98,8 @@ class Engine:
     def restore(self, memory: Memory, *, before: Mapping[tuple[str, str], tuple[str, str]] | None = None) -> None:
         """Become what an engine would be that had never stopped. To be called once, before the first ``judge``.
 
-        Episodes of rules that are gone, or that no longer cover their subject, are closed by the next ``judge``.
+        Episodes of rules that are gone, are of another kind now, or no longer cover their subject, are closed by the
+        next ``judge``; so are those that were left behind in a form that is not read any more.
 
         Args:
             memory: what the database remembers.
@@ -114,15 +117,21 @@ class Engine:
         for state in memory.states:
             if state.state is None or self._hearing.restore(state):
                 continue
-            mode, _ = self._modes.get(state.rule_id, (Mode.LIVE, ""))
-            other_mode = state.state.get("alert") is not None and _mode(state.state) is not mode
-            if other_mode or not (any(part.take_up(state) for part in self._parts) or self._combined.take_up(state)):
-                self._withdrawn.append(state)
+            rule = self._rules.get(state.rule_id)
+            known = rule is None or (readable(state.state, rule) and self._in_mode(state.state, rule))
+            kept = replace(state, state={name: said for name, said in state.state.items() if name != FORM})
+            if known and (any(part.take_up(kept) for part in self._parts) or self._combined.take_up(kept)):
+                self._combined.hold(kept)
             else:
-                self._combined.hold(state)
+                self._withdrawn.append(state)
         self._combined.restore(memory.listened)
         if before is not None:
             self._fences.reconsider(before)
+
+    @staticmethod
+    def _in_mode(state: Mapping[str, Any], rule: Rule) -> bool:
+        """Whether what is open was told, or not told, as the rule has it now."""
+        return not state.get("alert") or _mode(state) is rule.mode
 
     @property
     def fences(self) -> dict[tuple[str, str], tuple[str, str]]:
@@ -155,7 +164,7 @@ class Engine:
     def judge(self, observations: Observations, now: int) -> Verdict:
         """Judge a batch, rows in arrival order, and what is due by ``now`` (microseconds UTC)."""
         self._names.learn(observations.names)
-        out = Outcome()
+        out = Outcome(self._forms)
         self._now = max(
             self._now,
             now,

@@ -40,6 +40,39 @@ STATICS, POSITIONS, READINGS = 0, 1, 2
 _TABLES: Final = ("statics", "positions", "readings")
 
 
+#: The name, in a state, of its form.
+FORM: Final = "form"
+#: By kind of rule, how many forms its states have had; one where nothing is said. A state of another form is not read,
+#: and its alert is closed: to be counted up with every change of what a state holds that the code before cannot read,
+#: or that cannot read what the code before has left.
+_FORMS: Final = dict.fromkeys(
+    (
+        "gap",
+        "feed_silent",
+        "jump",
+        "identity_clash",
+        "distress",
+        "encounter",
+        "carried_beacons",
+        "loitering",
+        "port_visit",
+        "fishing",
+    ),
+    2,
+)
+
+
+def form(rule: Rule) -> str:
+    """What the states of a rule are marked by: the kind, and which of its forms it is."""
+    return f"{rule.kind}/{_FORMS.get(rule.kind, 1)}"
+
+
+def readable(state: Mapping[str, Any], rule: Rule) -> bool:
+    """Whether a state is of the form that a rule's have now. Those without a mark are of before there were any."""
+    said = state.get(FORM)
+    return said == form(rule) or (said is None and rule.kind not in _FORMS)
+
+
 @dataclass(slots=True, frozen=True)
 class Ruled:
     """A rule in use, with what is asked of it all the time worked out once."""
@@ -123,8 +156,12 @@ def _key(table: str, time: int, **ids: int) -> dict[str, str]:
 
 @dataclass(slots=True)
 class Outcome:
-    """Transitions and states as they are found; ``verdict`` puts them in order."""
+    """Transitions and states as they are found; ``verdict`` puts them in order.
 
+    ``forms``: by the id of a rule, what its states are marked by.
+    """
+
+    _forms: Mapping[str, str]
     _transitions: list[tuple[Order, Transition]] = field(default_factory=list)
     _states: dict[tuple[str, str, int, str], RuleState] = field(default_factory=dict)
 
@@ -139,6 +176,8 @@ class Outcome:
     def remember(self, rule_id: str, subject: Subject, key: str, state: Mapping[str, Any] | None) -> None:
         """The state after the batch; the last call for an episode is the one that counts. None: forget it."""
         place = (rule_id, subject.kind.value, subject.id, key)
+        if state is not None:
+            state = {**state, FORM: self._forms[rule_id]}
         self._states[place] = RuleState(rule_id, subject.kind, subject.id, key, state)
 
     def keep(self, state: RuleState | None) -> None:
