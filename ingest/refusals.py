@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from alerting.pack import PackError
+from alerting.registry_files import RegistryError
 from geofence.geometries import ZoneError
 from ingest.http import HttpUnavailable
 from ingest.settings import ConfigError
@@ -24,6 +25,7 @@ REFUSALS: Final[tuple[type[Exception], ...]] = (
     DatabaseAway,
     HttpUnavailable,
     PackError,
+    RegistryError,
     RequestRefused,
     ServicesError,
     SourceUnavailable,

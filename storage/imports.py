@@ -28,6 +28,16 @@ class Imported:
     unchanged: tuple[str, ...] = ()
     retired: tuple[str, ...] = ()  # no longer active
 
+    @classmethod
+    def of(cls, now: Mapping[str, str], before: Mapping[str, str], retired: Sequence[str]) -> Imported:
+        """Of versions by id: those given, and those that were active."""
+        return cls(
+            new=tuple(id_ for id_ in now if id_ not in before),
+            changed=tuple(id_ for id_, version in now.items() if id_ in before and before[id_] != version),
+            unchanged=tuple(id_ for id_, version in now.items() if before.get(id_) == version),
+            retired=tuple(retired),
+        )
+
 
 @dataclass(slots=True, frozen=True)
 class RuleVersion:
@@ -76,7 +86,7 @@ async def import_zones(dsn: str, zones: Iterable[Zone], *, only: bool = False) -
         retired = sorted(id_ for id_, (_, active) in before.items() if only and active and id_ not in given)
         await connection.execute("UPDATE zones SET active = false WHERE id = ANY(%s)", (retired,))
     old = {id_: version for id_, (version, active) in before.items() if active}
-    return _imported({zone.id: zone.version for zone in given.values()}, old, retired)
+    return Imported.of({zone.id: zone.version for zone in given.values()}, old, retired)
 
 
 async def zones(dsn: str) -> list[Zone]:
@@ -117,19 +127,10 @@ async def import_rules(dsn: str, rules: Iterable[RuleVersion], *, only: bool = F
                 " ON CONFLICT (id, version) DO UPDATE SET active = true",
                 (rule.id, rule.version, Jsonb(rule.body)),
             )
-    return _imported({rule.id: rule.version for rule in given.values()}, before, retired)
+    return Imported.of({rule.id: rule.version for rule in given.values()}, before, retired)
 
 
 async def rules(dsn: str, *, all_versions: bool = False) -> list[RuleVersion]:
     """The active rules by id, or every version there was."""
     query = b"SELECT id, version, body, active FROM rules WHERE active OR %s ORDER BY id, active DESC, version"
     return [RuleVersion(**row) for row in await ask.rows(dsn, query, (all_versions,))]
-
-
-def _imported(now: Mapping[str, str], before: Mapping[str, str], retired: Sequence[str]) -> Imported:
-    return Imported(
-        new=tuple(id_ for id_ in now if id_ not in before),
-        changed=tuple(id_ for id_, version in now.items() if id_ in before and before[id_] != version),
-        unchanged=tuple(id_ for id_, version in now.items() if before.get(id_) == version),
-        retired=tuple(retired),
-    )

@@ -42,7 +42,6 @@ KEPT: Final = (
     "metrics",
     "vessels",
     "transponders",
-    "vessel_transponders",
     "latest_positions",
     "latest_readings",
     "zones",
@@ -54,7 +53,10 @@ KEPT: Final = (
     "alert_timers",
 )
 #: Rows of these come and go.
-WORKING: Final = ("rule_state", "fragments", "alert_reviews", "rule_reviews", "desk_policies", "alert_inhibitors")
+WORKING: Final = (
+    *("rule_state", "fragments", "alert_reviews", "rule_reviews", "desk_policies", "alert_inhibitors"),
+    "vessel_transponders",
+)
 
 _CREATE: Final = """
 DO $$

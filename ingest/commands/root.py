@@ -18,6 +18,8 @@ _COMMANDS: Final = {
     "replay": "",
     "db": "The database: create and upgrade its tables, show what it can do.",
     "zones": "Zones that rules watch.",
+    "vessels": "The registry of vessels and the transponders they carry.",
+    "devices": "The registry of devices: where they stand, and their groups.",
     "rules": "Rules: check, import, list.",
     "alerts": "Alerts: list, show, acknowledge, resolve.",
     "quarantine": "What was refused, with its raw bytes and the reason.",

@@ -181,11 +181,12 @@ def test_one_hull_with_two_beacons_and_one_beacon_on_the_wrong_hull_can_be_said(
         connection.execute("INSERT INTO vessels (id, name, length_m) VALUES ('TTH-1', 'A', 16), ('TTH-2', 'B', 18)")
         connection.execute("INSERT INTO transponders (id, kind, identifier) VALUES (1, 'ais', '1'), (2, 'vms', '2')")
         connection.execute(
-            "INSERT INTO vessel_transponders (vessel_id, transponder_id, valid) VALUES"
-            " ('TTH-1', 1, '[2026-01-01,)'), ('TTH-1', 2, '[2026-01-01,2026-03-01)'), ('TTH-2', 2, '[2026-02-01,)')"
+            "INSERT INTO vessel_transponders (vessel_id, transponder_id, valid, kind, identifier) VALUES"
+            " ('TTH-1', 1, '[2026-01-01,)', 'ais', '1'), ('TTH-1', 2, '[2026-01-01,2026-03-01)', 'vms', '2'),"
+            " ('TTH-2', 2, '[2026-02-01,)', 'vms', '2')"
         )
         with pytest.raises(psycopg.errors.CheckViolation):
-            connection.execute("INSERT INTO vessel_transponders VALUES ('TTH-1', 1, 'empty')")
+            connection.execute("INSERT INTO vessel_transponders VALUES ('TTH-1', 1, 'empty', NULL, 'ais', '1')")
 
 
 async def test_a_store_refuses_to_open_on_tables_of_another_version(any_database: str) -> None:
