@@ -62,7 +62,7 @@ class Approaching:
                 return
         elif move.before is None or fence.zone.id in move.was:
             return  # it was never seen to approach
-        if self._holdings.matches(fence, move.transponder):
+        if self._holdings.matches(fence, move.transponder, after.time):
             held.visit = Visit(after.time, after.lon, after.lat, move.before)
             self._alerts.climb(fence, held.visit, step, after.time)
             self._holdings.fire(move.transponder, fence, held, after.time, cause, out)

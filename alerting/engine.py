@@ -31,7 +31,9 @@ from alerting.lateness import late
 from alerting.model import AlertState, Event, Severity, Subject, SubjectKind, Transition, shadow_id
 from alerting.names import Names
 from alerting.outcome import FORM, Order, Outcome, Ruled, form, readable
+from alerting.places import Places
 from alerting.registry import UNREGISTERED
+from alerting.rules import ScopedRule
 from alerting.rules.base import Mode
 from alerting.series import Series
 from alerting.silence import Silence
@@ -81,21 +83,22 @@ class Engine:
         self._rules = {r.rule.id: r.rule for r in ruled}
         self._forms = {r.rule.id: form(r.rule) for r in ruled}
         self._registry = registry
-        self._names = Names(names, capacity=capacity)
+        places = Places(registry, zones)
+        self._names = Names(names, registry=registry, capacity=capacity)
         self._series = Series()
         self._hearing = Hearing()
-        self._thresholds = Thresholds(ruled, self._names, self._series, self._hearing)
-        self._silence = Silence(ruled, self._names, self._series, self._hearing)
-        self._figures = Figures(ruled, self._names, self._series)
-        self._fences = Fences(ruled, zones, self._names, capacity=capacity)
-        self._vessels = Vessels(ruled, zones, self._names, self._hearing, self._fences.ships)
+        self._thresholds = Thresholds(ruled, self._names, places, self._series, self._hearing)
+        self._silence = Silence(ruled, self._names, places, self._series, self._hearing)
+        self._figures = Figures(ruled, self._names, places, self._series)
+        self._fences = Fences(ruled, zones, self._names, registry, capacity=capacity)
+        self._vessels = Vessels(ruled, zones, self._names, registry, self._hearing, self._fences.ships)
         # Vessels before fences, which learn the batch's ship types.
         self._parts: tuple[Part, ...] = (self._thresholds, self._figures, self._silence, self._vessels, self._fences)
         self._combined = Combined(ruled, self._names, registry, self._hearing)
         self._withdrawn: list[RuleState] = []
         self._now = -(2**62)
 
-    def restore(self, memory: Memory, *, before: Mapping[tuple[str, str], tuple[str, str]] | None = None) -> None:
+    def restore(self, memory: Memory, *, before: Mapping[tuple[str, str], tuple[str, ...]] | None = None) -> None:
         """Become what an engine would be that had never stopped. To be called once, before the first ``judge``.
 
         Episodes of rules that are gone, are of another kind now, or no longer cover their subject, are closed by the
@@ -103,8 +106,9 @@ class Engine:
 
         Args:
             memory: what the database remembers.
-            before: ``fences`` of the engine that this one takes over from, if rules or zones may have been edited: who
-                is inside of what is new or another is judged by the next ``judge``, without waiting to be heard again.
+            before: ``fences`` of the engine that this one takes over from, if rules, zones or the registry may have
+                been edited: who is inside of what is new or another is judged by the next ``judge``, without waiting to
+                be heard again.
         """
         self._names.restore(memory.names)
         if memory.readings is not None:
@@ -120,7 +124,7 @@ class Engine:
             rule = self._rules.get(state.rule_id)
             known = rule is None or (readable(state.state, rule) and self._in_mode(state.state, rule))
             kept = replace(state, state={name: said for name, said in state.state.items() if name != FORM})
-            if known and (any(part.take_up(kept) for part in self._parts) or self._combined.take_up(kept)):
+            if known and not self._dropped(kept, rule) and self._take_up(kept):
                 self._combined.hold(kept)
             else:
                 self._withdrawn.append(state)
@@ -133,9 +137,23 @@ class Engine:
         """Whether what is open was told, or not told, as the rule has it now."""
         return not state.get("alert") or _mode(state) is rule.mode
 
+    def _take_up(self, state: RuleState) -> bool:
+        return any(part.take_up(state) for part in self._parts) or self._combined.take_up(state)
+
+    def _dropped(self, kept: RuleState, rule: Rule | None) -> bool:
+        """Whether an alert is about somebody whom its rule is not about by the registry as it is now.
+
+        Asked for the time for which it was asked when the alert fired: as long as the registry says the same, the same.
+        """
+        state = kept.state or {}
+        if not isinstance(rule, ScopedRule) or not rule.scope.asks_registry or not state.get("alert"):
+            return False
+        about = state.get("about", [kept.subject_id])
+        return any(rule.dropped(transponder, self._registry, state["started_at"]) for transponder in about)
+
     @property
-    def fences(self) -> dict[tuple[str, str], tuple[str, str]]:
-        """By rule and zone, the versions of both."""
+    def fences(self) -> dict[tuple[str, str], tuple[str, ...]]:
+        """By rule and zone, the versions of both, and that of the registry where the rule asks it."""
         return self._fences.versions
 
     def deaf(self, since: int, until: int) -> None:
@@ -182,8 +200,23 @@ class Engine:
         self._combined.judge(heard, out.found[withdrawn:], out)
         verdict = out.verdict(observations, late_positions=advance.late, late_readings=late_readings)
         verdict.late = late(heard)
-        verdict.transitions = [told for found in verdict.transitions if (told := self._in_its_mode(found)) is not None]
+        found = (self._in_its_mode(self._described(transition)) for transition in verdict.transitions)
+        verdict.transitions = [told for told in found if told is not None]
         return verdict
+
+    def _described(self, told: Transition) -> Transition:
+        """With what the registry says of its subject, and where a device stands."""
+        if told.subject.kind is SubjectKind.TRANSPONDER:
+            carried = self._registry.carrier(told.subject.id, told.started_at)
+            if carried is None:
+                return told
+            said = {"transponder": self._names.transponder(told.subject.id).name, "vessel": carried.told()}
+            return replace(told, details={**told.details, **said})
+        site = self._registry.site(told.subject.name) if told.subject.kind is SubjectKind.DEVICE else None
+        if site is None:
+            return told
+        lon, lat = (told.lon, told.lat) if site.place is None else site.place
+        return replace(told, lon=lon, lat=lat, details={**told.details, "site": site.told()})
 
     def _in_its_mode(self, transition: Transition) -> Transition | None:
         """A change as its rule has it told; None: not at all."""
@@ -201,7 +234,7 @@ class Engine:
         """Close what no rule watches any more."""
         for old in self._withdrawn:
             state = old.state or {}
-            subject = self._names.subject(old.subject_kind, old.subject_id)
+            subject = self._names.subject(old.subject_kind, old.subject_id, state.get("started_at"))
             if state.get("alert") and _mode(state) is not Mode.CONDITION:
                 out.add(
                     Order(self._now, True, 0, 0, old.subject_id, -1, old.key, 0),

@@ -27,6 +27,7 @@ from pydantic import ValidationError
 from alerting.backtest import Episode, Tally, judged
 from alerting.engine import Engine
 from alerting.model import Memory, Subject, SubjectKind, alert_id, shadow_id
+from alerting.registry import UNREGISTERED, Registry
 from alerting.rules import RULE
 from decoders.arrival import numbered
 from decoders.records import NULL_I1, NULL_I2, NULL_I4, POSITION, READING, RECEPTION, STATIC, AisRecord, Observations
@@ -78,6 +79,7 @@ class Evidence:
     until: int  # up to when, by receive time, they were judged
     deaf: Sequence[tuple[int, int]] = ()
     conditions: Sequence[dict[str, Any]] = ()  # the rules that the rule stands on, likewise
+    registry: Registry = UNREGISTERED  # of those in the rows
     page: str = ""  # for people
     members: Mapping[str, bytes] = field(default_factory=dict)
 
@@ -95,6 +97,7 @@ def pack(evidence: Evidence) -> bytes:
         "rule.json": _json(evidence.rule),
         "conditions.json": _json(list(evidence.conditions)),
         "zones.geojson": _json(evidence.zones),
+        "registry.json": _json(evidence.registry.told()),
         "before.json": _json(_memory(evidence.before)),
         "page.html": evidence.page.encode(),
         **{f"rows/{name}.jsonl": _lines(getattr(evidence.rows, name)) for name in _DTYPES},
@@ -166,6 +169,8 @@ def _read(manifest: Mapping[str, Any], members: Mapping[str, bytes]) -> Evidence
         until=instant(manifest["until"]),
         deaf=[(instant(since), instant(until)) for since, until in manifest["deaf"]],
         conditions=orjson.loads(members.get("conditions.json", b"[]")),  # not in files of versions that knew none
+        # Not in files of versions that knew no registry.
+        registry=Registry.read(orjson.loads(members.get("registry.json", b'{"vessels":[],"devices":{}}'))),
         page=members["page.html"].decode(),
         members=members,
     )
@@ -197,6 +202,10 @@ def check(evidence: Evidence) -> list[Episode]:
     made = alert_id(rule.id, subject, alert["key"], instant(alert["started_at"]))
     if str(shadow_id(made) if alert["shadow"] else made) != alert["id"] or alert["id"] != evidence.facts["id"]:
         raise EvidenceError("the alert's id is not that of its rule, subject, key and start")
+    if _registered(evidence.registry, subject, instant(alert["started_at"])) != tuple(
+        fired_with(evidence.facts["history"]).get(name) for name in ("vessel", "site")
+    ):
+        raise EvidenceError("registry.json says of the alert's subject something else than the alert")
     told = recompute([*conditions, rule], zones, evidence)
     mine = [transition for transition in told if str(transition.alert_id) == alert["id"]]
     if not mine:
@@ -214,9 +223,16 @@ def fired_with(history: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     return found
 
 
+def _registered(registry: Registry, subject: Subject, time: int) -> tuple[Any, Any]:
+    """What alerts say of the vessel that carries a transponder, and of where a device stands."""
+    carried = registry.carrier(subject.id, time) if subject.kind is SubjectKind.TRANSPONDER else None
+    site = registry.site(subject.name) if subject.kind is SubjectKind.DEVICE else None
+    return carried and carried.told(), site and site.told()
+
+
 def recompute(rules: Sequence[Rule], zones: Sequence[Zone], evidence: Evidence) -> list[Transition]:
     """What the rules tell by the rows."""
-    engine = Engine(rules, zones)
+    engine = Engine(rules, zones, registry=evidence.registry)
     engine.restore(evidence.before)
     return judged(engine, evidence.rows, evidence.until, evidence.deaf)
 

@@ -7,6 +7,8 @@ Judged from ``geofence.tracks``: a fence is a function of the fix before and the
   does not match. When it becomes known while the vessel is still inside, ``inside`` fires on the last fix, and
   ``entered`` on the entry, which was kept waiting: the alert starts at the entry, and is as old as the knowledge.
   ``left`` and ``crossed`` are over by then and are not told afterwards.
+* Of the registry a rule is told what held when it began: at the entry, the crossing, the first fix inside. When a
+  licence or the carrying of a transponder begins or ends, the next fix is looked at as if something had changed.
 * ``dwell`` and ``speed`` fire at the first fix that is ``for`` later than the one it began with, dated to the instant
   at which the time was up. A vessel that is not heard again does not fire them: nobody knows where it is.
 * Alerts of what lasts end at the first fix outside (or, for ``speed``, at another speed), or the first one at which
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     from alerting.heard import Heard
     from alerting.model import RuleState
     from alerting.names import Names
+    from alerting.registry import Registry
     from geofence.tracks import Advance, Move
     from geofence.zones import Zone
 
@@ -61,7 +64,9 @@ _LONG_AGO: Final = -(2**62)
 class Fences:
     """All zone rules, and the tracks they are judged on."""
 
-    def __init__(self, ruled: Sequence[Ruled], zones: Sequence[Zone], names: Names, *, capacity: int) -> None:
+    def __init__(
+        self, ruled: Sequence[Ruled], zones: Sequence[Zone], names: Names, registry: Registry, *, capacity: int
+    ) -> None:
         rules = [(r, r.rule) for r in ruled if isinstance(r.rule, ZoneRule)]
         used = {zone for _, rule in rules for zone in rule.zones}
         places = {zone.id: Place(zone) for zone in zones if zone.id in used}
@@ -73,11 +78,14 @@ class Fences:
             for zone_id in dict.fromkeys(rule.zones):
                 fence = Fence(r, rule, places[zone_id])
                 self._fences[fence.key] = fence
-        edges = [edge for fence in self._fences.values() for edge in (fence.start, fence.end)]
+        self._registry = registry
+        edges = {edge for fence in self._fences.values() for edge in (fence.start, fence.end)}
+        if asking := [rule.scope for _, rule in rules if rule.scope.asks_registry]:
+            edges |= registry.edges(licences=any(scope.asks_licence for scope in asking))
         areas = [place.zone for place in places.values() if not place.zone.is_line]
         self.tracks = Tracks(
             ZoneIndex(areas),
-            boundaries=edges,
+            boundaries=sorted(edges),
             daily={edge for r, _ in rules if r.calendar for edge in r.calendar.daily},
             capacity=capacity,
             crossings=any(f.rule.condition is Condition.CROSSED and not f.zone.is_line for f in self._fences.values()),
@@ -87,7 +95,7 @@ class Fences:
         self._approach = Approach(self._fences.values())
         self._attention = Attention(self._fences.values(), self.tracks.index, self._approach)
         alerts = ZoneAlerts(names)
-        self._holdings = Holdings(self._fences, names, self.ships, alerts, self._attention)
+        self._holdings = Holdings(self._fences, names, self.ships, registry, alerts, self._attention)
         self._passing = Passing(self._holdings)
         self._inside = Inside(self._holdings, self._passing)
         self._approaching = Approaching(self._holdings, self._approach, alerts)
@@ -123,11 +131,18 @@ class Fences:
         return True
 
     @property
-    def versions(self) -> dict[Key, tuple[str, str]]:
-        """The versions of rule and zone of every fence."""
-        return {key: (fence.ruled.version, fence.place.version) for key, fence in self._fences.items()}
+    def versions(self) -> dict[Key, tuple[str, ...]]:
+        """The versions of rule and zone of every fence, and of the registry if the rule asks it."""
+        return {
+            key: (
+                fence.ruled.version,
+                fence.place.version,
+                *((self._registry.version,) if fence.rule.scope.asks_registry else ()),
+            )
+            for key, fence in self._fences.items()
+        }
 
-    def reconsider(self, before: Mapping[Key, tuple[str, str]]) -> None:
+    def reconsider(self, before: Mapping[Key, tuple[str, ...]]) -> None:
         """Look anew at who is inside the fences that were not there ``before``, or were others."""
         self._edited = {key for key, versions in self.versions.items() if before.get(key) != versions}
 

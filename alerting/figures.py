@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from alerting.heard import Heard
     from alerting.model import RuleState
     from alerting.names import Names
+    from alerting.places import Places
     from alerting.series import Series
 
     Table = NDArray[np.void]
@@ -95,10 +96,10 @@ class _Watch:
 class Figures:
     """All rules on figures over the subjects of a series."""
 
-    def __init__(self, ruled: Sequence[Ruled], names: Names, series: Series) -> None:
+    def __init__(self, ruled: Sequence[Ruled], names: Names, places: Places, series: Series) -> None:
         self._judges = [_Judge.of(r) for r in ruled if isinstance(r.rule, _KINDS)]
         self._number = {judge.rule.id: number for number, judge in enumerate(self._judges)}
-        self._watchers = Watchers([judge.rule for judge in self._judges])
+        self._watchers = Watchers([judge.rule for judge in self._judges], places)
         self._names, self._series = names, series
         self._watched = np.full(64, _UNKNOWN, np.int8)  # by slot of the series
         self._of: dict[int, tuple[_Watch, ...]] = {}  # by slot

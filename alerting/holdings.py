@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from alerting.model import Event
     from alerting.names import Names
     from alerting.outcome import Outcome
+    from alerting.registry import Registry
     from alerting.rules import Condition
     from alerting.ships import ShipTypes
     from alerting.sides import Turn
@@ -31,13 +32,20 @@ class Holdings:
     """By transponder and fence."""
 
     def __init__(
-        self, fences: Mapping[Key, Fence], names: Names, ships: ShipTypes, alerts: ZoneAlerts, attention: Attention
+        self,
+        fences: Mapping[Key, Fence],
+        names: Names,
+        ships: ShipTypes,
+        registry: Registry,
+        alerts: ZoneAlerts,
+        attention: Attention,
     ) -> None:
         self._fences = fences
         self._at: dict[str, list[Fence]] = {}  # zone id -> its fences
         for fence in fences.values():
             self._at.setdefault(fence.zone.id, []).append(fence)
         self._names, self._ships, self._alerts, self._attention = names, ships, alerts, attention
+        self._registry = registry
         self._held: dict[int, dict[Key, Held]] = {}  # by transponder
         #: Those that end by time: before that receive time they do not. And the same in its order, with what is stale.
         self._expiring: dict[tuple[int, str, str], int] = {}
@@ -51,9 +59,11 @@ class Holdings:
         told = self._ships.get(transponder)
         return told[1] or None if told else None
 
-    def matches(self, fence: Fence, transponder: int) -> bool | None:
-        """Whether the rule is about the vessel; None: not known yet."""
-        return fence.rule.scope.matches(transponder, self.type(transponder))
+    def matches(self, fence: Fence, transponder: int, began: int) -> bool | None:
+        """Whether the rule is about the vessel; None: not known yet. The registry is asked for when it began."""
+        scope = fence.rule.scope
+        vessel = self._registry.vessel(transponder, began) if scope.asks_registry else None
+        return scope.matches(transponder, self.type(transponder), vessel, began)
 
     def all(self, transponder: int) -> list[tuple[Fence, Held]]:
         """What is held of a transponder, by fence."""

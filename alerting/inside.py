@@ -36,7 +36,9 @@ class Inside:
         self, transponder: int, fence: Fence, held: Held, last: Fix | None, time: int, cause: Cause, out: Outcome
     ) -> None:
         """A ship type that something may have waited for."""
-        matches, visit = self._holdings.matches(fence, transponder), held.visit
+        visit, turn = held.visit, held.turn
+        began = visit.started_at if visit is not None else turn.fix.time if turn is not None else time
+        matches = self._holdings.matches(fence, transponder, began)
         if matches is False:
             self._holdings.drop(transponder, fence, out)
         elif matches and visit is not None:
@@ -67,7 +69,8 @@ class Inside:
             else:
                 self._holdings.turn(transponder, fence, held, None, out)
             return
-        if not held and self._holdings.matches(fence, transponder) is False:
+        if held.visit is None and self._holdings.matches(fence, transponder, after.time) is False:
+            self._holdings.turn(transponder, fence, held, None, out)
             return
         inside = self._counts_as_in(fence, held, move)
         within = fence.zone.id in move.now
@@ -108,19 +111,19 @@ class Inside:
         """A vessel counts as inside by its last fix; ``came``: by that one it does."""
         condition = fence.rule.condition
         if held.visit is None:
-            matches = self._holdings.matches(fence, transponder)
+            began, before = (came.fix, came.before) if came else (fix, before)
+            matches = self._holdings.matches(fence, transponder, began.time)
             if matches is False or (condition is Condition.ENTERED and (came is None or came.first)):
                 return
             if condition is Condition.INSIDE and not matches:
                 return
-            began, before = (came.fix, came.before) if came else (fix, before)
             held.visit = Visit(began.time, began.lon, began.lat, before)
             if condition not in _TIMED and matches:
                 self._holdings.fire(transponder, fence, held, at, cause, out)
                 return
             self._holdings.keep(transponder, fence, held, out)
         ripe = condition in _TIMED and held.visit.alert is None and self._long_enough(fence, held, fix.time)
-        if ripe and self._holdings.matches(fence, transponder):
+        if ripe and self._holdings.matches(fence, transponder, held.visit.started_at):
             self._holdings.fire(transponder, fence, held, held.visit.started_at + fence.rule.for_, cause, out, fix)
 
     def _long_enough(self, fence: Fence, held: Held, time: int) -> bool:

@@ -17,14 +17,14 @@ from alerting.desk import book as policies
 from alerting.desk import reach
 from alerting.desk.book import NO_POLICIES, DeskBook, Procedure
 from alerting.registry import UNREGISTERED
-from alerting.rules import KINDS, RULE, CombinedRule
+from alerting.rules import KINDS, RULE, CombinedRule, Mode
 from alerting.rules.base import fault
 from decoders.catalogue import METRICS
 from geofence.geometries import ZoneError
 from geofence.zones import Zone, read_zones
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
     from pydantic_core import ErrorDetails
 
@@ -61,7 +61,8 @@ class RuleBook:
     """Rules and the zones they speak of, checked against each other. Disabled rules are in it.
 
     ``desk``: what is done about their alerts. ``registry``: the vessels and devices that they are judged with.
-    ``doubts``: what can be used and may not be meant so, a line each.
+    ``doubts``: what can be used and may not be meant so, a line each: a rule that asks for what nothing in the registry
+    is, for one, matches nothing.
     """
 
     rules: tuple[Rule, ...]
@@ -82,6 +83,7 @@ def load(
     zones: Iterable[Zone] = (),
     metrics: Mapping[str, Metric] = METRICS,
     channels: Sequence[ChannelSpec] | None = None,
+    registry: Registry | None = None,
 ) -> RuleBook:
     """The rules and zones of all sources, in order.
 
@@ -91,6 +93,7 @@ def load(
         zones: zones known from elsewhere, of which rules may speak; one of the sources with the same id replaces it.
         metrics: the metric catalogue.
         channels: those that are set up; None: not known, and what rules say of them is believed.
+        registry: what rules are judged with; None: not known, and nothing is doubted.
 
     Raises:
         PackError: anything is unknown, missing, malformed or there twice.
@@ -106,9 +109,12 @@ def load(
     desk: list[Policy] = []
     spoken: dict[str, _Place] = {}
     doubts: list[str] = []
+    words = None if registry is None else registry.words()
     for file in files:
         if file.suffix == ".toml" and (read := _document(file, problems)) is not None:
-            rules += _rules(file, *read, known, metrics, channels, where, spoken, problems)
+            mine = _rules(file, *read, known, metrics, channels, where, spoken, problems)
+            rules += [rule for _, rule in mine]
+            doubts += [] if words is None else _doubts(file, read[1], mine, words)
             desk += _policies(file, *read, desk, channels, problems, doubts)
     problems += _among(rules, spoken)
     seen: set[str] = set()
@@ -118,7 +124,7 @@ def load(
         seen.add(zone.id)
     if problems:
         raise PackError(problems)
-    return RuleBook(tuple(rules), tuple(found), DeskBook.of(desk), doubts=tuple(doubts))
+    return RuleBook(tuple(rules), tuple(found), DeskBook.of(desk), registry or UNREGISTERED, tuple(doubts))
 
 
 def files(sources: Iterable[str | Path]) -> list[Path]:
@@ -236,7 +242,8 @@ def _rules(
     where: dict[str, str],
     spoken: dict[str, _Place],
     problems: list[str],
-) -> list[Rule]:
+) -> list[tuple[int, Rule]]:
+    """The rules of a file, each with the number of its table."""
     lines = Lines(text)
     tables = _tables(file, document, lines, "rule", problems)
     rules = []
@@ -256,7 +263,7 @@ def _rules(
             spoken.setdefault(name, _Place(file, lines, number))
         if rule is not None and not faults:
             where[rule.id] = f"{file}:{lines.of(number, ())}"
-            rules.append(rule)
+            rules.append((number, rule))
     return rules
 
 
@@ -269,6 +276,15 @@ def _among(rules: Sequence[Rule], spoken: Mapping[str, _Place]) -> Iterable[str]
         at = spoken[rule.id]
         for place, reason in rule.faults_among(found):
             yield f"{at.file}:{at.lines.of(at.number, place)}: rule {rule.id!r}: {reason}"
+
+
+def _doubts(
+    file: Path, text: str, rules: Iterable[tuple[int, Rule]], words: Mapping[str, Container[str]]
+) -> Iterator[str]:
+    lines = Lines(text)
+    for number, rule in rules:
+        for place, reason in rule.doubts(words) if rule.enabled and rule.mode is not Mode.SHADOW else ():
+            yield f"{file}:{lines.of(number, place)}: rule {rule.id!r}: {reason}"
 
 
 def _rule(

@@ -44,7 +44,7 @@ class Passing:
             elif net and fence.rule.direction in (Crossing.EITHER, Crossing.LEFT if net > 0 else Crossing.RIGHT):
                 fix = Fix(since.time, since.lon, since.lat)
                 self.happened(transponder, fence, fix, since.before, fix.time, cause, out, to=net)
-        if now is not None and self._holdings.matches(fence, transponder) is False:
+        if now is not None and self._holdings.matches(fence, transponder, move.after.time) is False:
             now = None
         if now != touch:
             held = self._holdings.of(transponder, fence)
@@ -64,7 +64,7 @@ class Passing:
         to: int = 0,
     ) -> None:
         """Something that cannot end: fire, or count it to the alert that is still there."""
-        if not fence.in_force(fix.time) or not self._holdings.matches(fence, transponder):
+        if not fence.in_force(fix.time) or not self._holdings.matches(fence, transponder, fix.time):
             return
         self._holdings.expire(transponder, fence, cause.received, out)
         held = self._holdings.of(transponder, fence)

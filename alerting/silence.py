@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from alerting.hearing import Hearing
     from alerting.model import RuleState, Subject
     from alerting.names import Names
+    from alerting.places import Places
     from alerting.series import Judged, Series
 
     Table = NDArray[np.void]
@@ -64,11 +65,11 @@ class _Episode:
 class Silence:
     """All no-data rules over the subjects of a series."""
 
-    def __init__(self, ruled: Sequence[Ruled], names: Names, series: Series, hearing: Hearing) -> None:
+    def __init__(self, ruled: Sequence[Ruled], names: Names, places: Places, series: Series, hearing: Hearing) -> None:
         self._ruled = [r for r in ruled if isinstance(r.rule, NoDataRule)]
         self._rules = [r.rule for r in self._ruled if isinstance(r.rule, NoDataRule)]
         self._number = {rule.id: number for number, rule in enumerate(self._rules)}
-        self._watchers = Watchers(self._rules)
+        self._watchers = Watchers(self._rules, places)
         self._names, self._series, self._hearing = names, series, hearing
         # By slot of the series: a reading that comes no later after the one before is nothing to look at.
         self._patience = np.full(64, _ALWAYS, np.int64)

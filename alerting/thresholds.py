@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from alerting.hearing import Hearing
     from alerting.model import RuleState, Transition
     from alerting.names import Names
+    from alerting.places import Places
     from alerting.series import Judged, Series
 
     Table = NDArray[np.void]
@@ -112,7 +113,7 @@ class _Calm:
 class Thresholds:
     """All threshold rules over the subjects of a series."""
 
-    def __init__(self, ruled: Sequence[Ruled], names: Names, series: Series, hearing: Hearing) -> None:
+    def __init__(self, ruled: Sequence[Ruled], names: Names, places: Places, series: Series, hearing: Hearing) -> None:
         self._ruled = [r for r in ruled if isinstance(r.rule, ThresholdRule)]
         self._rules = [r.rule for r in self._ruled if isinstance(r.rule, ThresholdRule)]
         self._ladders = [rule.rungs for rule in self._rules]
@@ -123,7 +124,7 @@ class Thresholds:
             for step in range(len(self._ladders[number]))
         ]
         self._first = {rung.rule: place for place, rung in enumerate(self._rungs) if rung.step == 0}
-        self._watchers = Watchers(self._rules)
+        self._watchers = Watchers(self._rules, places)
         self._plans = Plans([self._ruled[rung.rule] for rung in self._rungs], [rung.level for rung in self._rungs])
         self._known_plans: dict[tuple[int, ...], int] = {}  # by the rules that watch a subject
         self._names, self._series, self._hearing = names, series, hearing

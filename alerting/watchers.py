@@ -12,6 +12,7 @@ from decoders.identity import metric_id
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from alerting.places import Places
     from alerting.rules.devices import OnDevices
 
 _GLOB: Final = re.compile(r"[*?\[]")
@@ -20,18 +21,21 @@ _GLOB: Final = re.compile(r"[*?\[]")
 class Watchers:
     """The numbers of the rules (their places in the sequence given) by metric and device name.
 
-    Says what ``applies_to`` of each rule says. Patterns that several rules share are tried once for a name.
+    Says what ``applies_to`` of each rule says of the device's name, and ``places`` of where it stands. Patterns that
+    several rules share are tried once for a name.
     """
 
-    def __init__(self, rules: Sequence[OnDevices]) -> None:
+    def __init__(self, rules: Sequence[OnDevices], places: Places) -> None:
         self._of: dict[int, list[tuple[int, int]]] = {}  # metric -> (rule, group)
         self._groups: list[Callable[[str], bool] | None] = []
         known: dict[object, int] = {}
         for number, rule in enumerate(rules):
-            group = known.setdefault((rule.devices, rule.gateways, rule.exclude), len(known))
+            which = (rule.devices, rule.gateways, rule.exclude, rule.groups, rule.near, rule.in_zones)
+            group = known.setdefault(which, len(known))
             if group == len(self._groups):
                 every = "*" in rule.devices and rule.gateways is None and not rule.exclude
-                self._groups.append(None if every else _predicate(rule.devices, rule.gateways, rule.exclude))
+                named = None if every else _predicate(rule.devices, rule.gateways, rule.exclude)
+                self._groups.append(_placed(rule, places, named) if rule.placed else named)
             for metric in rule.watched:
                 self._of.setdefault(metric_id(metric), []).append((number, group))
 
@@ -75,6 +79,11 @@ def _predicate(
         return in_(device) and not out(device)
 
     return applies
+
+
+def _placed(rule: OnDevices, places: Places, named: Callable[[str], bool] | None) -> Callable[[str], bool]:
+    stands = places.asked(rule)
+    return stands if named is None else lambda device: named(device) and stands(device)
 
 
 def _any(patterns: tuple[str, ...]) -> Callable[[str], bool]:

@@ -38,7 +38,7 @@ class ZoneAlerts:
             visit.said["distance_to_boundary_m"] = round(fence.distance(where), 1)
         if fence.rule.for_:
             visit.said["for_seconds"] = fence.rule.for_ // 1_000_000
-        name = self._names.transponder(transponder).name
+        name = self._names.transponder(transponder, visit.started_at).name
         if fence.rule.condition is Condition.APPROACHING:
             text = messages.zone_neared(fence.rule, name, fence.zone, visit.step, at, at - visit.started_at)
         else:
@@ -60,7 +60,7 @@ class ZoneAlerts:
     def change(self, transponder: int, fence: Fence, visit: Visit, event: Event, fix: Fix) -> Transition:
         """The alert of a visit has become more or less severe."""
         visit.said["distance_to_boundary_m"] = round(fence.distance(fix), 1)
-        at, name = max(fix.time, visit.at), self._names.transponder(transponder).name
+        at, name = max(fix.time, visit.at), self._names.transponder(transponder, visit.started_at).name
         text = messages.zone_neared(fence.rule, name, fence.zone, visit.step, at, at - visit.started_at)
         made = self._transition(transponder, fence, visit, AlertState.FIRING, at, fix, text)
         return replace(made, change=event)
@@ -70,7 +70,7 @@ class ZoneAlerts:
     ) -> Transition:
         """The end of the alert of a visit."""
         visit.said["reason"] = reason
-        name = self._names.transponder(transponder).name
+        name = self._names.transponder(transponder, visit.started_at).name
         text = messages.zone_resolved(fence.rule, name, fence.zone, at, reason)
         return self._transition(transponder, fence, visit, AlertState.RESOLVED, at, fix, text)
 
@@ -100,7 +100,7 @@ class ZoneAlerts:
             alert_id=visit.alert,
             rule_id=fence.rule.id,
             rule_version=fence.ruled.version,
-            subject=self._names.transponder(transponder),
+            subject=self._names.transponder(transponder, visit.started_at),
             key=fence.zone.id,
             state=state,
             severity=visit.severity or fence.rule.severity,

@@ -15,6 +15,7 @@ from alerting.backtest import judged, warm_up
 from alerting.engine import Engine
 from alerting.evidence import Evidence, EvidenceError, fired_with
 from alerting.evidence_page import page
+from alerting.model import Subject, SubjectKind
 from alerting.rules import RULE
 from decoders.arrival import before, joined, numbered
 from geofence.zones import to_feature_collection
@@ -24,6 +25,7 @@ from storage.chain import link
 from storage.errors import RequestRefused
 from storage.evidence import record
 from storage.history import TABLES, Choice, history
+from storage.registry import registry
 from storage.times import microseconds
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from alerting.model import Memory
+    from alerting.registry import Registry
     from alerting.rules import Rule
     from decoders.records import Observations
     from geofence.zones import Zone
@@ -66,10 +69,13 @@ async def gather(dsn: str, id_: UUID) -> Evidence:
     end = await listened_until(dsn)
     if end is None:
         raise RequestRefused("the database holds no rows")
+    subject = Subject(SubjectKind(alert["subject_kind"]), int(alert["subject_id"]), alert["subject_name"])
+    started_at = microseconds(recorded["alert"]["started_at"])
+    known = (await registry(dsn)).as_told(subject, started_at, fired_with(facts["history"]))
     began = microseconds(min(t for t in (recorded["alert"]["started_at"], recorded["alert"]["known_at"]) if t))
     found: Evidence | None = None
     for choice, since in _choices(rules, facts, began):
-        found = await _try(dsn, facts, rules, zones, choice, since, end + 1)
+        found = await _try(dsn, facts, rules, zones, known, choice, since, end + 1)
         if found is not None:
             break
     if found is None:
@@ -162,14 +168,21 @@ def _choices(rules: Sequence[Rule], facts: dict[str, Any], began: int) -> Iterat
 
 
 async def _try(
-    dsn: str, facts: dict[str, Any], rules: Sequence[Rule], zones: Sequence[Zone], choice: Choice, since: int, end: int
+    dsn: str,
+    facts: dict[str, Any],
+    rules: Sequence[Rule],
+    zones: Sequence[Zone],
+    known: Registry,
+    choice: Choice,
+    since: int,
+    end: int,
 ) -> Evidence | None:
     """The evidence, if the alert comes out of these rows as it was told; as few of the last of them as do."""
     parts: list[Observations] = []
     async with history(dsn, choice) as past:
         deaf = [(first, last) for first, last in await past.deaf() if since < last]
         memory = await past.memory(since)
-        engine = Engine(rules, zones)
+        engine = Engine(rules, zones, registry=known)
         engine.restore(memory)
         told, rows = [], 0
         async for observations, tick in past.slices(since, end, dict(deaf)):
@@ -185,27 +198,37 @@ async def _try(
     until = max(t.known for t in told) + 1
     kept, _ = before(joined(parts), until)
     numbered(kept)
+    ids = _ids(memory, kept)
     return Evidence(
         facts=facts,
         rule=facts["rule"],
         conditions=facts["conditions"],
         zones=to_feature_collection(zones),
-        before=_known(memory, kept),
+        before=_known(memory, ids),
         rows=kept,
         until=until,
         deaf=[(first, last) for first, last in deaf if first < until],
+        registry=known.of(
+            (id_ for kind, id_ in ids if kind == "transponder"),
+            (memory.names.get(key, "") for key in ids if key[0] == "device"),
+        ),
     )
 
 
-def _known(memory: Memory, rows: Observations) -> Memory:
-    """What was known before, of the names only those of who is in it."""
+def _ids(memory: Memory, rows: Observations) -> set[tuple[str, int]]:
+    """Who is in what was known before or in the rows, by kind and id."""
     devices, transponders = (rows.readings, memory.readings), (rows.positions, rows.statics, memory.positions)
-    ids = {
+    found = {
         (kind, id_)
         for kind, tables in (("device", devices), ("transponder", transponders))
         for table in tables
         if table is not None
         for id_ in np.unique(table[kind]).tolist()
     }
+    return found | {("transponder", record.transponder) for record in rows.records}
+
+
+def _known(memory: Memory, ids: set[tuple[str, int]]) -> Memory:
+    """What was known before, of the names only those of who is in it."""
     memory.names = {key: name for key, name in memory.names.items() if key in ids}
     return memory

@@ -63,7 +63,7 @@ class Recall:
         self._bounds = bounds or Bounds()
         self._transponders = transponders
         self._future_us = future_us
-        self._fences: dict[tuple[str, str], tuple[str, str]] | None = None  # of the mind before
+        self._fences: dict[tuple[str, str], tuple[str, ...]] | None = None  # of the mind before
         #: Devices that rules ask to be near something, and nobody knows where they are.
         self.without_place: list[str] = []
 

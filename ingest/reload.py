@@ -1,4 +1,4 @@
-"""Rules and zones while the service runs: what has changed is checked, and taken over if it is good."""
+"""Rules, zones and registry while the service runs: what has changed is checked, and taken over if it is good."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from geofence.geometries import ZoneError
 from ingest.watch import rule_book, rule_sources
 from storage import readers
 from storage.errors import DatabaseAway
+from storage.registry import registry_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +33,7 @@ class Seen:
 
     files: tuple[tuple[Path, int, int, int], ...]  # with inode, size and time of change
     zones: str  # of the database
+    registry: str  # likewise
 
 
 class Rules:
@@ -124,7 +126,8 @@ class Rules:
     async def _look(self) -> Seen:
         """As it is before anything is loaded: what changes meanwhile is seen the next time."""
         dsn = self._settings.database.dsn.get_secret_value()
-        return Seen(await asyncio.to_thread(self._files), await readers.zones_digest(dsn))
+        files = await asyncio.to_thread(self._files)
+        return Seen(files, await readers.zones_digest(dsn), await registry_digest(dsn))
 
     def _files(self) -> tuple[tuple[Path, int, int, int], ...]:
         out = []
@@ -139,7 +142,6 @@ class Rules:
 
 
 def _versions(book: RuleBook) -> dict[str, str]:
-    """By what logs call it: every rule and every zone."""
-    return {f"rule {rule.id}": rule.version for rule in book.rules} | {
-        f"zone {zone.id}": zone.version for zone in book.zones
-    }
+    """By what logs call it: every rule and every zone, and the registry."""
+    rules = {f"rule {rule.id}": rule.version for rule in book.rules}
+    return rules | {f"zone {zone.id}": zone.version for zone in book.zones} | {"registry": book.registry.version}

@@ -1,4 +1,4 @@
-"""Which rules and zones are in force: those of the settings, brought into the database; or those the database has."""
+"""Which rules, zones and registry are in force: those of the settings, brought into the database; or those it has."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from alerting.rules import RULE, CombinedRule
 from storage import readers
 from storage.desk import import_policies
 from storage.readers import RuleVersion
+from storage.registry import registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -42,7 +43,7 @@ async def rule_book(settings: Settings) -> RuleBook:
 async def install(
     sources: Iterable[str | Path], dsn: str, *, only: bool = False, channels: Sequence[ChannelSpec] | None = None
 ) -> RuleBook:
-    """Load packs and files, and keep their zones, rules and policies of the desk in the database.
+    """Load packs and files, and keep their zones, rules and policies of the desk in the database; with its registry.
 
     Args:
         sources: as for ``alerting.pack.load``.
@@ -55,7 +56,8 @@ async def install(
         StorageError: the database cannot be used.
     """
     zones = await readers.zones(dsn)
-    book = await asyncio.to_thread(pack.load, list(sources), zones=zones, channels=channels)
+    known = await registry(dsn)
+    book = await asyncio.to_thread(pack.load, list(sources), zones=zones, channels=channels, registry=known)
     await readers.import_zones(dsn, book.zones)
     await readers.import_rules(dsn, [RuleVersion(rule.id, rule.version, rule.body) for rule in book.rules], only=only)
     await import_policies(dsn, book.desk, only=only)
@@ -63,7 +65,7 @@ async def install(
 
 
 async def stored_rule_book(dsn: str) -> RuleBook:
-    """The active rules and zones of the database.
+    """The active rules and zones of the database, and its registry.
 
     Raises:
         PackError: a stored rule is not one that this version understands.
@@ -87,4 +89,4 @@ async def stored_rule_book(dsn: str) -> RuleBook:
     ]
     if problems:
         raise PackError(problems)
-    return RuleBook(tuple(rules), tuple(await readers.zones(dsn)))
+    return RuleBook(tuple(rules), tuple(await readers.zones(dsn)), registry=await registry(dsn))

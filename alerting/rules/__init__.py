@@ -17,7 +17,7 @@ from alerting.rules.combined import CombinedRule, Join, closure, subject_of
 from alerting.rules.devices import DeviceRule, NoDataRule, ThresholdRule
 from alerting.rules.figures import RangeRule, RateRule, StuckRule, WindowRule
 from alerting.rules.ladder import Direction, LadderRule, Rung
-from alerting.rules.scope import Scope, Selection
+from alerting.rules.scope import Scope, ScopedRule, Selection
 from alerting.rules.vessels import DetectorRule, FeedSilentRule, GapRule
 from alerting.rules.zones import Condition, Crossing, ZoneRule
 
@@ -45,6 +45,7 @@ __all__ = [
     "Rule",
     "Rung",
     "Scope",
+    "ScopedRule",
     "Selection",
     "StuckRule",
     "ThresholdRule",

@@ -60,8 +60,8 @@ class AqiRule(LadderRule, OnDevices):
     def watched(self) -> tuple[str, ...]:
         return vn_aqi.METRICS
 
-    def faults(self, metrics: Mapping[str, Metric], zones: Mapping[str, Zone]) -> list[Fault]:  # noqa: ARG002
-        return [
+    def faults(self, metrics: Mapping[str, Metric], zones: Mapping[str, Zone]) -> list[Fault]:
+        return super().faults(metrics, zones) + [
             (("kind",), f"the index wants {name} in {_UNIT}")
             for name in self.watched
             if name not in metrics or metrics[name].unit != _UNIT

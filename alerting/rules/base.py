@@ -15,7 +15,7 @@ from alerting.model import Severity, SubjectKind
 from alerting.rules.calendar import Calendar, Hours, Month, Season, calendar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Container, Iterator, Mapping
 
     from pydantic_core import ErrorDetails
 
@@ -80,6 +80,10 @@ def fault(error: ErrorDetails, tag: object = None) -> Fault:
 class Model(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, populate_by_name=False)
 
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        """What its author wrote: the rest says nothing."""
+        return ((name, value) for name, value in super().__repr_args__() if name in self.model_fields_set)
+
 
 class Mode(StrEnum):
     """Whether anybody is told."""
@@ -136,6 +140,10 @@ class BaseRule(Model):
     def faults(self, metrics: Mapping[str, Metric], zones: Mapping[str, Zone]) -> list[Fault]:  # noqa: ARG002
         """What is wrong with what the rule speaks of, given the metrics and the zones that there are."""
         return []
+
+    def doubts(self, known: Mapping[str, Container[str]]) -> Iterator[Fault]:  # noqa: ARG002
+        """What it asks for that nothing in the registry is, given its words (``registry.Registry.words``)."""
+        yield from ()
 
     def durations(self) -> Iterator[int]:
         """Every duration that the rule says, parts of it and defaults included, microseconds."""

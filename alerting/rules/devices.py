@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
 
 from alerting.model import SubjectKind
-from alerting.rules.base import BaseRule, Duration, Positive, Text, duration
+from alerting.registry import fold
+from alerting.rules.base import BaseRule, Duration, Model, Positive, Slug, Text, duration
 from alerting.rules.ladder import LadderRule
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Container, Iterator, Mapping
 
     from alerting.rules.base import Fault
     from decoders.catalogue import Metric
@@ -34,11 +35,22 @@ Patterns = Annotated[tuple[Glob, ...], Field(strict=False)]
 Gateways = Annotated[tuple[str, ...], Field(strict=False)]
 
 
+class Around(Model):
+    """All that is no farther than ``within_m`` metres from a place (degrees, WGS 84)."""
+
+    lon: Annotated[float, Field(ge=-180, le=180)]
+    lat: Annotated[float, Field(ge=-90, le=90)]
+    within_m: Annotated[float, Field(gt=0, le=2_000_000, allow_inf_nan=False)]
+
+
 class OnDevices(BaseRule):
     """A rule about devices, each by itself.
 
     ``devices`` are globs on the device ("kim-long", "air-*") or on gateway and device ("hue-gw-1/air-*"), any of which
     may match; ``exclude`` likewise takes out again. ``gateways``, if given, are globs on the gateway.
+
+    By the registry a device must be in any of ``groups``, and stand ``near`` a place and in any of ``in_zones``, of
+    those that are given. One that is not registered does not match them.
     """
 
     subject: ClassVar[SubjectKind] = SubjectKind.DEVICE
@@ -46,14 +58,37 @@ class OnDevices(BaseRule):
     devices: Annotated[Patterns, Field(min_length=1)] = ("*",)
     gateways: Gateways | None = None
     exclude: Patterns = ()
+    groups: Annotated[tuple[Text, ...], Field(strict=False, min_length=1)] | None = None
+    near: Around | None = None
+    in_zones: Annotated[tuple[Slug, ...], Field(strict=False, min_length=1)] | None = None
 
     @property
     def watched(self) -> tuple[str, ...]:
         """The metrics it looks at."""
         raise NotImplementedError
 
+    @property
+    def placed(self) -> bool:
+        """Whether it asks the registry (``alerting.places``)."""
+        return self.groups is not None or self.near is not None or self.in_zones is not None
+
+    def faults(self, metrics: Mapping[str, Metric], zones: Mapping[str, Zone]) -> list[Fault]:  # noqa: ARG002
+        found: list[Fault] = []
+        for name in self.in_zones or ():
+            zone = zones.get(name)
+            if zone is None:
+                found.append((("in_zones",), f"unknown zone {name!r}"))
+            elif zone.is_line:
+                found.append((("in_zones",), f"{name!r} is a line: nothing stands in it"))
+        return found
+
+    def doubts(self, known: Mapping[str, Container[str]]) -> Iterator[Fault]:
+        for group in self.groups or ():
+            if fold(group) not in known["groups"]:
+                yield ("groups",), f"groups: nobody in the registry has {group!r}"
+
     def applies_to(self, device: str) -> bool:
-        """Whether the rule watches the device named "gateway/device"."""
+        """Whether the rule watches the device named "gateway/device", wherever it stands."""
         if self.gateways is not None:
             gateway = device.partition("/")[0]
             if not any(fnmatchcase(gateway, pattern) for pattern in self.gateways):
@@ -70,14 +105,15 @@ class DeviceRule(OnDevices):
     def watched(self) -> tuple[str, ...]:
         return (self.metric,)
 
-    def faults(self, metrics: Mapping[str, Metric], zones: Mapping[str, Zone]) -> list[Fault]:  # noqa: ARG002
+    def faults(self, metrics: Mapping[str, Metric], zones: Mapping[str, Zone]) -> list[Fault]:
+        found = super().faults(metrics, zones)
         metric = metrics.get(self.metric)
         if metric is None:
-            return [(("metric",), f"unknown metric {self.metric!r}")]
+            return [*found, (("metric",), f"unknown metric {self.metric!r}")]
         unit: str | None = getattr(self, "unit", None)  # the kinds that compare values say it
         if unit is not None and unit != self.unit_of(metric):
-            return [(("unit",), f"{self.metric} is in {self.unit_of(metric)}, not in {unit}")]
-        return []
+            found.append((("unit",), f"{self.metric} is in {self.unit_of(metric)}, not in {unit}"))
+        return found
 
     def unit_of(self, metric: Metric) -> str:
         """The unit of what the rule compares."""

@@ -13,11 +13,13 @@ from pydantic import Field, model_validator
 
 from alerting.model import Severity, SubjectKind
 from alerting.rules.base import BaseRule, Duration, Model, Positive, Slug, Text
-from alerting.rules.scope import Scope
+from alerting.rules.scope import ScopedRule
+from decoders.identity import MmsiClass, mmsi_class
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from alerting.registry import Registry, Vessel
     from alerting.rules.base import Fault
     from decoders.catalogue import Metric
     from geofence.zones import Zone
@@ -34,10 +36,11 @@ Zones = Annotated[tuple[Slug, ...], Field(strict=False)]
 Globs = Annotated[tuple[Text, ...], Field(strict=False, min_length=1)]
 
 
-class VesselRule(BaseRule):
-    """A rule about transponders on vessels. Its ``scope`` must match when an alert is to fire."""
+class VesselRule(ScopedRule):
+    """A rule about what transponders on vessels do. Its ``scope`` must match when an alert is to fire.
 
-    scope: Scope = Scope()
+    The registry is asked for the time at which began what the alert tells of.
+    """
 
     def faults(self, metrics: Mapping[str, Metric], zones: Mapping[str, Zone]) -> list[Fault]:  # noqa: ARG002
         spoken = ((key, zone) for key in ("ports", "away_from") for zone in getattr(self, key, ()))
@@ -167,6 +170,17 @@ class DistressRule(VesselRule):
     test_keywords: Annotated[tuple[Text, ...], Field(strict=False)] = ("SART TEST", "MOB TEST", "EPIRB TEST")
     test_severity: Annotated[Severity, Field(strict=False)] = Severity.INFO
     resolve_after: Positive = _HOUR  # a choice
+
+    def watches(self, transponder: int, ship_type: int | None, vessel: Vessel | None, time: int) -> bool | None:
+        """Whether it is about who sent something; those that are no vessels are, unless they are taken out."""
+        if mmsi_class(transponder) in (MmsiClass.SHIP, MmsiClass.UNKNOWN):
+            return self.scope.matches(transponder, ship_type, vessel, time)
+        out = self.scope.exclude
+        return out is None or out.selects(transponder, None, vessel, time) is False
+
+    def dropped(self, transponder: int, registry: Registry, time: int) -> bool:
+        vessel = registry.vessel(transponder, time) if self.scope.asks_registry else None
+        return self.scope.asks_registry and self.watches(transponder, None, vessel, time) is False
 
 
 class EncounterRule(PortRule):

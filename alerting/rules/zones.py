@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 from pydantic import Field, model_validator
 
 from alerting.model import Severity
-from alerting.rules.base import BaseRule, Duration, Positive, Slug
-from alerting.rules.scope import Scope
+from alerting.rules.base import Duration, Positive, Slug
+from alerting.rules.scope import ScopedRule
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,7 +60,7 @@ class Crossing(StrEnum):
     EITHER = "either"
 
 
-class ZoneRule(BaseRule):
+class ZoneRule(ScopedRule):
     """Vessels and zones.
 
     Alerts of ``left`` and ``crossed`` tell of what has happened and cannot end: such an alert stays, for people to
@@ -78,7 +78,6 @@ class ZoneRule(BaseRule):
     kind: Literal["zone"]
     condition: Annotated[Condition, Field(strict=False)]
     zones: Annotated[tuple[Slug, ...], Field(strict=False, min_length=1)]
-    scope: Scope = Scope()
     resolve_after: Positive = 3_600_000_000
     direction: Annotated[Crossing, Field(strict=False)] = Crossing.EITHER
     exit_buffer_m: Annotated[float, Field(ge=0, le=100_000, allow_inf_nan=False)] = 0.0

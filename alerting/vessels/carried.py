@@ -32,6 +32,7 @@ class _Body:
     subject: int  # the least id when it was told
     members: set[int]
     alert: Alert
+    about: list[int]  # those of it for whom the rule was found to be meant
 
 
 class CarriedBeacons(Pairs):
@@ -47,7 +48,8 @@ class CarriedBeacons(Pairs):
         said = state.state or {}
         if (alert := Alert.restore(said)) is None:
             return super().take_up(state)
-        self._bodies[state.subject_id] = _Body(state.subject_id, set(said["members"]), alert)
+        about = said.get("about", [state.subject_id])
+        self._bodies[state.subject_id] = _Body(state.subject_id, set(said["members"]), alert, about)
         self._body_of |= dict.fromkeys(said["members"], state.subject_id)
         return True
 
@@ -59,7 +61,7 @@ class CarriedBeacons(Pairs):
         if short or pair.fixes < self._count or (pair.a in self._body_of and pair.b in self._body_of):
             return
         scope = self._rule.scope
-        about = all(kinds.matches(scope, name, message=when.message) for name in (pair.a, pair.b))
+        about = all(kinds.matches(scope, name, pair.since, message=when.message) for name in (pair.a, pair.b))
         if not about or not self.ruled.in_force(pair.last):
             return
         known = self._body_of.get(pair.a, self._body_of.get(pair.b))
@@ -69,17 +71,18 @@ class CarriedBeacons(Pairs):
             body.members |= members
         subject = body.subject if body else min(members)
         everyone = sorted(body.members if body else members)
-        called = [self.subject(name).name for name in everyone]
+        since = body.alert.started_at if body else pair.since
+        called = [self.subject(name, since).name for name in everyone]
         text = messages.carried(self.rule, called, pair.since, pair.path)
         details = self._details(pair, called)
         place = pair.last_lon, pair.last_lat
         if body is None:
             alert = self.teller.fire(
-                out, when, self.subject(subject), _KEY, pair.since, pair.last, text, details, place=place
+                out, when, self.subject(subject, since), _KEY, pair.since, pair.last, text, details, place=place
             )
-            body = self._bodies[subject] = _Body(subject, members, alert)
+            body = self._bodies[subject] = _Body(subject, members, alert, [pair.a, pair.b])
         else:
-            about_ = self.subject(subject)
+            about_ = self.subject(subject, since)
             self.teller.change(
                 out, when, about_, _KEY, body.alert, Event.REVISED, pair.last, text, details, place=place
             )
@@ -96,10 +99,11 @@ class CarriedBeacons(Pairs):
         del self._bodies[subject]
         for name in body.members:
             del self._body_of[name]
-        called = [self.subject(name).name for name in sorted(body.members)]
+        since = body.alert.started_at
+        called = [self.subject(name, since).name for name in sorted(body.members)]
         text = messages.carried_over(self.rule, called, at)
         details = {"reason": reason} | self._details(pair, called)
-        about = self.subject(subject)
+        about = self.subject(subject, since)
         self.teller.change(out, when, about, _KEY, body.alert, Event.RESOLVED, at, text, details)
         out.remember(self.rule.id, about, _KEY, None)
 
@@ -115,7 +119,7 @@ class CarriedBeacons(Pairs):
         return found
 
     def _keep_body(self, body: _Body, out: Outcome) -> None:
-        said = {"members": sorted(body.members)} | body.alert.kept(self.ruled)
+        said = {"members": sorted(body.members), "about": body.about} | body.alert.kept(self.ruled)
         out.remember(self.rule.id, self.subject(body.subject), _KEY, said)
 
     def _details(self, pair: Pair, called: list[str]) -> dict[str, Any]:

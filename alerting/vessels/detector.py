@@ -56,8 +56,9 @@ class Detector:
     def expire(self, now: int, out: Outcome) -> None:
         """End what is due before an instant."""
 
-    def subject(self, transponder: int) -> Subject:
-        return self._names.transponder(transponder)
+    def subject(self, transponder: int, since: int | None = None) -> Subject:
+        """A transponder, as it goes in what began at that event time."""
+        return self._names.transponder(transponder, since)
 
     def forget(self, transponder: int, when: When, out: Outcome) -> None:
         """A transponder is forgotten for want of room: its alert ends, for nothing else would end it."""
@@ -69,7 +70,7 @@ class Detector:
 
     def over(self, transponder: int, alert: Alert, when: When, at: int, reason: str, out: Outcome) -> None:
         """An alert ends for a reason that has nothing to do with its kind."""
-        subject = self.subject(transponder)
+        subject = self.subject(transponder, alert.started_at)
         text = messages.vessel_over(self.rule, subject.name, at, reason)
         self.teller.change(out, when, subject, "", alert, Event.RESOLVED, at, text, {"reason": reason})
 

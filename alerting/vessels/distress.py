@@ -169,23 +169,20 @@ class Distress(Detector):
         signs.received, signs.time, signs.count = sign.when.known, max(signs.time, sign.time), signs.count + 1
         if real:
             signs.test, alert.severity = False, severity
-            text = messages.distress(self.rule, self.subject(name).name, sign.said, sign.time, test=False)
+            subject = self.subject(name, alert.started_at)
+            text = messages.distress(self.rule, subject.name, sign.said, sign.time, test=False)
             said = self._details(sign, signs)
-            subject = self.subject(name)
             self.teller.change(
                 out, sign.when, subject, "", alert, Event.ESCALATED, sign.time, text, said, place=sign.place
             )
         self._remember(name, out)
 
     def _watches(self, sign: _Sign, kinds: Kinds) -> bool:
-        """Whether the rule is about who sent it; those that are no vessels are, unless they are taken out."""
-        scope = self._rule.scope
-        if mmsi_class(sign.transponder) in (MmsiClass.SHIP, MmsiClass.UNKNOWN):
-            return kinds.matches(scope, sign.transponder, message=sign.when.message) is not False
-        return scope.exclude is None or scope.exclude.selects(sign.transponder, None) is False
+        """Whether the rule is about who sent it."""
+        return kinds.watches(self._rule, sign.transponder, sign.time, message=sign.when.message) is not False
 
     def _fire(self, sign: _Sign, severity: Severity, out: Outcome) -> Alert:
-        subject = self.subject(sign.transponder)
+        subject = self.subject(sign.transponder, sign.time)
         text = messages.distress(self.rule, subject.name, sign.said, sign.time, test=sign.test)
         said = self._details(sign, self._signs[sign.transponder])
         return self.teller.fire(

@@ -38,16 +38,16 @@ class Encounters(Pairs):
 
     def kept(self, pair: Pair) -> dict[str, Any]:
         alert = self._alerts.get((pair.a, pair.b))
-        return alert.kept(self.ruled) if alert else {}
+        return {"about": [pair.a, pair.b]} | alert.kept(self.ruled) if alert else {}
 
     def grown(self, pair: Pair, when: When, kinds: Kinds, out: Outcome) -> None:
         if (pair.a, pair.b) in self._alerts or pair.fixes < self._least or pair.last - pair.since < self._for:
             return
         scope = self._rule.scope
-        about = all(kinds.matches(scope, name, message=when.message) for name in (pair.a, pair.b))
+        about = all(kinds.matches(scope, name, pair.since, message=when.message) for name in (pair.a, pair.b))
         if not about or not self.ruled.in_force(pair.last):
             return
-        subject, other = self.subject(pair.a), self.subject(pair.b)
+        subject, other = self.subject(pair.a, pair.since), self.subject(pair.b, pair.since)
         text = messages.met(self.rule, subject.name, other.name, pair.since, pair.last - pair.since)
         place = pair.last_lon, pair.last_lat
         self._alerts[pair.a, pair.b] = self.teller.fire(
@@ -58,7 +58,7 @@ class Encounters(Pairs):
         alert = self._alerts.pop((pair.a, pair.b), None)
         if alert is None:
             return
-        subject, other = self.subject(pair.a), self.subject(pair.b)
+        subject, other = self.subject(pair.a, pair.since), self.subject(pair.b, pair.since)
         text = messages.parted(self.rule, subject.name, other.name, pair.last, pair.last - pair.since)
         details = {"reason": reason} | self._details(pair)
         place = pair.last_lon, pair.last_lat
@@ -66,7 +66,7 @@ class Encounters(Pairs):
 
     def _details(self, pair: Pair) -> dict[str, Any]:
         return pair.told() | {
-            "vessels": [self.subject(name).name for name in (pair.a, pair.b)],
+            "vessels": [self.subject(name, pair.since).name for name in (pair.a, pair.b)],
             "distance_m": self._tolerance,
             "max_speed_kn": self._most,
             "for_seconds": self._for // 1_000_000,

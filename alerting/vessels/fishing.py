@@ -72,7 +72,7 @@ class Fishing(Following):
         if not fishing:
             return
         if going is None:
-            if kinds.matches(rule.scope, name, message=fix.message) is False:
+            if kinds.matches(rule.scope, name, fix.time, message=fix.message) is False:
                 return
             going = _Event(fix.time, fix.lon, fix.lat, fix.time, fix.lon, fix.lat, fix.received)
             self.hold(name, going)
@@ -85,7 +85,7 @@ class Fishing(Following):
             going.received, going.fixes = fix.received, going.fixes + 1
         going.said += fix.nav_status == _FISHING
         ripe = name not in self._alerts and self._is_one(going) and self.ruled.in_force(fix.time)
-        if ripe and kinds.matches(rule.scope, name, message=fix.message):
+        if ripe and kinds.matches(rule.scope, name, going.since, message=fix.message):
             self._tell(fix, going, out)
         self.remember(name, out)
 
@@ -106,7 +106,7 @@ class Fishing(Following):
         return turning and knots(going.path, lasted) < rule.max_mean_speed
 
     def _tell(self, fix: Fix, going: _Event, out: Outcome) -> None:
-        subject = self.subject(fix.transponder)
+        subject = self.subject(fix.transponder, going.since)
         text = messages.fishes(self.rule, subject.name, going.since)
         self._alerts[fix.transponder] = self.teller.fire(
             out,
@@ -122,7 +122,7 @@ class Fishing(Following):
 
     def _end(self, fix: Fix, going: _Event, out: Outcome) -> None:
         if alert := self._alerts.get(fix.transponder):
-            subject = self.subject(fix.transponder)
+            subject = self.subject(fix.transponder, going.since)
             text = messages.fished(self.rule, subject.name, going.last, going.last - going.since)
             said = {"reason": "over"} | self._details(going)
             place = going.last_lon, going.last_lat

@@ -242,13 +242,14 @@ class Gaps:
         self._due[len(due) :] = _FAR
         for transponder in sorted(set(self._episodes) & set(gone.tolist())):
             for number, episode in sorted(self._episodes.pop(transponder).items()):
-                subject, teller = self._names.transponder(transponder), self._tellers[number]
-                if episode.alert is not None:
-                    at = episode.alert.at
+                teller, alert = self._tellers[number], episode.alert
+                subject = self._names.transponder(transponder, None if alert is None else alert.started_at)
+                if alert is not None:
+                    at = alert.at
                     text = messages.vessel_over(self._rules[number], subject.name, at, "forgotten")
                     when = When(received, False, forgotten.message, POSITIONS, forgotten.row)
                     said = {"reason": "forgotten"}
-                    teller.change(out, when, subject, "", episode.alert, Event.RESOLVED, at, text, said)
+                    teller.change(out, when, subject, "", alert, Event.RESOLVED, at, text, said)
                 out.remember(self._rules[number].id, subject, "", None)
         for transponder in set(self._unmatched) & set(gone.tolist()):
             del self._unmatched[transponder]
@@ -304,7 +305,7 @@ class Gaps:
         if not known or not self._tellers[number].ruled.in_force(due):
             return
         transponder = int(state["transponder"])
-        if kinds.matches(rule.scope, transponder, received=due):
+        if kinds.matches(rule.scope, transponder, int(state["time"]), received=due):
             self._lose(slot, number, When.due(due, transponder), out)
         else:
             self._unmatched.setdefault(transponder, set()).add(number)
@@ -314,12 +315,13 @@ class Gaps:
         message, row, received, transponder = change
         self._run(received, kinds, out)
         for number in sorted(self._unmatched.get(transponder, ())):
-            if kinds.matches(self._rules[number].scope, transponder, message=message + 1):
+            slot = int(self._slots.find(np.array([transponder]))[0])
+            last = int(self._state["time"][slot])
+            if kinds.matches(self._rules[number].scope, transponder, last, message=message + 1):
                 rest = self._unmatched[transponder]
                 rest.discard(number)
                 if not rest:
                     del self._unmatched[transponder]
-                slot = int(self._slots.find(np.array([transponder]))[0])
                 self._lose(slot, number, When(received, False, message, STATICS, row), out)
 
     def _wake(self, source: int) -> None:
@@ -357,7 +359,7 @@ class Gaps:
         probability = self._coverage.probability(transponder, lon, lat, time)
         episode = _Episode(received, probability)
         self._episodes.setdefault(transponder, {})[number] = episode
-        subject = self._names.transponder(transponder)
+        subject = self._names.transponder(transponder, time)
         if in_port:
             episode.step = len(rule.steps)
         if probability is None or rule.min_probability is None or probability >= rule.min_probability:
@@ -388,7 +390,7 @@ class Gaps:
         assert alert is not None
         episode.step += 1
         step = rule.steps[episode.step]
-        subject = self._names.transponder(transponder)
+        subject = self._names.transponder(transponder, alert.started_at)
         if step.severity is not alert.severity:
             alert.severity = step.severity
             details = self._details(slot, number, episode) | {"after_seconds": step.after // 1_000_000}
@@ -406,10 +408,10 @@ class Gaps:
         episode = episodes.pop(number)
         if not episodes:
             del self._episodes[fix.transponder]
-        subject = self._names.transponder(fix.transponder)
-        out.remember(rule.id, subject, "", None)
+        out.remember(rule.id, self._names.transponder(fix.transponder), "", None)
         if episode.alert is None:
             return
+        subject = self._names.transponder(fix.transponder, episode.alert.started_at)
         assert fix.before is not None
         time, lon, lat = fix.before
         away = metres(lon, lat, fix.lon, fix.lat)

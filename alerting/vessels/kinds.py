@@ -1,4 +1,4 @@
-"""Ship types as they were known when something was judged, whatever else the batch says of them later."""
+"""Who a rule is about, by what was known when something was judged, whatever else the batch says of it later."""
 
 from __future__ import annotations
 
@@ -10,18 +10,20 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from alerting.registry import Registry
     from alerting.rules.scope import Scope
+    from alerting.rules.vessels import DistressRule
     from alerting.ships import ShipTypes
 
 
 class Kinds:
-    """Ship types before a batch, and what its statics change, in arrival order.
+    """Ship types before a batch, and what its statics change, in arrival order; and the registry.
 
     To be asked before the batch is learnt by the ``ShipTypes`` it looks things up in.
     """
 
-    def __init__(self, ships: ShipTypes, statics: NDArray[np.void]) -> None:
-        self._ships = ships
+    def __init__(self, ships: ShipTypes, statics: NDArray[np.void], registry: Registry) -> None:
+        self._ships, self._registry = ships, registry
         self._told: dict[int, list[tuple[int, int, int]]] = {}  # transponder -> (message, received, ship type)
         #: (message, row of the statics table, receive time, transponder) of every change, in arrival order.
         self.changes: list[tuple[int, int, int, int]] = []
@@ -36,12 +38,26 @@ class Kinds:
                 self._told.setdefault(transponder, []).append((message, received, said))
                 self.changes.append((message, row, received, transponder))
 
-    def matches(self, scope: Scope, transponder: int, *, message: int | None = None, received: int = 0) -> bool | None:
-        """Whether a scope matches as known before a message, or by a receive time; None while that is not known."""
+    def matches(
+        self, scope: Scope, transponder: int, began: int, *, message: int | None = None, received: int = 0
+    ) -> bool | None:
+        """Whether a scope matches as known before a message, or by a receive time; None while that is not known.
+
+        The registry is asked for an event time, ``began``: when what is told of began.
+        """
+        vessel = self._registry.vessel(transponder, began) if scope.asks_registry else None
+        return scope.matches(transponder, self._type(transponder, message, received), vessel, began)
+
+    def watches(self, rule: DistressRule, transponder: int, began: int, *, message: int) -> bool | None:
+        """The same of a rule on distress."""
+        vessel = self._registry.vessel(transponder, began) if rule.scope.asks_registry else None
+        return rule.watches(transponder, self._type(transponder, message, 0), vessel, began)
+
+    def _type(self, transponder: int, message: int | None, received: int) -> int | None:
         kind = 0
         if known := self._ships.get(transponder):
             kind = known[1]
         for m, r, told in self._told.get(transponder, ()):
             if (m < message) if message is not None else (r <= received):
                 kind = told
-        return scope.matches(transponder, kind or None)
+        return kind or None

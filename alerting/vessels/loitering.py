@@ -57,7 +57,7 @@ class Loitering(Following):
         if idling is None:
             at_first = None if ends is None else speed(fix, ends, None)
             if at_first is not None and at_first < self._rule.max_speed and not self._shore.holds(fix.lon, fix.lat):
-                if kinds.matches(self._rule.scope, name, message=fix.message) is False:
+                if kinds.matches(self._rule.scope, name, fix.time, message=fix.message) is False:
                     return
                 begun = _Idling(fix.time, fix.lon, fix.lat, fix.time, fix.lon, fix.lat, fix.received, fix.time)
                 self.hold(name, begun)
@@ -86,8 +86,8 @@ class Loitering(Following):
         name, lasted = fix.transponder, fix.time - idling.since
         if name in self._alerts or lasted < self._rule.for_ or not self.ruled.in_force(fix.time):
             return
-        if kinds.matches(self._rule.scope, name, message=fix.message):
-            subject = self.subject(name)
+        if kinds.matches(self._rule.scope, name, idling.since, message=fix.message):
+            subject = self.subject(name, idling.since)
             text = messages.loiters(self.rule, subject.name, idling.since, lasted)
             said, place = self._details(idling), (fix.lon, fix.lat)
             self._alerts[name] = self.teller.fire(
@@ -96,7 +96,7 @@ class Loitering(Following):
 
     def _end(self, fix: Fix, idling: _Idling, reason: str, out: Outcome) -> None:
         if alert := self._alerts.get(fix.transponder):
-            subject = self.subject(fix.transponder)
+            subject = self.subject(fix.transponder, idling.since)
             text = messages.stopped_loitering(self.rule, subject.name, fix.time, idling.last - idling.since)
             said = {"reason": reason} | self._details(idling)
             place = fix.lon, fix.lat

@@ -154,7 +154,7 @@ class Pairs(Detector):
         name, when = fix.transponder, When.of(fix)
         made_good = None if ends is None else speed(fix, ends, self._knots.get(name))
         apart = ends is None or made_good is None or not self.suits(made_good) or self._ports.holds(fix.lon, fix.lat)
-        if apart or kinds.matches(self._rule.scope, name, message=fix.message) is False:
+        if apart or kinds.matches(self._rule.scope, name, fix.time, message=fix.message) is False:
             for pair in self._of(name):
                 self._end(pair, when, fix.time, "parted", out)
             if name in self._knots:

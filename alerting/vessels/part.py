@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from alerting.model import RuleState
     from alerting.names import Names
     from alerting.outcome import Outcome, Ruled
+    from alerting.registry import Registry
     from alerting.rules.vessels import PortRule
     from alerting.ships import ShipTypes
     from alerting.vessels.detector import Detector
@@ -56,9 +57,15 @@ class Vessels:
     """
 
     def __init__(
-        self, ruled: Sequence[Ruled], zones: Sequence[Zone], names: Names, hearing: Hearing, ships: ShipTypes
+        self,
+        ruled: Sequence[Ruled],
+        zones: Sequence[Zone],
+        names: Names,
+        registry: Registry,
+        hearing: Hearing,
+        ships: ShipTypes,
     ) -> None:
-        self._ships = ships
+        self._ships, self._registry = ships, registry
         self._gaps = Gaps(ruled, zones, names, hearing)
         self._detectors: dict[str, Detector] = {}
         for r in ruled:
@@ -82,7 +89,7 @@ class Vessels:
             return
         observations = heard.observations
         found = entries(heard.advance, observations.positions)
-        kinds = Kinds(self._ships, observations.statics)
+        kinds = Kinds(self._ships, observations.statics, self._registry)
         if self._gaps:
             self._gaps.judge(found, observations.positions, kinds, heard.now, out)
         for detector in self._detectors.values():

@@ -240,11 +240,12 @@ class Jumps(_Partings):
             _, _, count = self._last[name]
             self._last[name] = fix.received, fix.time, count + 1
             return
-        if not self.ruled.in_force(fix.time) or not kinds.matches(self._rule.scope, name, message=fix.message):
+        meant = kinds.matches(self._rule.scope, name, parted.since, message=fix.message)
+        if not self.ruled.in_force(fix.time) or not meant:
             return
         away = metres(*parted.origin[1:], *parted.landing[1:])
         speed = knots(away, parted.landing[0] - parted.origin[0])
-        subject = self.subject(name)
+        subject = self.subject(name, parted.since)
         details = {
             "last_fix": messages.fix(*parted.origin),
             "jumped_to": messages.fix(*parted.landing),
@@ -311,9 +312,10 @@ class Clashes(_Partings):
 
     def _clashed(self, fix: Fix, parted: _Parting, kinds: Kinds, out: Outcome) -> None:
         name = fix.transponder
-        if not self.ruled.in_force(fix.time) or not kinds.matches(self._rule.scope, name, message=fix.message):
+        meant = kinds.matches(self._rule.scope, name, parted.since, message=fix.message)
+        if not self.ruled.in_force(fix.time) or not meant:
             return
-        subject = self.subject(name)
+        subject = self.subject(name, parted.since)
         away = metres(parted.a.lon, parted.a.lat, parted.b.lon, parted.b.lat)
         details = {
             "parted_at": messages.fix(*parted.origin),
@@ -333,7 +335,7 @@ class Clashes(_Partings):
         return _FAR if parted is None else max(parted.a.received, parted.b.received) + self._after
 
     def _ended(self, fix: Fix, parted: _Parting, alert: Alert, out: Outcome) -> None:
-        subject = self.subject(fix.transponder)
+        subject = self.subject(fix.transponder, alert.started_at)
         details = {"reason": "one_track_left", "tracks": {"A": parted.a.told(), "B": parted.b.told()}}
         text = messages.clash_over(self.rule, subject.name, fix.time)
         self.teller.change(

@@ -60,7 +60,7 @@ class PortVisits(Following):
         if visit is None:
             if port is None or port[1] > self._rule.enter:
                 return
-            if kinds.matches(self._rule.scope, name, message=fix.message) is False:
+            if kinds.matches(self._rule.scope, name, fix.time, message=fix.message) is False:
                 return
             visit = _Visit(port[0], fix.time, fix.before is not None, fix.time, fix.received)
             self.hold(name, visit)
@@ -86,7 +86,7 @@ class PortVisits(Following):
         untold = fix.transponder not in self._alerts and visit.stops + visit.silences > 0
         if not untold or not self.ruled.in_force(fix.time):
             return changed
-        if not kinds.matches(self._rule.scope, fix.transponder, message=fix.message):
+        if not kinds.matches(self._rule.scope, fix.transponder, visit.since, message=fix.message):
             return changed
         self._tell(fix, visit, out)
         return True
@@ -98,7 +98,7 @@ class PortVisits(Following):
         return knots(metres(fix.before[1], fix.before[2], fix.lon, fix.lat), fix.time - fix.before[0])
 
     def _tell(self, fix: Fix, visit: _Visit, out: Outcome) -> None:
-        subject, zone = self.subject(fix.transponder), self._zones[visit.port]
+        subject, zone = self.subject(fix.transponder, visit.since), self._zones[visit.port]
         text = messages.in_port(self.rule, subject.name, zone, visit.since)
         said = self._details(visit, 2 + visit.entered)
         self._alerts[fix.transponder] = self.teller.fire(
@@ -107,7 +107,7 @@ class PortVisits(Following):
 
     def _left(self, fix: Fix, visit: _Visit, out: Outcome) -> None:
         if alert := self._alerts.get(fix.transponder):
-            subject, zone = self.subject(fix.transponder), self._zones[visit.port]
+            subject, zone = self.subject(fix.transponder, visit.since), self._zones[visit.port]
             text = messages.left_port(self.rule, subject.name, zone, fix.time, fix.time - visit.since)
             left = {"reason": "left", "left_at": messages.fix(fix.time, fix.lon, fix.lat)}
             said = self._details(visit, 3 + visit.entered) | left

@@ -6,7 +6,7 @@ import asyncio
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -24,7 +24,7 @@ from storage.silences import silenced_by
 from storage.silences import silences as silences_of
 
 if TYPE_CHECKING:
-    pass
+    from collections.abc import Mapping
 
 app = typer.Typer(no_args_is_help=True)
 for _act in acts.ACTS:
@@ -101,7 +101,8 @@ def show(alert: Id, dsn: Dsn, as_json: Json = False) -> None:
     console = Console(highlight=False)
     history, notifications = row.pop("history"), row.pop("notifications")
     details = row.pop("details")
-    for key, value in {**row, **details}.items():
+    vessel = details.pop("vessel", None)
+    for key, value in {**row, "vessel": vessel and named(vessel), **details}.items():
         if value is not None:
             console.print(f"[dim]{key:<18}[/] {value}")
     console.print()
@@ -161,6 +162,14 @@ def verify(
         print(f"{row['id']}: {row['summary_en']}")
         print(f"comes out of the rows as it was told; made {found.facts['made_at']} by {found.facts['software']}")
         print(f"sha256 {digest}")
+
+
+def named(vessel: Mapping[str, Any]) -> str:
+    """A vessel as an alert tells of it: name, registration number, length and what else the registry said."""
+    length = f"{vessel['length_m']:g} m" if "length_m" in vessel else None
+    said = [vessel.get("name"), vessel.get("registration_no"), length]
+    said += [vessel.get(key) for key in ("kind", "gear", "flag", "home_port")]
+    return ", ".join(filter(None, said)) + f" ({vessel['id']})"
 
 
 def _minute(moment: datetime) -> str:

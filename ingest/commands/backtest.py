@@ -19,9 +19,10 @@ from alerting.rules import duration
 from decoders.times import MAX_AHEAD_US, microseconds
 from ingest import backtest as run
 from ingest.commands.options import Dsn, Json, moment
-from ingest.output import json_line, listing, refusals
+from ingest.output import json_line, listing, refusals, warn
 from storage import readers
 from storage.errors import RequestRefused
+from storage.registry import registry
 
 _HOUR = 3_600_000_000
 _CLOCK = r"(?:[01]\d|2[0-3]):[0-5]\d"
@@ -100,8 +101,12 @@ def backtest(
     Nothing is written and nobody is told. With --json one object: `summary`, `alerts`, and with --against `difference`.
     """
     book = pack.load(
-        [file if file.startswith("pack:") else Path(file) for file in files], zones=asyncio.run(readers.zones(dsn))
+        [file if file.startswith("pack:") else Path(file) for file in files],
+        zones=asyncio.run(readers.zones(dsn)),
+        registry=asyncio.run(registry(dsn)),
     )
+    for doubt in book.doubts:
+        warn(doubt)
     first = microseconds(since)
     last = asyncio.run(run.listened_until(dsn))
     if last is None:

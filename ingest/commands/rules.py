@@ -11,9 +11,10 @@ import typer
 from alerting import pack
 from ingest.commands.backtest import backtest
 from ingest.commands.options import Dsn, Json
-from ingest.output import json_line, listing, refusals
+from ingest.output import json_line, listing, refusals, warn
 from ingest.watch import install
 from storage import readers
+from storage.registry import registry
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -31,12 +32,15 @@ def _sources(files: list[str]) -> list[str | Path]:
 def check(
     files: Files,
     dsn: Annotated[
-        str | None, typer.Option(help="Rules may also speak of the zones of this database.", show_default=False)
+        str | None,
+        typer.Option(help="Rules may also speak of the zones of this database, and its registry.", show_default=False),
     ] = None,
 ) -> None:
     """Read rules and the zones they speak of; say what is wrong, one line a fault, with file and line."""
     zones = asyncio.run(readers.zones(dsn)) if dsn else ()
-    book = pack.load(_sources(files), zones=zones)
+    book = pack.load(_sources(files), zones=zones, registry=asyncio.run(registry(dsn)) if dsn else None)
+    for doubt in book.doubts:
+        warn(doubt)
     print(f"{len(book.rules)} rules and {len(book.zones)} zones are good")
 
 
@@ -49,6 +53,8 @@ def import_(
 ) -> None:
     """Make these the active rules of the database; earlier versions are kept, for alerts name them."""
     book = asyncio.run(install(_sources(files), dsn, only=only))
+    for doubt in book.doubts:
+        warn(doubt)
     print(f"{len(book.rules)} rules are active")
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import shapely
 
 from alerting.model import Event
+from alerting.registry import UNREGISTERED, Registry
 from alerting.rules import Condition, NoDataRule, Rule, ThresholdRule, ZoneRule, window
 from geofence.tracks import KNOT, distance
 
@@ -57,6 +58,7 @@ class Oracle:
     rules: list[Rule]
     zones: list[Zone]
     devices: dict[int, str]
+    registry: Registry = UNREGISTERED
     told: list[Told] = field(default_factory=list)
     late: int = 0
     last_time: dict[Any, int] = field(default_factory=dict)
@@ -268,6 +270,12 @@ class Oracle:
     def _type(self, ship: int) -> int | None:
         return self.types.get(ship, (0, 0))[1] or None
 
+    def _about(self, rule: ZoneRule, ship: int, began: int) -> bool | None:
+        """Whether a rule is about who carried a transponder then: of those who did, the last to get it."""
+        there = [one for one in self.registry.carried.get(ship, ()) if one.since <= began < one.until]
+        vessel = max(there, key=lambda one: one.since).vessel if there else None
+        return rule.scope.matches(ship, self._type(ship), vessel, began)
+
     def _visit(
         self, n: int, rule: ZoneRule, zone: Zone, ship: int, start: int, at: int, found: list[Any], step: int = 0
     ) -> None:
@@ -288,7 +296,8 @@ class Oracle:
         for n, rule, zone in self._fences(*Condition):
             key = (n, ship, zone.id)
             visit = self.visits.get(key)
-            matches = rule.scope.matches(ship, self._type(ship))
+            _, streak = self.sides.get(key, (None, []))
+            matches = self._about(rule, ship, visit["start"] if visit else streak[0].time if streak else item.time)
             if visit is None or visit["at"] is None:
                 if matches is False:
                     self.sides.pop(key, None)
@@ -301,7 +310,7 @@ class Oracle:
 
     def _is_in(self, key: Any, rule: ZoneRule, zone: Zone, item: Item, last: Any, found: list[Any]) -> None:
         """The ship type is known now: what of where it was last?"""
-        matches = rule.scope.matches(item.subject, self._type(item.subject))
+        matches = self._about(rule, item.subject, last[0])
         side, _ = self.sides.get(key, (zone.id in self._around(*last[1:]), []))
         if key in self.visits or not side or matches is False or not self._zone_in_force(rule, zone, last[0]):
             return
@@ -353,7 +362,7 @@ class Oracle:
 
     def _fence(self, n: int, rule: ZoneRule, zone: Zone, item: Item, old: Any, found: list[Any]) -> None:
         key = (n, item.subject, zone.id)
-        visit, matches = self.visits.get(key), rule.scope.matches(item.subject, self._type(item.subject))
+        visit, matches = self.visits.get(key), self._about(rule, item.subject, item.time)
         lasting = rule.condition is not Condition.LEFT
         if not self._zone_in_force(rule, zone, item.time):
             self.sides.pop(key, None)
@@ -382,7 +391,7 @@ class Oracle:
             else:
                 self._happened(n, rule, zone, item, since, found, at=item.time)
         elif side and lasting:
-            self._in(key, rule, zone, item, since, matches, came=not was and was is not None, fixes=before, found=found)
+            self._in(key, rule, zone, item, since, came=not was and was is not None, fixes=before, found=found)
 
     def _where(self, rule: ZoneRule, zone: Zone, old: Any) -> bool | None:
         if old is None:
@@ -396,7 +405,6 @@ class Oracle:
         zone: Zone,
         item: Item,
         since: int,
-        matches: bool | None,
         *,
         came: bool,
         fixes: list[Item],
@@ -405,6 +413,7 @@ class Oracle:
         """It counts as in after this fix."""
         n, ship, _ = key
         waits = rule.condition in {Condition.DWELL, Condition.SPEED}
+        matches = self._about(rule, ship, self.visits[key]["start"] if key in self.visits else since)
         if key not in self.visits:
             if matches is False or (rule.condition is Condition.ENTERED and not came):
                 return
@@ -442,7 +451,7 @@ class Oracle:
         if visit is None:
             came = within and old is not None and zone.id not in self._around(*old[1:])
             starts = says == "in" and (came or not within)
-            if starts and rule.scope.matches(item.subject, self._type(item.subject)):
+            if starts and self._about(rule, item.subject, item.time):
                 self._visit(n, rule, zone, item.subject, item.time, item.time, found, step)
             return
         _, streak = self.sides.get(key, (True, []))
@@ -500,7 +509,7 @@ class Oracle:
         if since is None:
             since = old[0] + round((height - old[2]) / (item.lat - old[2]) * (item.time - old[0]))
         if went == 0:
-            if rule.scope.matches(item.subject, self._type(item.subject)) is not False:
+            if self._about(rule, item.subject, item.time) is not False:
                 self.touches[key] = (came, since)
         elif rule.direction.value in {"either", "left" if went > 0 else "right"}:
             self._happened(n, rule, zone, item, since, found)
@@ -508,7 +517,7 @@ class Oracle:
     def _happened(
         self, n: int, rule: ZoneRule, zone: Zone, item: Item, time: int, found: list[Any], *, at: int | None = None
     ) -> None:
-        if not self._zone_in_force(rule, zone, time) or not rule.scope.matches(item.subject, self._type(item.subject)):
+        if not self._zone_in_force(rule, zone, time) or not self._about(rule, item.subject, time):
             return
         visit = self.visits.get((n, item.subject, zone.id))
         if visit is None:

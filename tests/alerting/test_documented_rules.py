@@ -17,7 +17,7 @@ import shapely
 from alerting import pack
 from alerting.engine import Engine
 from alerting.model import Event
-from alerting.registry import Registry, Site
+from alerting.registry import BEGINNING, END, Carried, Registry, Site, Vessel
 from alerting.rules import KINDS
 from decoders.identity import device_id, metric_id, transponder_id
 from decoders.records import NULL_I1, POSITION, READING, Name, Observations, empty
@@ -35,7 +35,17 @@ ZONES = [
     Zone("border", "Border", "Ranh giới", "t", shapely.LineString([(108.0, 15.0), (108.0, 18.0)])),
     Zone("port", "Port", "Cảng", "port", shapely.box(107.63, 16.54, 107.65, 16.56)),
 ]
-REGISTRY = Registry(sites={"gw/wind-1": Site(107.0, 16.0)})
+
+#: Who carries what, and where devices stand, by the registry.
+REGISTRY = Registry(
+    carried={
+        574_000_011: [Carried(Vessel("sim-11", kind="Fishing", length_m=11.5), BEGINNING, END)],
+        574_000_016: [
+            Carried(Vessel("sim-16", flag="VN", kind="fishing", length_m=16.0, licensed=(0, END)), BEGINNING, END)
+        ],
+    },
+    sites={"gw/wind-1": Site(107.0, 16.0), "gw/rain-1": Site(107.64, 16.55, frozenset({"Rain"}))},
+)
 
 #: 2026-10-05T06:00Z, one in the afternoon at Hue.
 START = 1_791_180_000_000_000
@@ -94,6 +104,24 @@ def _() -> Stream:
 def _() -> Stream:
     # Every ten minutes: half an hour, and what the grid rounds up, is too long.
     return [readings("gw/air-1", "pm2_5", *((10.0 * n, 9.0) for n in range(6)), (100, 9.0))]
+
+
+@stream("rain-above-the-lagoon")
+def _() -> Stream:
+    elsewhere = readings("gw/rain-2", "rain_1h", (0, 50.0))
+    return [elsewhere, readings("gw/rain-1", "rain_1h", (0, 50.0), (60, 5.0))]
+
+
+@stream("small-vessel-beyond-the-core")
+def _() -> Stream:
+    longer = fixes(574_000_016, (0, 107.05, 16.05))
+    return [longer, fixes(574_000_011, (1, 107.05, 16.05), (20, 107.2, 16.05))]
+
+
+@stream("long-vessel-silent")
+def _() -> Stream:
+    shorter = fixes(574_000_011, (0, 107.5, 16.5), (120, 107.55, 16.5))
+    return [shorter, fixes(574_000_016, (121, 107.5, 16.5), (190, 107.5, 16.5)), fixes(574_000_016, (700, 107.9, 16.6))]
 
 
 @stream("night-in-the-core")
@@ -250,7 +278,8 @@ def test_every_kind_has_an_example() -> None:
 @pytest.mark.parametrize(("example", "rule_id"), list(zip(EXAMPLES, IDS, strict=True)), ids=IDS)
 def test_the_example_loads_fires_once_and_ends(example: str, rule_id: str, tmp_path: Path) -> None:
     (tmp_path / "rules.toml").write_text(example)
-    book = pack.load([tmp_path], zones=ZONES)
+    book = pack.load([tmp_path], zones=ZONES, registry=REGISTRY)
+    assert all("research" in doubt for doubt in book.doubts)
     engine = Engine(book.rules, book.zones, registry=REGISTRY)
     events = [
         transition.event for batch in STREAMS[rule_id]() for transition in engine.judge(batch, _last(batch)).transitions

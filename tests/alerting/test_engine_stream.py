@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from alerting.engine import Engine
 from alerting.model import Memory, RuleState
+from alerting.registry import UNREGISTERED
 from alerting.rules import RULE
 from decoders.identity import device_id, metric_id, transponder_id
 from decoders.records import NULL_I2, POSITION, READING, STATIC, Name, Observations, empty
@@ -22,6 +23,7 @@ from tests.alerting.oracle import Item, Oracle, Told, happened
 
 if TYPE_CHECKING:
     from alerting.model import Verdict
+    from alerting.registry import Registry
     from alerting.rules import Rule
 
 MINUTE = 60_000_000
@@ -275,10 +277,11 @@ def run(
     restart: bool,
     rules: list[Rule],
     capacity: int = 1000,
+    registry: Registry = UNREGISTERED,
 ) -> Store:
     """Judge the stream cut at places; a cut's tick lies between the rows around it. What was not heard cuts, too."""
     store = Store()
-    engine = Engine(rules, ZONES, capacity=capacity)
+    engine = Engine(rules, ZONES, registry=registry, capacity=capacity)
     shares = {c % (len(items) + 1): f for c, f in cuts}
     deaf = {k + side for k, item in enumerate(items) if item.kind == "deaf" for side in (0, 1)}
     for start, stop in pairwise(sorted({0, len(items), *shares, *deaf})):
@@ -293,7 +296,7 @@ def run(
         tick = latest + int(shares.get(stop, 0.0) * (following - latest))
         store.commit(batch, engine.judge(observations(batch), tick))
         if restart:
-            engine = Engine(rules, ZONES)
+            engine = Engine(rules, ZONES, registry=registry)
             engine.restore(store.memory(), before={})  # as if all were new: what holds is told already
     store.commit([], engine.judge(Observations(), end))
     return store

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from alerting.levels import Level, Plans
 from alerting.outcome import Ruled
+from alerting.places import Places
+from alerting.registry import UNREGISTERED
 from alerting.rules import RULE, ThresholdRule
 from alerting.watchers import Watchers
 from decoders.identity import metric_id
@@ -106,7 +108,7 @@ def test_watchers_are_the_rules_that_apply(given_: list[tuple[list[str], list[st
         rule(n, metric=metric, devices=devices, exclude=exclude, **{"raise": 1.0}, **({"gateways": g} if g else {}))
         for n, (devices, g, exclude, metric) in enumerate(given_)
     ]
-    watchers = Watchers(made)
+    watchers = Watchers(made, Places(UNREGISTERED, []))
     for metric in ("ph", "tsp", "no2"):
         number = metric_id(metric)
         all_of_it = tuple(n for n, r in enumerate(made) if r.metric == metric)

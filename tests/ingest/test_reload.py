@@ -12,11 +12,13 @@ import orjson
 import pytest
 from pydantic import SecretStr
 
+from alerting.registry import Fitted, Vessel, VesselEntry
 from geofence.zones import read_zones
 from ingest.reload import Rules, Seen
 from ingest.settings import Database, Settings
 from ingest.settings import Rules as RuleSettings
 from storage import readers
+from storage.registry import import_vessels
 from tests.geofence.drawings import collection
 from tests.ingest.command import rows
 from tests.ingest.running import Process, publish_all, until, write_config
@@ -241,3 +243,24 @@ async def test_steps_that_would_not_reach_whom_they_name_are_logged_when_they_ar
     coast.rules.write_text(_RULE.format("first", "inside").replace("source", 'channels = ["room"]\nsource'))
     fault = f"{coast.rules}:9: rule 'first': unknown channel 'room'; there are none"
     await until(lambda: coast.refused() == [fault])
+
+
+async def test_a_vessel_registered_while_it_is_inside_is_told_of_at_once_and_one_registered_otherwise_is_over(
+    coast: Coast,
+) -> None:
+    coast.rules.write_text(_RULE.format("first", "inside") + "scope = { below_length_m = 12 }\n")
+    await coast.start(0.2)
+    await coast.boat("a", 107.05)
+    await coast.boat("b", 107.06)
+    await until(lambda: rows(coast.dsn, "SELECT count(*) FROM latest_positions") == [(2,)])
+
+    def entry(length: float) -> VesselEntry:
+        vessel = Vessel("S-1", registration_no="HUE-90001-TS", length_m=length)
+        return VesselEntry(vessel, (Fitted("device", f"{coast.gateway}/a"),))
+
+    await import_vessels(coast.dsn, [entry(8.0)])
+    await until(lambda: rows(coast.dsn, _ALERTS) == [("first", "HUE-90001-TS", "firing")])
+    await import_vessels(coast.dsn, [entry(16.0)])
+    await until(lambda: rows(coast.dsn, _ALERTS) == [("first", "HUE-90001-TS", "resolved")])
+    assert rows(coast.dsn, _HISTORY)[-1][:2] == ("resolved", "withdrawn")
+    assert all(line["changed"] == ["registry"] for line in coast.process.told("rules_changed"))

@@ -11,11 +11,13 @@ import numpy as np
 
 from alerting.engine import Engine
 from alerting.model import Memory, RuleState, Transition, Verdict
+from alerting.registry import UNREGISTERED
 from alerting.rules import RULE
 from decoders.identity import source_id, transponder_id
 from decoders.records import NULL_I1, NULL_I2, POSITION, STATIC, AisRecord, Name, Observations, empty
 
 if TYPE_CHECKING:
+    from alerting.registry import Registry
     from alerting.rules import Rule
     from geofence.zones import Zone
 
@@ -146,10 +148,11 @@ def run(
     zones: list[Zone] | None = None,
     cuts: list[tuple[int, float]] | None = None,
     restart: bool = False,
+    registry: Registry = UNREGISTERED,
 ) -> Store:
     """Judge a stream cut at places, each with a tick before the next row; with a new engine each, if asked."""
     store = Store()
-    engine = Engine(rules, zones or [])
+    engine = Engine(rules, zones or [], registry=registry)
     shares = {c % (len(rows) + 1): share for c, share in cuts or ()}
     deaf = {k + side for k, row in enumerate(rows) if row.kind == "deaf" for side in (0, 1)}
     for start, stop in pairwise(sorted({0, len(rows), *shares, *deaf})):
@@ -164,7 +167,7 @@ def run(
         tick = latest + int(shares.get(stop, 0.0) * (following - latest))
         store.commit(batch, engine.judge(observations(batch), tick))
         if restart:
-            engine = Engine(rules, zones or [])
+            engine = Engine(rules, zones or [], registry=registry)
             engine.restore(store.memory())
     store.commit([], engine.judge(Observations(), end))
     return store
