@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from math import nan
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,20 +13,22 @@ from alerting import pack
 from alerting.engine import Engine
 from alerting.model import AlertState
 from alerting.notify import ChannelSpec
-from alerting.registry import Registry, Site
+from alerting.registry import BEGINNING, END, Carried, Registry, Site, Vessel
 from alerting.rules import (
     KINDS,
     AqiRule,
     CombinedRule,
     Condition,
     Direction,
+    GapRule,
     NoDataRule,
     Rule,
+    ScopedRule,
     ThresholdRule,
     WindowRule,
     ZoneRule,
 )
-from decoders.identity import device_id, metric_id
+from decoders.identity import device_id, metric_id, transponder_id
 from decoders.records import POSITION, READING, STATIC, Name, Observations, empty
 from geofence.zones import Zone, to_feature
 
@@ -194,6 +197,7 @@ BOOK = pack.load(["pack:hue"])
 REGISTRY = Registry(sites={"hue-gw-1/wind-1": Site(107.65, 16.57)})
 DAY = 86_400_000_000
 MINUTE = 60_000_000
+VMS = transponder_id("device", "hue-gw-1/vms-1")
 
 
 def a_day(rule: Rule) -> int:
@@ -219,10 +223,20 @@ def readings(rule: Watching, rows: list[tuple[int, float]]) -> Observations:
     return Observations(messages=len(rows), readings=table, names=[Name("device", number, name)])
 
 
-def voyage(places: list[tuple[float, float]], start: int) -> Observations:
+def registered(rule: Rule) -> Registry:
+    """The vessel of the voyages, as the rule asks for one."""
+    if not isinstance(rule, ScopedRule) or not rule.scope.asks_registry:
+        return REGISTRY
+    length = rule.scope.min_length_m or (rule.scope.below_length_m or 1.0) - 0.01
+    carried = [Carried(Vessel("boat", kind="fishing", length_m=length), BEGINNING, END)]
+    return Registry(dict.fromkeys((574_000_001, VMS), carried))
+
+
+def voyage(places: list[tuple[float, float]], start: int, transponder: int = 574_000_001) -> Observations:
     """A fishing vessel from place to place, half an hour each."""
     table = empty(POSITION, len(places))
-    table["transponder"] = 574_000_001
+    table["transponder"] = transponder
+    table["sog"] = table["cog"] = nan
     table["lon"], table["lat"] = zip(*places, strict=True)
     table["time"] = table["received_at"] = [start + i * 30 * MINUTE for i in range(len(places))]
     table["message"] = range(1, len(places) + 1)
@@ -240,12 +254,14 @@ def through(rule: ZoneRule) -> list[tuple[float, float]]:
     out, beyond = (inside.x, north + 0.005), (inside.x, south - 0.005)
     if rule.condition is Condition.CROSSED:
         return [out, beyond]
+    if rule.condition is Condition.SPEED:
+        return [out, *((inside.x, inside.y + 0.02 * (n % 2)) for n in range(6)), beyond]
     return [out, (inside.x, inside.y), beyond]
 
 
-def judged(rule: Rule) -> list[Transition]:
+def judged(rule: Rule) -> list[Transition]:  # noqa: PLR0911  # one for each kind
     """What the whole pack makes of input meant for one rule."""
-    engine, now = Engine(BOOK.rules, BOOK.zones, registry=REGISTRY), a_day(rule)
+    engine, now = Engine(BOOK.rules, BOOK.zones, registry=registered(rule)), a_day(rule)
     match rule:
         case CombinedRule():
             return windy_sea(engine, now)
@@ -272,6 +288,11 @@ def judged(rule: Rule) -> list[Transition]:
             return engine.judge(readings(rule, rows), rows[-1][0]).transitions
         case ZoneRule():
             return engine.judge(voyage(through(rule), now), now + DAY).transitions
+        case GapRule():
+            places = [(108.0 + 0.05 * n, 16.5) for n in range(5)]
+            back = voyage([(108.5, 16.5)], now + DAY // 2, VMS)
+            told = engine.judge(voyage(places, now, VMS), now + 2 * 60 * MINUTE).transitions
+            return told + engine.judge(back, now + DAY // 2).transitions
     raise AssertionError(f"no stream is known for {rule.kind}")
 
 
