@@ -166,6 +166,7 @@ class Notification:
     payload: Mapping[str, Any]  # JSON-ready; what every channel renders from
     named: bool = False  # by a step of a procedure: told whatever channels its rule names
     if_told: bool = False  # only if the channel was told of the alert before
+    known: int = 0  # when it became known, by receive time; 0: at ``at``
 
 
 @dataclass(slots=True, frozen=True)

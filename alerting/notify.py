@@ -83,6 +83,7 @@ def notifications(
                     at=transition.at,
                     payload={**shared, "notification_id": str(row_id)},
                     if_told=not channel.suits(transition),
+                    known=transition.known,
                 )
             )
     return rows

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import tomllib
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,7 +16,7 @@ from pydantic import ValidationError
 
 from alerting.desk import book as policies
 from alerting.desk import reach
-from alerting.desk.book import NO_POLICIES, DeskBook, Procedure
+from alerting.desk.book import NO_POLICIES, DeskBook, Inhibition, Procedure, in_turns
 from alerting.registry import UNREGISTERED
 from alerting.rules import KINDS, RULE, CombinedRule, Mode
 from alerting.rules.base import fault
@@ -218,6 +219,10 @@ def _policies(
             one, faults = policies.policy(name, table)
             if one is not None and one.id in ids:
                 faults.append((("id",), f"there is another {name} of that id"))
+            if isinstance(one, Inhibition):
+                others = [p for p in (*known, *found) if isinstance(p, Inhibition)]
+                if circle := in_turns([*others, one]):
+                    faults.append((("mutes",), f"nobody might be told of anything: {_circle(circle)}"))
             doubtful: list[Fault] = []
             if isinstance(one, Procedure) and channels is not None:
                 faults += reach.faults(one, channels)
@@ -230,6 +235,11 @@ def _policies(
                 ids.add(one.id)
                 found.append(one)
     return found
+
+
+def _circle(inhibitions: Sequence[Inhibition]) -> str:
+    names = [one.id for one in inhibitions]
+    return ", and ".join(f"what {a!r} mutes may mute by {b!r}" for a, b in pairwise([*names, names[0]]))
 
 
 def _rules(

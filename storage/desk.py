@@ -144,9 +144,12 @@ def chosen_of(held: Sequence[Row], state: AlertState) -> Row | None:
 
 # --- deadlines
 
+#: Those of alerts that nobody is to be told of now wait, and are in no other's way.
 _DUE: Final = b"""
-SELECT alert_id, procedure, step FROM alert_timers WHERE outcome IS NULL AND due_at <= %s
-ORDER BY due_at, alert_id, procedure, step LIMIT %s
+SELECT t.alert_id, t.procedure, t.step FROM alert_timers AS t JOIN alerts AS a ON a.id = t.alert_id
+WHERE t.outcome IS NULL AND t.due_at <= %s
+    AND (a.state NOT IN ('firing', 'acknowledged') OR alert_gate(a, clock_timestamp()) IS NULL)
+ORDER BY t.due_at, t.alert_id, t.procedure, t.step LIMIT %s
 """
 _TIMER: Final = b"""
 SELECT * FROM alert_timers WHERE (alert_id, procedure, step) = (%s, %s, %s) AND outcome IS NULL FOR UPDATE

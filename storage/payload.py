@@ -41,6 +41,7 @@ def changed_row(transition: Transition) -> dict[str, Any]:
         "change": transition.event.value,
         "state": transition.state.value,
         "at": iso(transition.at),
+        "known": iso(transition.known or transition.at),
         "severity": transition.severity,
         "value": transition.value,
         "zone_id": transition.zone_id,
@@ -66,6 +67,7 @@ def queueing(notifications: Iterable[Notification]) -> list[tuple[bytes, tuple[s
             "payload": n.payload,
             "named": n.named,
             "if_told": n.if_told,
+            "known": iso(n.known) if n.known else None,
         }
         (ends if n.event in _ENDS else news).append(row)
     both = ((statements.QUEUE_NEWS, news), (statements.QUEUE_ENDS, ends))

@@ -74,7 +74,8 @@ SELECT count(*) FROM inserted WHERE NOT shadow
 CHANGE_ALERTS: Final = b"""
 WITH given AS (
     SELECT * FROM jsonb_to_recordset(%s::text::jsonb) AS t (
-        id uuid, change text, state text, severity text, at timestamptz, value double precision, zone_id text,
+        id uuid, change text, state text, severity text, at timestamptz, known timestamptz,
+        value double precision, zone_id text,
         lon double precision, lat double precision, summary_en text, summary_vi text, details jsonb)
 ), locked AS MATERIALIZED (
     SELECT a.id, a.state, a.severity, a.retracted FROM alerts AS a JOIN given USING (id) ORDER BY a.id FOR UPDATE OF a
@@ -94,6 +95,9 @@ WITH given AS (
         resolved_at = CASE WHEN NOT coalesce(locked.opens, false) THEN a.resolved_at END,
         resolved_by = CASE WHEN NOT coalesce(locked.opens, false) THEN a.resolved_by END,
         retracted = a.retracted AND given.change <> 'revised',
+        told = a.told IS NOT FALSE
+            OR given.change = 'escalated' AND coalesce(current_setting('haidang.tells', true), '') <> 'off',
+        changed_known_at = greatest(a.changed_known_at, given.known),
         last_at = greatest(a.last_at, given.at), revision = a.revision + 1
     FROM given JOIN judged AS locked USING (id)
     WHERE a.id = given.id AND NOT EXISTS (
@@ -158,9 +162,9 @@ OUTBOX_CHANNEL: Final = "haidang_outbox"
 _GIVEN: Final = b"""
     SELECT t.* FROM jsonb_to_recordset(%s::text::jsonb) AS t (
         id uuid, alert_id uuid, channel text, event text, at timestamptz, payload jsonb, named boolean,
-        if_told boolean)
+        if_told boolean, known timestamptz)
     LEFT JOIN alerts AS a ON a.id = t.alert_id
-    WHERE a.channels IS NULL OR t.channel = ANY(a.channels) OR t.named
+    WHERE a.told IS NOT FALSE AND (a.channels IS NULL OR t.channel = ANY(a.channels) OR t.named)
 """
 #: Nobody is told of what was not done: somebody had ended the alert, and it did not become worse. Who was told of an
 #: alert is told what becomes of it, however little it matters by then.
@@ -185,16 +189,16 @@ _TOLD: Final = b"""
 
 #: What is news of an alert. At the time it was known, something may have been in force by which nobody is told of the
 #: alert: then it is held. It does not overtake what is held of the same alert and channel; and where nobody was told,
-#: nobody is told that it has become less.
+#: nobody is told that it has become less. What a deadline says was decided by what is in force now, and is not held.
 QUEUE_NEWS: Final = (
     b"WITH given AS ("
     + _GIVEN
     + b"""
 ), judged AS (
-    SELECT g.*, coalesce(
-            alert_gate(a, greatest(g.at, a.known_at)),
+    SELECT g.*, CASE WHEN g.event NOT IN ('overdue', 'reminded') THEN coalesce(
+            alert_gate(a, coalesce(g.known, greatest(g.at, a.known_at))),
             (SELECT min(n.held_by) FROM notifications AS n
-             WHERE (n.alert_id, n.channel, n.state) = (g.alert_id, g.channel, 'held'))) AS holder,
+             WHERE (n.alert_id, n.channel, n.state) = (g.alert_id, g.channel, 'held'))) END AS holder,
         g.event IN ('deescalated', 'revised') AND EXISTS (
             SELECT FROM notifications AS n
             WHERE (n.alert_id, n.channel) = (g.alert_id, g.channel)

@@ -41,13 +41,21 @@ class Store:
         instance: a name for this ingesting process, which its pending fragments and progress are kept under.
         connect_timeout: seconds that connecting may take.
         statement_timeout: seconds that one statement may take before the database counts as away.
+        tells: whether anybody is to be told of the alerts: by the desk, too, and as long as they stand.
     """
 
     def __init__(
-        self, dsn: str, *, instance: str = "main", connect_timeout: float = 5.0, statement_timeout: float = 60.0
+        self,
+        dsn: str,
+        *,
+        instance: str = "main",
+        connect_timeout: float = 5.0,
+        statement_timeout: float = 60.0,
+        tells: bool = True,
     ) -> None:
         self.dsn = dsn
         self.instance = instance
+        self._tells = tells
         self._session = Session(
             dsn,
             application_name="haidang writer",
@@ -90,6 +98,8 @@ class Store:
         """A new connection: perhaps to another server, and after an outage in which messages were sent again."""
         # The length of an array says nothing about the best plan (storage.tables): do not plan each time.
         await connection.execute("SET plan_cache_mode = force_generic_plan")
+        if not self._tells:
+            await connection.execute("SET haidang.tells = 'off'")  # the default of alerts.told (migration 0021)
         self._known.forget()
         for one in self._straight.values():
             one.begin()

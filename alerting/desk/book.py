@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from alerting.desk.matching import LABELS, Matcher, compiled
+from alerting.desk.matching import LABELS, Matcher, compiled, may_meet
 from alerting.rules.base import Duration, Model, Positive, Slug, Text, Title, fault
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ class Policy(Model):
 class Inhibition(Policy):
     """While an alert that ``when`` means is open, nobody is told of those that ``mutes`` means.
 
-    The two must have equal values of the labels in ``same``. No alert mutes itself.
+    The two must have equal values of the labels in ``same``. An alert that is meant by both mutes nobody: two such
+    would mute each other.
     """
 
     kind: ClassVar[str] = "inhibit"
@@ -47,6 +48,19 @@ class Inhibition(Policy):
     @property
     def body(self) -> dict[str, Any]:
         return {"when": compiled(self.when), "mutes": compiled(self.mutes), "same": list(self.same)}
+
+
+def in_turns(policies: Iterable[Inhibition]) -> list[Inhibition]:
+    """Inhibitions that may mute in a circle, so that nobody would be told of anything; the shortest circle there is."""
+    all_ = list(policies)
+    after = {one.id: [p for p in all_ if p is not one and may_meet(one.mutes, p.when)] for one in all_}
+    ways = [[one] for one in all_]
+    while ways:
+        for way in ways:
+            if way[0] in after[way[-1].id]:
+                return way
+        ways = [[*way, one] for way in ways for one in after[way[-1].id] if one not in way]
+    return []
 
 
 Relief = Literal["acknowledged", "assigned"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from fnmatch import fnmatchcase
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Final
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -80,6 +81,28 @@ def matches(matcher: Mapping[str, tuple[str, ...]], labels: Mapping[str, str | N
         if value is None or not any(fnmatchcase(value, glob) for glob in globs):
             return False
     return True
+
+
+def may_meet(one: Mapping[str, tuple[str, ...]], other: Mapping[str, tuple[str, ...]]) -> bool:
+    """Whether there may be an alert that both mean. What is in brackets counts as any character."""
+    return all(any(_meet(a, b) for a in one[label] for b in other[label]) for label in one.keys() & other.keys())
+
+
+def _meet(one: str, other: str) -> bool:
+    """Whether some text may match both globs."""
+    one, other = (_BRACKET.sub("?", glob) for glob in (one, other))
+
+    @cache
+    def from_(i: int, j: int) -> bool:
+        if one[i : i + 1] == "*":
+            return from_(i + 1, j) or (j < len(other) and from_(i, j + 1))
+        if other[j : j + 1] == "*":
+            return from_(i, j + 1) or (i < len(one) and from_(i + 1, j))
+        if i == len(one) or j == len(other):
+            return i == len(one) and j == len(other)
+        return (one[i] == other[j] or "?" in (one[i], other[j])) and from_(i + 1, j + 1)
+
+    return from_(0, 0)
 
 
 def compiled(matcher: Mapping[str, tuple[str, ...]]) -> dict[str, list[str]]:

@@ -99,7 +99,7 @@ async def _replay(
     total: dict[str, Any] = {}
     for file in files:
         # What a replay leaves unfinished is its own, not the service's.
-        async with Store(dsn, instance=f"replay {file}") as store:
+        async with Store(dsn, instance=f"replay {file}", tells=False) as store:
             _add(total, await _file(store, book, file, format, start, source, batch))
     return {**total, "seconds": round(time.monotonic() - began, 3)}
 

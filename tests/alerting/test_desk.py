@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from alerting import pack
 from alerting.channels.settings import ALERTMANAGER_EVENTS, LogSettings
 from alerting.desk.book import NO_POLICIES, Inhibition, Procedure
-from alerting.desk.matching import matches
+from alerting.desk.matching import matches, may_meet
 from alerting.model import Event
 from alerting.notify import ChannelSpec
 
@@ -91,6 +95,36 @@ def test_a_bad_policy_is_refused_with_file_line_and_reason(tmp_path: Path, old: 
     with pytest.raises(pack.PackError) as refused:
         pack.load([tmp_path])
     assert any(f"{tmp_path}/{fault}" in problem for problem in refused.value.problems), refused.value.problems
+
+
+def test_inhibitions_that_could_mute_everybody_by_turns_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "desk.toml").write_text(
+        POLICIES
+        + """
+[[inhibit]]
+id = "back"
+when = { kind = "no_*" }
+mutes = { rule = "*-silent", subject_kind = "device" }
+"""
+    )
+    with pytest.raises(pack.PackError) as refused:
+        pack.load([tmp_path])
+    circle = "what 'dead-gateway' mutes may mute by 'back', and what 'back' mutes may mute by 'dead-gateway'"
+    where = f"{tmp_path}/desk.toml:23: inhibit back"
+    assert refused.value.problems == (f"{where}: nobody might be told of anything: {circle}",)
+
+
+_GLOBS = st.text("ab*?", max_size=6)
+
+
+@given(_GLOBS, _GLOBS)
+def test_globs_that_some_text_matches_both_of_may_meet(one: str, other: str) -> None:
+    texts = ("".join(letters) for n in range(13) for letters in itertools.product("ab", repeat=n))
+    found = any(fnmatchcase(text, one) and fnmatchcase(text, other) for text in itertools.islice(texts, 2**9))
+    told = may_meet({"rule": (one,)}, {"rule": (other,)})
+    assert told or not found
+    if len(one) + len(other) <= 8:  # a text that both match is no longer than the two are together
+        assert told == found
 
 
 ROOM = ChannelSpec("room")

@@ -191,6 +191,34 @@ async def test_a_gateway_and_its_sensors_that_come_back_together_were_one_alert(
     assert sorted(sent) == [("gate/hub", "firing"), ("gate/hub", "resolved")]
 
 
+async def test_two_alerts_that_a_policy_means_on_both_sides_do_not_mute_each_other(tables: str) -> None:
+    every = Inhibition(id="any", when={"kind": ("no_data",)}, mutes={"kind": ("no_data",)}, same=("gateway",))
+    await desk.import_policies(tables, [every])
+    await happen(tables, about("gate/a"), about("gate/b"))
+    await happen(tables, about("gate/a", after=5, change=Event.ESCALATED, severity=Severity.CRITICAL))
+    assert {state for _, state in told(tables)} == {"queued"}
+
+
+async def test_an_alert_mutes_as_severe_as_it_has_become(tables: str) -> None:
+    worse = Inhibition(id="worse", when={"severity": ("critical",)}, mutes={"severity": ("warning",)})
+    await desk.import_policies(tables, [worse])
+    await happen(tables, about("gate/hub", severity=Severity.MAJOR), about("gate/a", severity=Severity.WARNING))
+    await happen(tables, about("gate/hub", after=1, change=Event.ESCALATED, severity=Severity.CRITICAL))
+    await happen(tables, about("gate/b", after=2, severity=Severity.WARNING))
+    await happen(tables, about("gate/hub", after=3, change=Event.DEESCALATED, severity=Severity.MAJOR))
+    await happen(tables, about("gate/c", after=4, severity=Severity.WARNING))
+    states = ask(tables, "SELECT payload -> 'subject' ->> 'name', state FROM notifications WHERE event = 'firing'")
+    assert dict(states) == {"gate/hub": "queued", "gate/a": "queued", "gate/b": "held", "gate/c": "queued"}
+
+
+async def test_a_change_is_held_by_what_lasts_when_it_becomes_known_however_long_ago_it_was(tables: str) -> None:
+    await happen(tables, about("gate/a"))
+    await silent(tables, start=START + timedelta(seconds=10), rule=("quiet",))
+    known = T0 + 3600 * SECOND
+    await happen(tables, about("gate/a", after=9, known=known, change=Event.ESCALATED, severity=Severity.CRITICAL))
+    assert told(tables) == [("firing", "queued"), ("escalated", "held")]
+
+
 STORY = [
     about("gate/a", after=0),
     about("gate/hub", "gateway-silent", after=1),
@@ -336,9 +364,9 @@ async def test_what_people_do_relieves(tables: str) -> None:
     assert found == [
         (0, "over", 1),
         (0, None, 2),
-        (1, "acknowledged", 1),
         (1, "assigned", 1),
         (1, "over", 1),
+        (1, None, 1),  # of b: nobody sees to it any more
         (2, "done", 2),
         (2, "over", 1),
     ]
@@ -375,6 +403,68 @@ async def test_deadlines_wait_while_nobody_is_to_be_told(tables: str) -> None:
     assert await see(tables, HOUR * 3) == 0
     await end_silence(tables, id_, actor="Lan")
     assert await see(tables, HOUR * 3) == 2
+
+
+async def test_deadlines_that_wait_are_in_no_others_way(tables: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(desk, "_MOST", 2)
+    await desk.import_policies(tables, [LOST])
+    await silent(tables, subject=("gate/*",))
+    await happen(tables, *(about(f"gate/{n}") for n in range(5)), about("other/a", after=1))
+    assert await desk.deadlines(tables, LOG, START + HOUR) == 1
+
+
+async def test_deadlines_count_from_when_an_alert_became_known(tables: str) -> None:
+    await desk.import_policies(tables, [LOST])
+    await happen(tables, about("gate/a", known=T0 + 5 * 3600 * SECOND))
+    assert await see(tables, HOUR * 5.4) == 0
+    assert await see(tables, HOUR * 5.5) == 1
+
+
+CRITICAL = LOST.model_copy(update={"match": {"severity": ("critical",)}, "repeat": None})
+
+
+async def test_what_becomes_more_severe_has_the_deadlines_of_what_it_is_then(tables: str) -> None:
+    await desk.import_policies(tables, [CRITICAL])
+    await happen(tables, about("gate/a"))
+    later = {"change": Event.ESCALATED, "severity": Severity.CRITICAL}
+    await happen(tables, about("gate/a", after=3600, **later))
+    await happen(tables, about("gate/a", after=3600, **later))
+    assert await see(tables, HOUR * 1.4) == 0
+    assert await see(tables, HOUR * 1.5) == 1
+    assert await see(tables, HOUR * 3) == 1
+
+
+async def test_a_step_that_somebody_had_seen_to_is_taken_once_it_is_worse(tables: str) -> None:
+    await desk.import_policies(tables, [LOST.model_copy(update={"steps": LOST.steps[:1], "repeat": None})])
+    await happen(tables, about("gate/a"))
+    await acknowledge(tables, about("gate/a").alert_id, Said("Lan", at=START + HOUR / 4))
+    assert await see(tables, HOUR) == 0
+    await happen(tables, about("gate/a", after=7200, change=Event.ESCALATED, severity=Severity.CRITICAL))
+    assert await see(tables, HOUR * 2.4) == 0
+    assert await see(tables, HOUR * 2.5) == 1
+
+
+async def test_a_step_seen_to_after_a_silence_of_its_time_is_told(tables: str) -> None:
+    await desk.import_policies(tables, [LOST.model_copy(update={"steps": LOST.steps[1:], "repeat": None})])
+    await happen(tables, about("gate/a"))
+    id_ = await silent(tables, start=START + timedelta(seconds=1), rule=("quiet",))
+    await acknowledge(tables, about("gate/a").alert_id, Said("Lan"))
+    await end_silence(tables, id_, actor="Lan")
+    assert await see(tables, HOUR * 3) == 1
+    assert told(tables)[-1] == ("overdue", "queued")
+
+
+async def test_nobody_is_told_of_what_a_replay_finds_until_it_becomes_worse(tables: str) -> None:
+    await desk.import_policies(tables, [LOST])
+    async with Store(tables, tells=False) as store:
+        await store.commit(batch(Verdict([about("gate/a")])))
+    assert ask(tables, "SELECT told FROM alerts") == [(False,)]
+    assert await see(tables, HOUR * 9) == 0
+    await happen(tables, about("gate/a", after=60, change=Event.REVISED))
+    assert told(tables) == []
+    await happen(tables, about("gate/a", after=3600, change=Event.ESCALATED, severity=Severity.CRITICAL))
+    assert told(tables) == [("escalated", "queued")]
+    assert await see(tables, HOUR * 1.5) == 1
 
 
 async def test_alerts_of_rules_in_shadow_mode_have_no_deadlines_and_mute_nobody(tables: str) -> None:
