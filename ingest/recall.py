@@ -98,5 +98,5 @@ class Recall:
 
     def _say_who_has_no_place(self, devices: list[str]) -> None:
         if devices and devices != self.without_place:
-            log.warning("devices_without_place", devices=devices[:_NAMED], count=len(devices))
+            log.info("devices_without_place", devices=devices[:_NAMED], count=len(devices))
         self.without_place = devices
