@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 LARGEST: Final = 2**63
 
 #: Names of an entry by which it says who it is from.
-CLAIMS: Final = frozenset({"gateway", "device"})
+CLAIMS: Final = frozenset({"gateway", "gateway_id", "device", "device_id"})
 #: Characters of foreign text repeated in a detail.
 _SHOWN: Final = 40
 
@@ -156,9 +156,11 @@ def _unreadable(data: bytes, exc: orjson.JSONDecodeError) -> Refused:
 
 def claims(fields: dict[str, Any], route: Route) -> Refused | None:
     """Whether an entry claims another gateway or device than the topic it came on."""
-    for key, name in (("gateway", route.gateway), ("device", route.device)):
-        if key in fields and fields[key] != name and not (key == "device" and fields[key] == route.name):
-            return Refused(Reason.IDENTITY_MISMATCH, f"claims another {key} than its topic")
+    for key in CLAIMS & fields.keys():
+        what = key.removesuffix("_id")
+        names = (route.gateway,) if what == "gateway" else (route.device, route.name)
+        if fields[key] not in names:
+            return Refused(Reason.IDENTITY_MISMATCH, f"claims another {what} than its topic")
     return None
 
 

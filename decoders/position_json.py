@@ -22,6 +22,13 @@ if TYPE_CHECKING:
     from decoders.block import Block
     from decoders.register import Device
 
+#: "Not available" as AIS says it (ITU-R M.1371-5, table 48); providers hand it on. SOG as of a vessel and an aircraft.
+_UNAVAILABLE: Final = {
+    "sog": (102.3, 1023.0),
+    "cog": (360.0,),
+    "heading": (511.0,),
+    "nav_status": (15.0,),
+}
 _REQUIRED: Final = frozenset({"lon", "lat"})
 #: (field, least, most, reason where it is outside). The fastest is what AIS can say of an aircraft.
 _FIELDS: Final = (
@@ -53,6 +60,10 @@ class PositionDecoder(JsonDecoder[_Rows]):
         out.names = list(rows.names)
 
     def _entry(self, block: Block, device: Device, time: int, fields: dict[str, Any], rows: _Rows) -> Iterator[Bad]:
+        mmsi = fields.get("mmsi")
+        if mmsi is not None and str(mmsi) not in (device.name, device.name.partition("/")[2]):
+            yield Refused(Reason.IDENTITY_MISMATCH, "claims an MMSI that is not its topic's device"), fields
+            return
         values: dict[str, float | None] = {}
         for key, low, high, reason in _FIELDS:
             value = _value(fields, key, low, high, reason)
@@ -72,11 +83,11 @@ class PositionDecoder(JsonDecoder[_Rows]):
                 values["lon"],
                 values["lat"],
                 nan if values["sog"] is None else values["sog"],
-                nan if cog is None else cog % 360.0,
+                nan if cog is None else cog,
                 nan,
                 nan,
                 NULL_I2 if heading is None else round(heading) % 360,
-                NULL_I1 if status is None or status == 15 else int(status),
+                NULL_I1 if status is None else int(status),
                 NULL_I1,
                 0,
                 block.first,
@@ -87,13 +98,15 @@ class PositionDecoder(JsonDecoder[_Rows]):
 
 
 def _value(fields: dict[str, Any], key: str, low: float, high: float, reason: Reason) -> float | Refused | None:
-    """A field from ``low`` to ``high``; None where an optional one is absent or null."""
+    """A field from ``low`` to ``high``; None where an optional one is absent, null or not available."""
     given = fields.get(key)
     if given is None:
         return Refused(Reason.BAD_FIELD, f"no {key}") if key in _REQUIRED else None
     value = number(given)
     if isinstance(value, Refused):
         return Refused(value.reason, f"{key}: {value.detail}")
+    if value in _UNAVAILABLE.get(key, ()):
+        return None
     if not low <= value <= high:
         return Refused(reason, f"{key} {value:g} is outside {low:g} to {high:g}")
     if key == "nav_status" and not value.is_integer():

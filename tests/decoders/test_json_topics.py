@@ -174,6 +174,8 @@ def test_times_are_iso_with_an_offset_or_milliseconds(text: Any, expected: int) 
         ({**GOOD, "device": "other"}, Reason.IDENTITY_MISMATCH),
         ({**GOOD, "gateway": "gw-2"}, Reason.IDENTITY_MISMATCH),
         ({**GOOD, "device": 7}, Reason.IDENTITY_MISMATCH),
+        ({**GOOD, "device_id": "other"}, Reason.IDENTITY_MISMATCH),
+        ({**GOOD, "gateway_id": "gw-2"}, Reason.IDENTITY_MISMATCH),
         *(
             ({**GOOD, "readings": {"a": value}}, Reason.BAD_VALUE)
             for value in (None, True, "1", [1], {"b": 1}, 2**63, -(2**63), 2**64, 1e300)
@@ -201,7 +203,11 @@ def test_the_future_is_believed_where_there_is_no_clock_but_not_past_the_calenda
 
 
 def test_a_claim_that_is_true_is_no_harm() -> None:
-    assert len(decode({**GOOD, "device": "river-3", "gateway": "gw-1", "fw": "1.2"}).readings) == 1
+    true = {"device": "river-3", "device_id": "gw-1/river-3", "gateway": "gw-1", "gateway_id": "gw-1"}
+    assert len(decode({**GOOD, **true, "fw": "1.2"}).readings) == 1
+    own = "haidang/v1/gw-1/574000001/position"
+    for mmsi in (574000001, "574000001", None):
+        assert len(decode({**FIX, "mmsi": mmsi}, own).positions) == 1
 
 
 def test_the_good_part_is_taken_and_the_bad_part_kept_to_be_sent_again() -> None:
@@ -255,13 +261,14 @@ def test_a_position_becomes_a_row() -> None:
 
 
 def test_what_a_position_leaves_out_is_null() -> None:
-    for more in ({}, {"sog": None, "cog": None, "heading": None, "nav_status": 15}):
+    unavailable = {"sog": 102.3, "cog": 360, "heading": 511, "nav_status": 15}
+    for more in ({}, {"sog": None, "cog": None, "heading": None, "nav_status": None}, unavailable, {"sog": 1023}):
         (row,) = decode({"time": TIME, "lon": -180, "lat": 90, **more}, POSITION).positions
         assert math.isnan(row["sog"])
         assert math.isnan(row["cog"])
         assert (row["heading"], row["nav_status"]) == (NULL_I2, NULL_I1)
-    (row,) = decode({**FIX, "cog": 360, "heading": 359.6}, POSITION).positions
-    assert (row["cog"], row["heading"]) == (0, 0)
+    (row,) = decode({**FIX, "sog": 102.2, "cog": 0, "heading": 359.6}, POSITION).positions
+    assert (row["sog"], row["cog"], row["heading"]) == (102.2, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -278,6 +285,11 @@ def test_what_a_position_leaves_out_is_null() -> None:
         ({"nav_status": 16}, Reason.OUT_OF_RANGE),
         ({"time": "x"}, Reason.BAD_TIME),
         ({"device": "HUE-0013"}, Reason.IDENTITY_MISMATCH),
+        ({"device_id": "HUE-0013"}, Reason.IDENTITY_MISMATCH),
+        ({"gateway_id": "gw-2"}, Reason.IDENTITY_MISMATCH),
+        ({"mmsi": 574000001}, Reason.IDENTITY_MISMATCH),
+        ({"mmsi": "574000001"}, Reason.IDENTITY_MISMATCH),
+        ({"heading": 510}, Reason.OUT_OF_RANGE),
     ],
 )
 def test_bad_positions_are_refused_by_their_reason(change: dict[str, Any], reason: Reason) -> None:
