@@ -6,11 +6,13 @@ Exit codes: 0 done, 1 failed, 2 refused (usage, configuration, an unreachable pa
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 
 import orjson
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
@@ -84,13 +86,33 @@ def _leaves(group: BaseExceptionGroup[Any]) -> Iterable[BaseException]:
 
 
 def json_line(value: Any) -> None:
-    """One JSON object on one line of standard output."""
-    sys.stdout.buffer.write(orjson.dumps(value, default=str, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z))
+    """One JSON object on one line of standard output. Integers beyond 2^53 are text, as not every reader holds them
+    exactly (RFC 7493, 2.2).
+    """
+    option = orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z
+    try:
+        data = orjson.dumps(value, default=str, option=option | orjson.OPT_STRICT_INTEGER)
+    except orjson.JSONEncodeError:
+        data = orjson.dumps(_held_exactly(value), default=str, option=option)
+    sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()
 
 
+def _held_exactly(value: Any) -> Any:
+    match value:
+        case bool():
+            return value
+        case int() if abs(value) >= 2**53:
+            return str(value)
+        case dict():
+            return {key: _held_exactly(one) for key, one in value.items()}
+        case list() | tuple():
+            return [_held_exactly(one) for one in value]
+    return value
+
+
 def listing(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], *, as_json: bool, empty: str) -> None:
-    """Rows as JSON lines, or as a table.
+    """Rows as JSON lines, or as a table without the columns that are empty in all of them.
 
     Args:
         rows: what to list.
@@ -99,24 +121,39 @@ def listing(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], *, as
         empty: what to say when there is nothing.
     """
     if as_json:
-        for row in rows:
-            json_line(row)
+        for one in rows:
+            json_line(one)
         return
-    console = Console()
     if not rows:
-        console.print(empty)
+        Console().print(empty)
         return
+    shown = {key: [_shown(row.get(key)) for row in rows] for key in columns}
+    shown = {key: cells for key, cells in shown.items() if any(cell != _NOTHING for cell in cells)}
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in columns.values():
-        table.add_column(heading, overflow="fold")
-    for row in rows:
-        table.add_row(*(_shown(row.get(key)) for key in columns))
+    width = 0
+    for key, cells in shown.items():
+        longest = max(map(cell_len, (columns[key], *cells)))
+        text = any(" " in cell for cell in cells) and longest > _TEXT_WIDTH
+        width += 2 + (_TEXT_WIDTH if text else longest)
+        table.add_column(columns[key], overflow="fold", no_wrap=not text)
+    for row in zip(*shown.values(), strict=True):
+        table.add_row(*row)
+    console = Console()
+    # Wider than the screen, or for a program: a line a row, which a screen may fold, and no id is broken by us.
+    if width > console.width or not (console.is_terminal or "COLUMNS" in os.environ):
+        console.width = _NO_SCREEN
     console.print(table)
+
+
+#: What a cell of none says, the least width of a column of texts, and the width where nobody looks.
+_NOTHING = "-"
+_TEXT_WIDTH = 30
+_NO_SCREEN = 10_000
 
 
 def _shown(value: Any) -> str:
     if value is None:
-        return "-"
+        return _NOTHING
     if isinstance(value, float):
         return f"{value:g}"
     return str(value)

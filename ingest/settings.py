@@ -388,6 +388,21 @@ def load(path: Path | None, **overrides: Any) -> Settings:
         raise ConfigError("\n".join(_fault(path, text, error) for error in exc.errors())) from exc
 
 
+def check_runnable(settings: Settings, path: Path) -> None:
+    """Hold against settings what only the service cannot do without.
+
+    Raises:
+        ConfigError: there are no sources, or no database; one line per fault.
+    """
+    faults = []
+    if not settings.sources:
+        faults.append(f"{path}: no sources: add a table such as [sources.coast]")
+    if not settings.database.dsn.get_secret_value():
+        faults.append(f"{path}: no database: set dsn in [database], or HAIDANG__DATABASE__DSN")
+    if faults:
+        raise ConfigError("\n".join(faults))
+
+
 def _fault(path: Path | None, text: str, error: Any) -> str:
     # A discriminated union puts its tag into the location, which is no key of the file.
     where = [str(part) for at, part in enumerate(error["loc"]) if at != 2 or part not in _TAGS]

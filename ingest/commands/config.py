@@ -7,7 +7,7 @@ import typer
 from alerting import pack
 from ingest.commands.options import Config, Json
 from ingest.output import json_line, refusals, warn
-from ingest.settings import load, shown
+from ingest.settings import check_runnable, load, shown
 from ingest.watch import rule_sources
 
 app = typer.Typer(no_args_is_help=True)
@@ -15,16 +15,23 @@ app = typer.Typer(no_args_is_help=True)
 
 @app.command("check")
 @refusals
-def check(config: Config) -> None:
+def check(config: Config, as_json: Json = False) -> None:
     """Read the settings, and the rules and zones they name; connect to nothing."""
     settings = load(config)
+    check_runnable(settings, config)
     book = pack.load(rule_sources(settings), channels=settings.specs)
     for doubt in book.doubts:
         warn(doubt)
-    print(
-        f"{config}: {len(settings.sources)} sources, {len(settings.channels)} channels, "
-        f"{len(book.rules)} rules, {len(book.zones)} zones"
-    )
+    counts = {
+        "sources": len(settings.sources),
+        "channels": len(settings.channels),
+        "rules": len(book.rules),
+        "zones": len(book.zones),
+    }
+    if as_json:
+        json_line({"config": str(config), **counts})
+    else:
+        print(f"{config}: {', '.join(f'{count} {what}' for what, count in counts.items())}")
 
 
 @app.command("show")

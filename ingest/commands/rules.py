@@ -35,13 +35,17 @@ def check(
         str | None,
         typer.Option(help="Rules may also speak of the zones of this database, and its registry.", show_default=False),
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Read rules and the zones they speak of; say what is wrong, one line a fault, with file and line."""
     zones = asyncio.run(readers.zones(dsn)) if dsn else ()
     book = pack.load(_sources(files), zones=zones, registry=asyncio.run(registry(dsn)) if dsn else None)
     for doubt in book.doubts:
         warn(doubt)
-    print(f"{len(book.rules)} rules and {len(book.zones)} zones are good")
+    if as_json:
+        json_line({"rules": len(book.rules), "zones": len(book.zones)})
+    else:
+        print(f"{len(book.rules)} rules and {len(book.zones)} zones are good")
 
 
 @app.command("import")
@@ -50,12 +54,16 @@ def import_(
     files: Files,
     dsn: Dsn,
     only: Annotated[bool, typer.Option("--only", help="Retire rules that are not among these.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Make these the active rules of the database; earlier versions are kept, for alerts name them."""
     book = asyncio.run(install(_sources(files), dsn, only=only))
     for doubt in book.doubts:
         warn(doubt)
-    print(f"{len(book.rules)} rules are active")
+    if as_json:
+        json_line({"rules": len(book.rules), "zones": len(book.zones)})
+    else:
+        print(f"{len(book.rules)} rules are active")
 
 
 @app.command("list")

@@ -13,7 +13,7 @@ from ingest.commands.options import Config
 from ingest.loop import runner
 from ingest.output import refusals
 from ingest.service import Service
-from ingest.settings import ConfigError, load
+from ingest.settings import check_runnable, load
 from ingest.telemetry import configure_logging
 
 if TYPE_CHECKING:
@@ -31,8 +31,7 @@ def run(
     """
     settings = load(config)
     configure_logging(settings.service.log_format, settings.service.log_level)
-    if not settings.sources:
-        raise ConfigError(f"{config}: no sources: add a table such as [sources.coast]")
+    check_runnable(settings, config)
     with runner() as loop:
         loop.run(_serve(settings, wait))
 

@@ -155,10 +155,12 @@ def test_a_configuration_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     refused(haidang("run", "--config", tmp_path / "bad.toml"), "UTF-8")
 
 
-def test_a_service_without_sources_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["run", "config check"])
+def test_a_service_without_sources_or_database_is_refused_before_it_starts(tmp_path: Path, command: str) -> None:
     path = tmp_path / "haidang.toml"
     path.write_text(f'[database]\ndsn = "{CLOSED}"\n')
-    refused(haidang("run", "--config", path), "no sources")
+    refused(haidang(*command.split(), "--config", path), "no sources")
+    refused(haidang(*command.split(), "--config", config(tmp_path, "")), "no database")
 
 
 def test_an_unknown_pack_is_refused(tmp_path: Path) -> None:
@@ -183,6 +185,13 @@ def test_secrets_are_masked_when_the_settings_are_shown(tmp_path: Path) -> None:
     assert told.only["sources"]["gateways"]["host"] == "b"
     assert "sources.gateways.host = 'b'" in plain.out
     assert "2 sources, 1 channels" in done("config", "check", "--config", path).out
+    assert done("config", "check", "--config", path, "--json").only == {
+        "config": str(path),
+        "sources": 2,
+        "channels": 1,
+        "rules": 0,
+        "zones": 0,
+    }
 
 
 # --- parts that do not answer -----------------------------------------------------------------------------------------
@@ -294,6 +303,8 @@ def test_a_wrong_rule_stops_the_service_and_the_replay_and_is_not_kept(migrated:
     assert done("rules", "list", "--dsn", migrated, "--json").out == ""
     path.write_text(rule())
     assert "1 rules" in done("rules", "check", path).out
+    assert done("rules", "check", path, "--json").only == {"rules": 1, "zones": 0}
+    assert done("rules", "import", path, "--dsn", migrated, "--json").only == {"rules": 1, "zones": 0}
 
 
 def test_a_replay_of_no_file_or_half_a_recording_is_refused(migrated: str, tmp_path: Path) -> None:
