@@ -406,6 +406,8 @@ class Pipeline:
         self._telemetry.committed(seconds=seconds, wait=wait, rows=rows, batch_rows=sum(rows.values()))
         for reject in observations.rejects:
             self._telemetry.rejected(reject.reason)
+        for _ in committed.conflicts:
+            self._telemetry.rejected(Reason.CONFLICTING_VALUE)
         for transition in verdict.transitions:
             if not transition.shadow:
                 self._telemetry.alert(transition.rule_id, transition.event)

@@ -98,7 +98,6 @@ class _Account(Telemetry):
     def written(self, committed: Committed) -> None:
         tables = (committed.positions, committed.readings, committed.statics, committed.receptions, committed.records)
         self.rows += sum(map(len, tables)) - len(committed.conflicts)
-        self.reasons += [Reason.CONFLICTING_VALUE] * len(committed.conflicts)
 
     def outcome(self, source: str) -> str:
         if self.reasons:

@@ -66,6 +66,8 @@ class Service:
         self.settings = settings
         self._book = book
         self.telemetry = Telemetry()
+        for name in settings.sources:
+            self.telemetry.expect(name)
         self.sources = {
             name: make_source(name, source, self.telemetry, payload_bytes=settings.limits.payload_bytes)
             for name, source in settings.sources.items()
@@ -247,12 +249,13 @@ class Service:
         """What /readyz says: ready when batches can be committed, with the ledger of every source."""
         oldest = self.pipeline.oldest()
         up = self.telemetry.database_up
-        sources = self.telemetry.sources
+        connected = self.telemetry.sources
+        sources = {name: connected.get(name, False) for name in self.sources}
         return {
             "ready": up and self.pipeline.started.is_set(),
             "status": "ok" if up and all(sources.values()) and not self._reload.refused else "degraded",
             "database": up,
-            "sources": {name: sources.get(name, False) for name in self.sources},
+            "sources": sources,
             "channels_failing": sorted(self._dispatcher.failing) if self._dispatcher else [],
             "rules_refused": list(self._reload.refused),
             "devices_without_place": self._recall.without_place,

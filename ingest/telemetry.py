@@ -153,6 +153,11 @@ class Telemetry:
         self._up: dict[str, bool] = {}
         self.database_up = True
 
+    def expect(self, source: str) -> None:
+        """A source that is set up has its series, at 0, before anything comes: else nobody would see that none does."""
+        self.ledger.account(source)
+        self._connected.labels(source).set(0)
+
     # --- SourceWatcher
 
     def received(self, source: str, messages: int) -> None:

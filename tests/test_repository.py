@@ -146,6 +146,32 @@ def test_every_metric_that_a_document_names_exists() -> None:
                 assert re.sub(r"_(bucket|count|sum)$", "", name) in known, (document.name, name)
 
 
+def test_the_page_of_metrics_has_every_one_with_its_type_and_labels() -> None:
+    telemetry = Telemetry()
+    telemetry.expect("s")
+    telemetry.dropped("s", "overload", 1)
+    telemetry.session("s", resumed=False)
+    telemetry.stale_ack("s")
+    telemetry.late("readings", 1)
+    telemetry.rejected("bad_json")
+    telemetry.alert("r", "firing")
+    telemetry.notification("c", "sent")
+    telemetry.committed(seconds=0.1, wait=0.1, rows={"readings": 1}, batch_rows=1)
+    exposed = {
+        f"{family.name}{'_total' if family.type == 'counter' else ''}": (
+            family.type,
+            {label for sample in family.samples for label in sample.labels} - {"le"},
+        )
+        for family in telemetry.registry.collect()
+        if family.name.startswith("haidang_")
+    }
+    rows = re.findall(
+        r"^\| `(haidang_[a-z_]+)` \| ([a-z]+) \| ([^|]*)\|", (ROOT / "docs/metrics.md").read_text(), re.MULTILINE
+    )
+    assert {name: (kind, set(re.findall(r"`([a-z]+)`", labels))) for name, kind, labels in rows} == exposed
+    assert len(rows) == len(exposed)
+
+
 def test_the_tests_mirror_the_rooms() -> None:
     for room in ROOMS:
         assert (ROOT / "tests" / room / "__init__.py").is_file(), room

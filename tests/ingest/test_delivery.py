@@ -173,6 +173,8 @@ async def test_another_value_for_the_same_reading_is_quarantined_not_dropped(
         await publish(broker, gateway, "a", [reading(1, 2.0)])
         await until(lambda: account.quarantined == 1)
         assert account.in_flight == 0
+        told = service.telemetry.registry.get_sample_value("haidang_rejects_total", {"reason": "conflicting_value"})
+        assert told == 1
     (rows,) = dump(migrated, "SELECT reason FROM quarantine")
     assert rows == [("conflicting_value",)]
 
