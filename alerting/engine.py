@@ -199,7 +199,7 @@ class Engine:
             part.judge(heard, out)
         self._combined.judge(heard, out.found[withdrawn:], out)
         verdict = out.verdict(observations, late_positions=advance.late, late_readings=late_readings)
-        verdict.late = late(heard)
+        verdict.late = [*late(heard), *out.late]
         found = (self._in_its_mode(self._described(transition)) for transition in verdict.transitions)
         verdict.transitions = [told for told in found if told is not None]
         return verdict

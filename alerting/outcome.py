@@ -17,7 +17,7 @@ from alerting.rules.base import END, Mode
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from alerting.model import Severity, Subject
+    from alerting.model import Late, Severity, Subject
     from alerting.rules import Rule
     from alerting.rules.calendar import Calendar
     from decoders.records import Observations
@@ -164,6 +164,8 @@ class Outcome:
     _forms: Mapping[str, str]
     _transitions: list[tuple[Order, Transition]] = field(default_factory=list)
     _states: dict[tuple[str, str, int, str], RuleState] = field(default_factory=dict)
+    #: What came so late that alerts of its time are to be looked at again, though it was judged.
+    late: list[Late] = field(default_factory=list)
 
     def add(self, order: Order, transition: Transition) -> None:
         self._transitions.append((order, transition))

@@ -23,7 +23,9 @@ An alert that the first telling does not find again (its rows are gone, its epis
 is open under a rule that was edited since, is left as it is.
 
 A silence is about what was heard and when, which rows that came late do not change: ``no_data`` is not looked at. Nor
-is a combined rule, which goes by what was known when.
+is a combined rule, which goes by what was known when. But a ``gap`` in what a vessel sends is one by what it sent: here
+in time means that each fix was heard as it was made. One that is over is retracted if the vessel sent often enough and
+what it sent was delivered late; while it lasts it is left, and the engine goes on as it was.
 """
 
 from __future__ import annotations
@@ -55,10 +57,13 @@ if TYPE_CHECKING:
     Table = NDArray[np.void]
 
 #: Kinds of rules about what was heard or known when, and not about what it said.
-ABOUT_HEARING: Final = frozenset({"no_data", "gap", "feed_silent", "combined"})
+ABOUT_HEARING: Final = frozenset({"no_data", "feed_silent", "combined"})
+#: Kinds whose state is not that of a subject alone: the engine goes on as it was, and what is open is left.
+_SHARED: Final = frozenset({"gap", "carried_beacons"})
 #: By table: what makes the series of a row.
 _SERIES: Final = {"statics": ("transponder",), "positions": ("transponder",), "readings": ("device", "metric")}
 _FAR: Final = 2**62
+_SECOND: Final = 1_000_000
 
 
 @dataclass(slots=True, frozen=True)
@@ -118,11 +123,13 @@ class Found:
     """What comes of looking.
 
     ``states``: what the engine is to keep of rule and subject from now on, and nothing else; None: what it does keep.
+    ``keys``: what the states are about; None: all of rule and subject.
     ``stands``: see ``Case``; the same, unless there are states.
     """
 
     transitions: list[Transition] = field(default_factory=list)
     states: list[RuleState] | None = None
+    keys: frozenset[str] | None = None
     stands: dict[UUID, tuple[UUID, ...]] = field(default_factory=dict)
 
 
@@ -134,19 +141,34 @@ class _Episode:
     end: Transition | None = None
 
     @property
+    def until(self) -> int | None:
+        """The event time of its end; of a gap in what a vessel sends: of the fix that ended it."""
+        if self.end is None:
+            return None
+        if self.is_gap:
+            return self.first.started_at + int(self.end.details.get("silent_seconds", 0)) * _SECOND
+        return self.end.at
+
+    @property
     def said(self) -> dict[str, Any]:
         """What of it is told, and compared. JSON-ready."""
         return {
             "since": messages.iso(self.first.started_at),
-            "until": None if self.end is None else messages.iso(self.end.at),
+            "until": None if self.until is None else messages.iso(self.until),
             "value": self.first.value,
             "severity": self.worst.value,
         }
 
     def overlaps(self, other: _Episode) -> bool:
-        """Whether both were there at one time, the ends included."""
+        """Whether both were there at one time, the ends included; but where one gap ends another may begin."""
         mine, its = (_FAR if e.end is None else e.end.at for e in (self, other))
+        if self.is_gap:
+            return self.first.started_at < its and other.first.started_at < mine
         return self.first.started_at <= its and other.first.started_at <= mine
+
+    @property
+    def is_gap(self) -> bool:
+        return self.first.details.get("kind") == "gap"
 
 
 @dataclass(slots=True)
@@ -164,14 +186,23 @@ class _Telling:
 def review(case: Case) -> Found:
     """What is to be said of the alerts of a rule and subject now, and what the engine is to go on from."""
     if case.rule.kind in ABOUT_HEARING or not _times(case.rows):
-        return Found()
-    return _Look(case).found()
+        return Found(stands={alert: tuple(ids) for alert, ids in case.stands.items()})
+    if case.rule.kind in _SHARED:
+        return _Look(replace(case, states=None), None).found()
+    if case.rule.kind != "encounter":
+        return _Look(case, None).found()
+    # Only the rows of those partners are there that alerts name.
+    keys = frozenset(alert.key for alert in case.alerts)
+    states = case.states and [state for state in case.states if state.key in keys]
+    return _Look(replace(case, states=states), keys).found()
 
 
 class _Look:
-    def __init__(self, case: Case) -> None:
-        self._case = case
-        self._told, self._true = _tell(case, case.cut), _tell(case, case.now)
+    def __init__(self, case: Case, keys: frozenset[str] | None) -> None:
+        self._case, self._keys = case, keys
+        rows = _as_made(case.rows) if case.rule.kind == "gap" else in_time(case.rows)
+        self._told = _tell(case, case.cut, keys)
+        self._true = _tell(replace(case, rows=rows), case.now, keys, done=True)
         self._at = max(_times(case.rows))
         self._known = {alert.id: alert for alert in case.alerts}
         self._live = {} if case.states is None else open_alerts(case.states)  # by key, what the engine has open
@@ -198,7 +229,7 @@ class _Look:
                 out.transitions.append(self._late(self._true.episodes[id_]))
                 moved = True
         if self._sure and (moved or self._went_otherwise()):
-            out.states = self._states()
+            out.states, out.keys = self._states(), self._keys
         else:  # the engine goes on as it was
             out.stands = {alert: tuple(ids) for alert, ids in self._case.stands.items()}
         return out
@@ -216,7 +247,10 @@ class _Look:
         same = [
             (id_, episode)
             for id_, episode in self._true.episodes.items()
-            if episode.first.key == alert.key and (id_ == alert.id or any(episode.overlaps(w) for w in was))
+            if episode.first.key == alert.key
+            and (id_ == alert.id or any(episode.overlaps(w) for w in was))
+            # A gap ends when a fix is heard, which is after the next one has begun.
+            and not (episode.is_gap and id_ != alert.id and id_ in self._known)
         ]
         return sorted(same, key=lambda one: one[1].first.started_at)
 
@@ -280,6 +314,7 @@ class _Look:
     def _retracted(self, alert: Known, was: _Episode, told: list[dict[str, Any]]) -> Transition:
         text = messages.retracted(self._case.rule, was.first.subject.name)
         details = {**was.first.details, **_worst([was], was.first.severity), "reason": "late_data", "was": told[0]}
+        details |= self._delivered_late(was) if self._case.rule.kind == "gap" else {}
         return replace(
             self._mine(alert, was.first),
             state=AlertState.RESOLVED,
@@ -289,6 +324,14 @@ class _Look:
             summary_vi=text.vi,
             details=details,
         )
+
+    def _delivered_late(self, was: _Episode) -> dict[str, Any]:
+        """How late what was sent in a silence came, of which the first."""
+        fixes = self._case.rows.positions
+        fixes = fixes[fixes["time"] > was.first.started_at]
+        first = fixes[np.argmin(fixes["time"])]
+        delay = int(first["received_at"] - first["time"])
+        return {"reason": "delivered_late", "delay_seconds": delay // _SECOND}
 
     def _revised(self, alert: Known, now: list[_Episode], told: list[dict[str, Any]], *, lasts: bool) -> Transition:
         basis = now[-1].last if lasts else now[0].first
@@ -346,8 +389,8 @@ def _plain(states: Iterable[RuleState]) -> dict[str, Any]:
     return plain
 
 
-def _tell(case: Case, cut: int | None) -> _Telling:
-    """What the rule makes of the rows: taken in time up to a tick, and after it as they came."""
+def _tell(case: Case, cut: int | None, keys: frozenset[str] | None, *, done: bool = False) -> _Telling:
+    """What the rule makes of the rows: taken in time up to a tick (``done``: they are), and after it as they came."""
     engine = Engine([case.rule], case.zones, registry=case.registry)
     engine.restore(case.before)
     first, rest = before(case.rows, -_FAR if cut is None else cut + 1)
@@ -355,16 +398,17 @@ def _tell(case: Case, cut: int | None) -> _Telling:
     states: dict[str, RuleState] = {}
     mine, told = (case.subject.kind, case.subject.id), []
     if cut is not None:
-        told.append(engine.judge(in_time(first), cut))
-    if cut is None or cut < case.now:
+        told.append(engine.judge(case.rows if done else in_time(first), cut))
+    if cut is None or (cut < case.now and not done):
         rest.names = case.rows.names
         told.append(engine.judge(rest, case.now))
     for verdict in told:
         for found in verdict.transitions:
-            if (found.subject.kind, found.subject.id) == mine:
+            if (found.subject.kind, found.subject.id) == mine and (keys is None or found.key in keys):
                 _add(episodes, found)
         for state in verdict.states:
-            if state.rule_id == case.rule.id and (state.subject_kind, state.subject_id) == mine:
+            about = (state.rule_id, state.subject_kind, state.subject_id) == (case.rule.id, *mine)
+            if about and (keys is None or state.key in keys):
                 states[state.key] = state
     return _Telling(episodes, {key: state for key, state in states.items() if state.state is not None})
 
@@ -410,6 +454,17 @@ def in_time(observations: Observations) -> Observations:
         for record, turn in sorted(zip(observations.records, number[start:], strict=True), key=lambda one: int(one[1]))
     ]
     return out
+
+
+def _as_made(observations: Observations) -> Observations:
+    """The same, as if all had been heard as it was made."""
+    out = Observations(messages=observations.messages, names=observations.names)
+    for name in _SERIES:
+        moved = getattr(observations, name).copy()
+        moved["received_at"] = moved["time"]
+        setattr(out, name, moved)
+    out.records = [record._replace(received_at=record.time) for record in observations.records]
+    return in_time(out)
 
 
 def _heard(table: Table, *series: NDArray[np.int64]) -> NDArray[np.int64]:

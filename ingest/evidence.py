@@ -158,7 +158,9 @@ def _choices(rules: Sequence[Rule], facts: dict[str, Any], began: int) -> Iterat
     """Which rows to try, the fewest first, and since when: of the subject, and of the members that it was told with."""
     alert, tables = facts["alert"], looked_at(rules)
     who = {(alert["subject_kind"], int(alert["subject_id"]))}
-    who |= {(one["kind"], int(one["id"])) for one in fired_with(facts["history"]).get("members", ())}
+    told = fired_with(facts["history"])
+    who |= {(one["kind"], int(one["id"])) for one in told.get("members", ())}
+    who |= {("transponder", int(id_)) for id_ in told.get("partners", ())}
     ids = {kind: tuple(sorted(id_ for of, id_ in who if of == kind)) for kind in ("transponder", "device")}
     source = alert["subject_kind"] == "source"
     alone = [] if source else [Choice(tables, ids["transponder"], ids["device"])]

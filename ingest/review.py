@@ -22,7 +22,7 @@ from alerting.model import SubjectKind
 from alerting.review import ABOUT_HEARING, Case, Found, review
 from alerting.rules import RULE
 from decoders.arrival import joined
-from ingest.backtest import listened_until
+from ingest.backtest import listened_until, looked_at
 from storage import readers, reviews
 from storage.history import Choice, history
 
@@ -121,12 +121,7 @@ class Reviewer:
         versions = {zone.version for zone in zones}
         alerts = [a for a in asked.alerts if asked.details[a.id].get("zone_version", None) in {None, *versions}]
         current = any((r.id, r.version) == (rule.id, rule.version) and r.enabled for r in book.rules)
-        mine = (asked.subject.id,)
-        choice = (
-            Choice(frozenset({"readings"}), devices=mine)
-            if asked.subject.kind is SubjectKind.DEVICE
-            else Choice(frozenset({"positions", "statics"}), transponders=mine)
-        )
+        choice = _choice(asked, rule)
         started = (a.started_at for a in alerts if a.open or a.id in asked.asked)
         since = min(started, default=until) - max(_LOOK_BACK, warm_up([rule]))
         async with history(self._dsn, choice) as stored:
@@ -151,6 +146,14 @@ class Reviewer:
             stands=asked.stands,
         )
         return await in_daemon(review, case), until
+
+
+def _choice(asked: Review, rule: Rule) -> Choice:
+    """The rows of the subject, and of those that its alerts name beside it."""
+    if asked.subject.kind is SubjectKind.DEVICE:
+        return Choice(frozenset({"readings"}), devices=(asked.subject.id,))
+    named = {int(id_) for details in asked.details.values() for id_ in details.get("partners", ())}
+    return Choice(looked_at([rule]) - {"readings", "receptions"}, transponders=tuple({asked.subject.id, *named}))
 
 
 def _unchanged(asked: Review) -> dict[UUID, tuple[UUID, ...]]:

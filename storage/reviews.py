@@ -66,6 +66,7 @@ DELETE FROM alert_reviews AS r USING given WHERE (r.alert_id, r.asked) = (given.
 _FORGET: Final = b"""
 DELETE FROM rule_state
 WHERE (rule_id, subject_kind, subject_id) = (%s, %s, %s) AND key <> ALL(%s)
+    AND coalesce(key = ANY(%s::text[]), true)
 """
 _KEEP: Final = b"""
 INSERT INTO rule_reviews AS r (rule_id, subject_kind, subject_id, rule_version, until, stands)
@@ -180,7 +181,8 @@ async def conclude(
             await connection.execute(statement, rows)
         place = (request.rule_id, request.kind.value, request.subject)
         if found.states is not None:
-            await connection.execute(_FORGET, (*place, [state.key for state in found.states]))
+            keys = None if found.keys is None else list(found.keys)
+            await connection.execute(_FORGET, (*place, [state.key for state in found.states], keys))
             for statement, rows in remembering(found.states):
                 await connection.execute(statement, rows)
         if found.states is not None or found.stands != review.stands:

@@ -78,13 +78,16 @@ WITH given AS (
         value double precision, zone_id text,
         lon double precision, lat double precision, summary_en text, summary_vi text, details jsonb)
 ), locked AS MATERIALIZED (
-    SELECT a.id, a.state, a.severity, a.retracted FROM alerts AS a JOIN given USING (id) ORDER BY a.id FOR UPDATE OF a
+    SELECT a.id, a.state, a.severity, a.retracted, a.resolved_by
+    FROM alerts AS a JOIN given USING (id) ORDER BY a.id FOR UPDATE OF a
 ), judged AS (
     SELECT locked.*, CASE given.change
             WHEN 'escalated' THEN locked.state IN ('acknowledged', 'resolved') AND NOT locked.retracted
-            WHEN 'revised' THEN locked.state = 'resolved' AND given.state = 'firing'
-                OR locked.state = 'acknowledged' AND array_position('{info,warning,major,critical}', given.severity)
-                    > array_position('{info,warning,major,critical}', locked.severity)
+            WHEN 'revised' THEN
+                locked.state = 'resolved' AND given.state = 'firing' AND locked.resolved_by = 'engine'
+                OR locked.state IN ('acknowledged', 'resolved') AND given.state = 'firing'
+                    AND array_position('{info,warning,major,critical}', given.severity)
+                        > array_position('{info,warning,major,critical}', locked.severity)
         END AS opens
     FROM given JOIN locked USING (id)
 ), changed AS (
@@ -139,18 +142,24 @@ WITH given AS (
 SELECT count(*) FROM changed
 """
 
-#: What came late may change what is to be said of alerts of its time; a rule may look that far around its alert.
+#: What came late may change what is to be said of alerts of its time, about its subject or others that they name
+#: (``partners``); a rule may look that far around its alert.
 ASK_FOR_REVIEWS: Final = b"""
 WITH given AS (
     SELECT * FROM jsonb_to_recordset(%s::text::jsonb) AS t (
         kind text, subject bigint, since timestamptz, until timestamptz)
 )
 INSERT INTO alert_reviews AS r (alert_id, since, until)
-SELECT a.id, given.since, given.until
-FROM given JOIN alerts AS a ON (a.subject_kind, a.subject_id) = (given.kind, given.subject)
+SELECT a.id, min(given.since), max(given.until)
+FROM given CROSS JOIN LATERAL (
+    SELECT id, started_at, resolved_at FROM alerts
+    WHERE (subject_kind, subject_id) = (given.kind, given.subject)
+    UNION ALL
+    SELECT id, started_at, resolved_at FROM alerts
+    WHERE details ? 'partners' AND details -> 'partners' ? given.subject::text AND given.kind = 'transponder') AS a
 WHERE a.started_at <= given.until + interval '1 day'
     AND (a.resolved_at IS NULL OR a.resolved_at >= given.since - interval '1 day')
-ORDER BY a.id
+GROUP BY a.id ORDER BY a.id
 ON CONFLICT (alert_id) DO UPDATE SET asked = r.asked + 1, asked_at = now(),
     since = least(r.since, excluded.since), until = greatest(r.until, excluded.until)
 """

@@ -16,6 +16,8 @@ from alerting.vessels.pairs import Pair, Pairs
 from alerting.vessels.teller import Alert
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from alerting.model import RuleState
     from alerting.names import Names
     from alerting.outcome import Outcome, Ruled
@@ -74,7 +76,7 @@ class CarriedBeacons(Pairs):
         since = body.alert.started_at if body else pair.since
         called = [self.subject(name, since).name for name in everyone]
         text = messages.carried(self.rule, called, pair.since, pair.path)
-        details = self._details(pair, called)
+        details = self._details(pair, called, everyone)
         place = pair.last_lon, pair.last_lat
         if body is None:
             alert = self.teller.fire(
@@ -102,7 +104,7 @@ class CarriedBeacons(Pairs):
         since = body.alert.started_at
         called = [self.subject(name, since).name for name in sorted(body.members)]
         text = messages.carried_over(self.rule, called, at)
-        details = {"reason": reason} | self._details(pair, called)
+        details = {"reason": reason} | self._details(pair, called, body.members)
         about = self.subject(subject, since)
         self.teller.change(out, when, about, _KEY, body.alert, Event.RESOLVED, at, text, details)
         out.remember(self.rule.id, about, _KEY, None)
@@ -122,9 +124,10 @@ class CarriedBeacons(Pairs):
         said = {"members": sorted(body.members), "about": body.about} | body.alert.kept(self.ruled)
         out.remember(self.rule.id, self.subject(body.subject), _KEY, said)
 
-    def _details(self, pair: Pair, called: list[str]) -> dict[str, Any]:
+    def _details(self, pair: Pair, called: list[str], everyone: Iterable[int]) -> dict[str, Any]:
         return pair.told() | {
             "vessels": called,
+            "partners": [str(name) for name in sorted(everyone)],
             "tolerance_m": self._tolerance,
             "least_path_m": self._path,
             "for_seconds": self._for // 1_000_000,

@@ -67,6 +67,7 @@ class Encounters(Pairs):
     def _details(self, pair: Pair) -> dict[str, Any]:
         return pair.told() | {
             "vessels": [self.subject(name, pair.since).name for name in (pair.a, pair.b)],
+            "partners": [str(pair.a), str(pair.b)],
             "distance_m": self._tolerance,
             "max_speed_kn": self._most,
             "for_seconds": self._for // 1_000_000,

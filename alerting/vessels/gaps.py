@@ -21,7 +21,7 @@ import numpy as np
 
 from alerting.messages import vessels as messages
 from alerting.messages.words import iso
-from alerting.model import Event
+from alerting.model import Event, Late, SubjectKind
 from alerting.outcome import POSITIONS, STATICS
 from alerting.rules.vessels import GapRule
 from alerting.series import grown
@@ -414,6 +414,11 @@ class Gaps:
         subject = self._names.transponder(fix.transponder, episode.alert.started_at)
         assert fix.before is not None
         time, lon, lat = fix.before
+        slot = int(self._slots.find(np.array([fix.transponder]))[0])
+        limit, _ = self._limit(slot, number)
+        if limit is not None and fix.time - time <= limit:
+            # It was not silent for so long: what it sent was delivered late. All that comes now is to be looked at.
+            out.late.append(Late(SubjectKind.TRANSPONDER, fix.transponder, fix.time, fix.time))
         away = metres(lon, lat, fix.lon, fix.lat)
         speed = knots(away, fix.time - time)
         details: dict[str, Any] = {

@@ -98,6 +98,16 @@ async def test_what_people_have_ended_is_not_told_to_be_less_nor_to_be_over(stor
     ]
 
 
+async def test_what_people_have_ended_stays_ended_if_it_is_revised_and_no_worse(store: Store) -> None:
+    fired = at(0, Event.FIRING)
+    await happen(store, fired)
+    await resolve(store.dsn, fired.alert_id, Said("Lan"))
+    await happen(store, at(1, Event.REVISED))
+    assert ask(store.dsn, "SELECT state FROM alerts") == [("resolved",)]
+    await happen(store, at(2, Event.REVISED, Severity.MAJOR))
+    assert ask(store.dsn, "SELECT state FROM alerts") == [("firing",)]
+
+
 async def test_of_what_is_closed_only_its_being_none_is_told(store: Store) -> None:
     fired = at(0, Event.FIRING)
     await happen(store, fired)

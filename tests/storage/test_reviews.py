@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from alerting.model import AlertState, Event, Late, RuleState, SubjectKind, Verdict
+from alerting.model import AlertState, Event, Late, RuleState, Subject, SubjectKind, Verdict, alert_id
 from alerting.review import Found
 from storage.acts import Said, acknowledge
 from storage.errors import DatabaseAway
@@ -59,6 +59,20 @@ async def test_late_rows_ask_for_the_alerts_of_their_subject_and_time_alone(stor
     assert await load(store.dsn, REQUEST, 60) is None
 
 
+async def test_late_rows_of_one_vessel_ask_for_alerts_that_name_it_beside_another(store: Store) -> None:
+    lesser = Subject(SubjectKind.TRANSPONDER, 574_000_001, "574000001")
+    named = {"partners": ["574000001", "574000002"]}
+    met = transition(alert_id=alert_id("met", lesser, "k", T0), subject=lesser, rule_id="met", key="k", details=named)
+    await store.commit(batch(Verdict([transition(), met])))
+    for vessel, asks in ((574_000_003, 0), (574_000_002, 1), (574_000_001, 1)):
+        await store.commit(batch(Verdict(late=[Late(SubjectKind.TRANSPONDER, vessel, T0, T0)])))
+        assert len(await due(store.dsn, 0)) == asks
+    assert await due(store.dsn, 0) == [Request("met", "0123456789ab", SubjectKind.TRANSPONDER, lesser.id)]
+    both = [Late(SubjectKind.TRANSPONDER, vessel, T0, T0) for vessel in (574_000_001, 574_000_002)]
+    await store.commit(batch(Verdict(late=both)))
+    assert ask(store.dsn, "SELECT asked FROM alert_reviews") == [(3,)]
+
+
 async def test_what_was_asked_again_meanwhile_stays_asked_for(store: Store) -> None:
     await store.commit(batch(Verdict([transition()])))
     await store.commit(batch(late(T0, T0)))
@@ -103,7 +117,7 @@ async def test_what_the_engine_goes_on_from_is_committed_with_what_is_said(store
     await store.commit(batch(Verdict([fired], [kept({"n": 1}), *others])))
     await store.commit(batch(late(T0, T0)))
     said = [transition(AlertState.RESOLVED, at=T0 + 9, change=Event.RETRACTED)]
-    found = Found(said, [kept({"n": 2})], {fired.alert_id: ()})
+    found = Found(said, [kept({"n": 2})], stands={fired.alert_id: ()})
     review = await asked(store)
     for table in ("alert_history", "rule_state", "rule_reviews"):  # all of it, or nothing
         with full(store.dsn, table), pytest.raises(DatabaseAway, match="no room"):
@@ -116,3 +130,10 @@ async def test_what_the_engine_goes_on_from_is_committed_with_what_is_said(store
     review = await asked(store)  # of what was retracted too: what comes later yet may show that it was one after all
     assert (review.cut, review.stands) == (T0 + 9, {fired.alert_id: []})
     assert review.alerts[0].retracted
+
+
+async def test_of_some_keys_alone_the_states_of_others_stay(store: Store) -> None:
+    await store.commit(batch(Verdict([transition()], [kept({"n": 1}), kept({"n": 6}, key="spare")])))
+    await store.commit(batch(late(T0, T0)))
+    assert await conclude(store.dsn, await asked(store), Found(states=[], keys=frozenset({METRIC})), T0)
+    assert ask(store.dsn, "SELECT key, state FROM rule_state") == [("spare", {"n": 6})]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from alerting.engine import Engine
-from alerting.model import Memory, RuleState, Transition, Verdict
+from alerting.model import Late, Memory, RuleState, Transition, Verdict
 from alerting.registry import UNREGISTERED
 from alerting.rules import RULE
 from decoders.identity import source_id, transponder_id
@@ -106,9 +106,11 @@ class Store:
     newest: dict[int, Row] = field(default_factory=dict)
     first: dict[int, int] = field(default_factory=dict)
     statics: dict[int, tuple[int, int]] = field(default_factory=dict)
+    late: list[Late] = field(default_factory=list)
 
     def commit(self, rows: list[Row], verdict: Verdict) -> None:
         self.transitions += verdict.transitions
+        self.late += verdict.late
         self.written += len(verdict.states)
         for state in verdict.states:
             key = (state.rule_id, state.subject_kind.value, state.subject_id, state.key)
