@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import subprocess
 import sys
 from pathlib import Path
@@ -37,20 +38,30 @@ def run(scenario: Scenario, dsn: str, folder: Path) -> dict[str, Score]:
     """Judge a scenario in an empty database; the score of each kind of rule.
 
     Raises:
-        Failed: the replay did.
+        Failed: the program refused it.
     """
+    if scenario.places:
+        places = folder / f"{scenario.name}.csv"
+        rows = [(*name.split("/"), lon, lat) for name, (lon, lat) in scenario.places.items()]
+        with places.open("w", newline="") as out:
+            csv.writer(out).writerows([("gateway", "device", "lon", "lat"), *rows])
+        _haidang(scenario, "devices", "import", places, "--dsn", dsn)
+        places.unlink()
     file = folder / f"{scenario.name}.jsonl"
-    with file.open("wb") as out:
-        out.writelines(recording(scenario.events()))
-    rules = [argument for rules in RULES for argument in ("--rules", str(rules))]
-    command = [sys.executable, "-m", "ingest.cli", "replay", str(file), "--dsn", dsn, "--format", "mqtt", *rules]
-    done = subprocess.run(  # noqa: S603  # our own program
-        [*command, "--json"], check=False, capture_output=True, text=True
-    )
+    with file.open("wb") as recorded:
+        recorded.writelines(recording(scenario.events()))
+    rules = [argument for rules in RULES for argument in ("--rules", rules)]
+    _haidang(scenario, "replay", file, "--dsn", dsn, "--format", "mqtt", *rules, "--json")
     file.unlink()
+    return by_kind(scenario.expected, alerts(dsn))
+
+
+def _haidang(scenario: Scenario, *arguments: object) -> None:
+    done = subprocess.run(  # noqa: S603  # our own program
+        [sys.executable, "-m", "ingest.cli", *map(str, arguments)], check=False, capture_output=True, text=True
+    )
     if done.returncode:
         raise Failed(f"{scenario.name}: {done.stderr.strip() or done.stdout.strip()}")
-    return by_kind(scenario.expected, alerts(dsn))
 
 
 def alerts(dsn: str) -> list[Told]:

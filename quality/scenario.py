@@ -12,9 +12,10 @@ from simulators.reception import THUAN_AN_LIGHT, TU_HIEN_HILL, Receiver
 from simulators.scenario import as_publish
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from simulators.events import Event
+    from simulators.kinematics import Place
 
 SECOND: Final = 1_000_000
 MINUTE: Final = 60 * SECOND
@@ -69,6 +70,7 @@ class Scenario:
     noisy: bool
     events: Callable[[], Iterable[Event]]
     expected: Sequence[Expected] = field(default_factory=tuple)
+    places: Mapping[str, Place] = field(default_factory=dict)  # of stations, "gateway/device", as the registry has them
 
 
 def together(*parts: Iterable[Event]) -> Iterator[Event]:

@@ -62,8 +62,9 @@ class Alerts:
     def id(self, plan: Plan, who: Who, episode: Episode) -> UUID:
         return alert_id(plan.rule.id, self.subject(who), "", episode.since)
 
-    def subject(self, who: Who) -> Subject:
-        return self._names.subject(*who)
+    def subject(self, who: Who, since: int | None = None) -> Subject:
+        """A subject; ``since``: as it goes in what began then."""
+        return self._names.subject(*who, since)
 
     def count(self, plan: Plan, who: Who) -> int:
         """How many members the alert has."""
@@ -71,7 +72,7 @@ class Alerts:
 
     def transition(self, plan: Plan, who: Who, episode: Episode, event: Event, reason: str | None) -> Transition:
         """The alert's change at ``episode.at``. ``reason``: why it is over."""
-        rule, place = plan.rule, self._places.of(who)
+        rule, place, subject = plan.rule, self._places.of(who), self.subject(who, episode.since)
         members = [self._member(who, other, leaf) for other, leaf in self._members(plan, who).items()]
         members.sort(key=lambda one: (one["distance_m"] is None, one["distance_m"], one["kind"], int(one["id"])))
         truth = {leaf.number: self._findings.truth(plan, leaf, who) for leaf in plan.leaves}
@@ -87,12 +88,12 @@ class Alerts:
         details |= {"reason": reason} if reason else {}
         names = [str(one["name"]) for one in members]
         withins = {leaf.within_m for leaf in plan.near if not leaf.denied}
-        text = combined(rule, self.subject(who), names, withins.pop() if len(withins) == 1 else None, episode.at, event)
+        text = combined(rule, subject, names, withins.pop() if len(withins) == 1 else None, episode.at, event)
         return Transition(
             alert_id=self.id(plan, who, episode),
             rule_id=rule.id,
             rule_version=plan.ruled.version,
-            subject=self.subject(who),
+            subject=subject,
             key="",
             state=AlertState.RESOLVED if event is Event.RESOLVED else AlertState.FIRING,
             severity=rule.severity_at(episode.step),
@@ -118,13 +119,13 @@ class Alerts:
     def _member(self, who: Who, other: Who, leaf: Leaf) -> dict[str, Any]:
         here, there = self._places.of(who), self._places.of(other)
         far = round(metres(here.lon, here.lat, there.lon, there.lat), 1) if here and there else None
-        found = self._findings.held(leaf.rule)[other]
+        since = min(self._findings.held(leaf.rule)[other].values())
         said: dict[str, Any] = {
             "kind": other[0].value,
             "id": str(other[1]),  # as text: most readers of JSON keep 53 bits
-            "name": self.subject(other).name,
+            "name": self.subject(other, since).name,
             "rule": leaf.rule,
-            "since": messages.iso(min(found.values())),
+            "since": messages.iso(since),
             "distance_m": far,
         }
         if there:

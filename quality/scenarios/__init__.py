@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from quality.scenarios import ordinary, sensors, vessels
+from quality.scenarios import combined, ordinary, sensors, vessels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,4 +14,4 @@ if TYPE_CHECKING:
 
 def scenarios(seed: int) -> Sequence[Scenario]:
     """All of them, clean ones and noisy ones; the seed decides about noise, loss and who else is about."""
-    return [*sensors.scenarios(seed), *vessels.scenarios(seed), *ordinary.scenarios(seed)]
+    return [*sensors.scenarios(seed), *vessels.scenarios(seed), *combined.scenarios(seed), *ordinary.scenarios(seed)]

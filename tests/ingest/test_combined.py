@@ -36,6 +36,7 @@ _RULES: Final = "\n".join(
         _rule(
             "boats-in-wind",
             'kind = "combined"\nseverity = "warning"\nabout = "strong-wind"\nfor = "3m"\nkeep_firing_for = "5m"\n'
+            "within_m = 25000\n"
             'when = { all = [{ rule = "strong-wind" }, { rule = "at-sea", at_least = 2 }] }\n'
             'levels = [{ at_least = 3, severity = "critical" }]',
         ),
@@ -64,7 +65,7 @@ _ZONE: Final = {
 
 
 def _recording() -> bytes:
-    """Wind that rises and drops, at a station that is silent for a while; boats that put out one after the other."""
+    """Wind that rises and drops, at stations that are silent for a while; boats that put out one after the other."""
     lines: list[tuple[float, str, dict[str, Any]]] = []
     for minute in range(120):
         said: dict[str, Any] = {"time": EPOCH_MS + 60_000 * minute}
@@ -74,7 +75,8 @@ def _recording() -> bytes:
             lines.append((minute + n / 10, f"boat-{n}/position", said | place))
         if not 50 <= minute < 75:
             wind = 14.0 if 5 <= minute < 90 else 6.0
-            lines.append((minute + 0.5, "wind-1/readings", said | {"readings": {"wind_speed": wind}}))
+            said |= {"readings": {"wind_speed": wind}}
+            lines += [(minute + 0.4 + n / 10, f"wind-{n}/readings", said) for n in (1, 2, 3)]
     return b"".join(
         json.dumps(
             {"received_at": EPOCH_MS + round(60_000 * at), "topic": f"haidang/v1/gw/{topic}", "payload": payload}
@@ -86,7 +88,10 @@ def _recording() -> bytes:
 
 @pytest.fixture
 def judged(migrated: str, tmp_path: Path) -> str:
-    """The database, after a replay by these rules."""
+    """The database, after a replay by these rules; of three stations in strong wind one is near the boats."""
+    (tmp_path / "devices.csv").write_text("gateway,device,lon,lat\ngw,wind-1,107.75,16.8\ngw,wind-2,109.5,16.8\n")
+    done = haidang("devices", "import", tmp_path / "devices.csv", "--dsn", migrated)
+    assert done.code == 0, done.err
     (tmp_path / "rules").mkdir()
     (tmp_path / "rules" / "rules.toml").write_text(_RULES)
     (tmp_path / "rules" / "zones.geojson").write_text(json.dumps(_ZONE))
@@ -117,6 +122,8 @@ def test_conditions_make_one_alert_together_and_none_by_themselves(judged: str) 
         ("boats-in-wind", "gw/wind-1", 23.1, 95.5, "critical"),
         ("blind", "gw/wind-1", 64.5, 75.5, "major"),
         ("silent", "gw/wind-1", 64.5, 75.5, "warning"),
+        ("silent", "gw/wind-2", 64.6, 75.6, "warning"),
+        ("silent", "gw/wind-3", 64.7, 75.7, "warning"),
     ]
     # As soon as there are two of them within three kilometres of each other.
     together = [one for one in told if one[0] == "together-in-wind"]
@@ -126,7 +133,7 @@ def test_conditions_make_one_alert_together_and_none_by_themselves(judged: str) 
         ("boat-2", 30.2),
         ("boat-3", 40.3),
     ]
-    assert {over for *_, over, _ in together} == {90.5}
+    assert {over for *_, over, _ in together} == {90.7}
     changes = rows(
         judged,
         "SELECT h.change, h.details->>'members_total' FROM alert_history AS h JOIN alerts AS a ON a.id = h.alert_id"

@@ -8,7 +8,7 @@ import pytest
 
 from alerting.engine import Engine
 from alerting.model import AlertState, Event
-from alerting.registry import UNREGISTERED, Registry, Site
+from alerting.registry import UNREGISTERED, Carried, Registry, Site, Vessel
 from tests.alerting.combined.streams import (
     DEVICES,
     MINUTE,
@@ -164,6 +164,18 @@ def test_an_alert_says_what_holds_by_which_thresholds_and_who_is_in_it() -> None
     assert over.details["reason"] == "conditions"
     assert over.details["when"]["all"][2] == {"not": {"rule": "rain", "holds": True}, "holds": False}
     assert over.summary_en == "Boats in strong wind: over: gw/wind-1, at 07:03 on 1 Jan (UTC+7)"
+
+
+def test_vessels_go_by_what_the_registry_calls_them() -> None:
+    hull = Carried(Vessel("1", registration_no="TTH-90001-TS"), START - 60 * MINUTE, START + 60 * MINUTE)
+    known = Registry(carried={A: [hull]}, sites=REGISTRY.sites)
+    near = combined(id="c", within_m=15_000, **EVERY)
+    boat: dict[str, Any] = {"about": "out", "when": {"all": [{"rule": "out"}, {"rule": "wind"}]}}
+    (station,) = judged([WIND, OUT, near], wind(0), fix(1, A), registry=known)
+    assert [member["name"] for member in station.details["members"]] == ["TTH-90001-TS"]
+    (vessel,) = judged([WIND, OUT, combined(id="c", within_m=15_000, **boat)], wind(0), fix(1, A), registry=known)
+    assert vessel.subject.name == "TTH-90001-TS"
+    assert "vessel TTH-90001-TS, 1 within 15 km: gw/wind-1" in vessel.summary_en
 
 
 def test_of_many_members_the_first_fifty_are_named_and_all_are_counted() -> None:
