@@ -38,6 +38,7 @@ class Event(StrEnum):
     ASSIGNED = "assigned"
     COMMENTED = "commented"
     OVERDUE = "overdue"  # nobody has seen to it by a deadline
+    OVER_BUDGET = "over_budget"  # its rule has told of more in this shift than it may
     REMINDED = "reminded"  # nobody has acknowledged it yet
     RETRACTED = "retracted"  # data that came late show that it was none; it is resolved thereby
     RESOLVED = "resolved"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from storage import desk
+from storage import budgets, desk
 from storage.errors import RequestRefused
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ class Desk:
         """One look."""
         told = await desk.release(self._dsn)
         told += await desk.deadlines(self._dsn, self._channels, now, link=self._link)
+        told += await budgets.warn(self._dsn, desk.ACTOR, self._channels, link=self._link)
         if self._close_after is not None:
             try:
                 await desk.close_old(self._dsn, self._channels, self._close_after, now, link=self._link)

@@ -102,6 +102,11 @@ async def close(dsn: str, id_: UUID, said: Said, verdict: Verdict | None = None)
         return await _do(connection, before, said, closing, at)
 
 
+async def over_budget(connection: Connection, before: Row, said: Said, details: Mapping[str, Any], at: datetime) -> Row:
+    """Its rule has told of too many: whatever its state. ``before`` is the alert as ``locked``."""
+    return await _do(connection, before, said, _Act(Event.OVER_BUDGET, tuple(AlertState), {}, details), at)
+
+
 #: Which state an act leads to; the others leave it as it is.
 _TO: Final = {
     Event.ACKNOWLEDGED: AlertState.ACKNOWLEDGED,

@@ -51,6 +51,7 @@ KEPT: Final = (
     "progress",
     "silences",
     "alert_timers",
+    "alert_budgets",
 )
 #: Rows of these come and go.
 WORKING: Final = (

@@ -17,6 +17,7 @@ EVENTS: Final[dict[str, Text]] = {
     "resolved": Text("Over", "Đã kết thúc"),
     "reminded": Text("Reminder", "Nhắc lại"),
     "overdue": Text("Overdue", "Quá hạn"),
+    "over_budget": Text("Too many alerts", "Quá nhiều cảnh báo"),
     "assigned": Text("Assigned", "Đã phân công"),
     "commented": Text("Comment", "Ý kiến"),
     "closed": Text("Closed", "Đã đóng"),

@@ -1,14 +1,15 @@
-"""The policies of the desk, as data: ``[[inhibit]]`` and ``[[procedure]]`` tables beside the rules of a pack."""
+"""The policies of the desk, as data: ``[[inhibit]]``, ``[[procedure]]`` and ``[[budget]]`` tables beside rules."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
 from alerting.desk.matching import LABELS, Matcher, compiled, may_meet
-from alerting.rules.base import Duration, Model, Positive, Slug, Text, Title, fault
+from alerting.rules.base import Duration, Model, Positive, Slug, Text, Title, UtcOffset, east, fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from alerting.rules.base import Fault
 
 Labels = Annotated[tuple[Literal[LABELS], ...], Field(strict=False)]  # type: ignore[valid-type]  # of a constant
+
+
+ClockTime = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
 
 
 class Policy(Model):
@@ -102,12 +106,37 @@ class Procedure(Policy):
         }
 
 
+class Budget(Policy):
+    """How many alerts each rule that ``match`` means may tell of in a shift: the first one beyond is warned of.
+
+    ``shifts`` are the times of the day at which duty changes, at ``utc_offset``. An alert counts in the shift in which
+    it became known.
+    """
+
+    kind: ClassVar[str] = "budget"
+    match: Matcher
+    per_shift: Annotated[int, Field(ge=1)]
+    shifts: Annotated[tuple[ClockTime, ...], Field(strict=False, min_length=1)] = ("06:00", "14:00", "22:00")
+    utc_offset: UtcOffset = "+07:00"
+
+    @property
+    def body(self) -> dict[str, Any]:
+        hours_minutes = (change.split(":") for change in self.shifts)
+        return {
+            "match": compiled(self.match),
+            "per_shift": self.per_shift,
+            "shifts": sorted(3600 * int(hours) + 60 * int(minutes) for hours, minutes in hours_minutes),
+            "offset": east(self.utc_offset) // timedelta(seconds=1),
+        }
+
+
 @dataclass(slots=True, frozen=True)
 class DeskBook:
     """All policies, in the order of their files."""
 
     inhibit: tuple[Inhibition, ...] = ()
     procedure: tuple[Procedure, ...] = ()
+    budget: tuple[Budget, ...] = ()
 
     @classmethod
     def of(cls, found: Iterable[Policy]) -> DeskBook:
@@ -125,7 +154,7 @@ class DeskBook:
 NO_POLICIES: Final = DeskBook()
 
 #: Table of a file to the model of its entries.
-TABLES: Final[Mapping[str, type[Policy]]] = {model.kind: model for model in (Inhibition, Procedure)}
+TABLES: Final[Mapping[str, type[Policy]]] = {model.kind: model for model in (Inhibition, Procedure, Budget)}
 
 
 def policy(table: str, body: dict[str, Any]) -> tuple[Policy | None, list[Fault]]:

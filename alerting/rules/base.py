@@ -50,6 +50,7 @@ def _offset(value: str) -> str:
     return value
 
 
+UtcOffset = Annotated[str, AfterValidator(_offset)]
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,79}$")]
 Duration = Annotated[
     int, BeforeValidator(duration), PlainSerializer(lambda us: f"{us // 1_000_000}s", when_used="json")
@@ -115,7 +116,7 @@ class BaseRule(Model):
     months: Annotated[tuple[Month, ...], Field(strict=False, min_length=1)] | None = None  # and of those days, which
     season: Season | None = None
     hours: Annotated[tuple[Hours, ...], Field(strict=False, min_length=1)] | None = None  # and at which of their hours
-    utc_offset: Annotated[str, AfterValidator(_offset)] = "+07:00"
+    utc_offset: UtcOffset = "+07:00"
     enabled: bool = True
     mode: Annotated[Mode, Field(strict=False)] = Mode.LIVE
     channels: Annotated[tuple[Text, ...], Field(strict=False, min_length=1)] | None = None  # told of it, and no others

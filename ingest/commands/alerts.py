@@ -13,7 +13,7 @@ from rich.console import Console
 
 from alerting.evidence import EvidenceError, pack
 from alerting.model import AlertState, Severity
-from ingest.commands import acts, audit, silences
+from ingest.commands import acts, audit, budgets, silences
 from ingest.commands.acts import Id
 from ingest.commands.options import Dsn, Json, moment
 from ingest.evidence import gather
@@ -30,6 +30,7 @@ app = typer.Typer(no_args_is_help=True)
 for _act in acts.ACTS:
     app.command(_act.__name__)(_act)
 app.command("audit")(audit.audit)
+app.command("budgets")(budgets.budgets)
 app.add_typer(silences.app, name="silence")
 
 
