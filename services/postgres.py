@@ -7,6 +7,7 @@ import signal
 import subprocess
 from abc import abstractmethod
 from typing import TYPE_CHECKING, ClassVar, Final
+from urllib.parse import urlsplit
 
 import psycopg
 from psycopg import sql
@@ -225,6 +226,18 @@ class Postgres(PostgresServer):
     @property
     def _socket_folder(self) -> str:
         return self.root.inside(self.data_folder)
+
+
+def fresh_database(dsn: str, name: str) -> str:
+    """An empty database beside that of ``dsn``, in place of whatever had the name; its URL.
+
+    Raises:
+        psycopg.Error: it cannot be made.
+    """
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    return urlsplit(dsn)._replace(path=f"/{name}").geturl()
 
 
 def _quoted(value: str) -> str:

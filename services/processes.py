@@ -91,7 +91,10 @@ class ProcessIdentity:
 
 @dataclass(frozen=True, slots=True)
 class ProcessRecord:
-    """What is written down about a server that was started, so that another process can find and stop it."""
+    """What is written down about a server that was started, so that another process can find and stop it.
+
+    In a copy of its folder a record means nothing: the server runs in the original.
+    """
 
     process: ProcessIdentity
     port: int
@@ -99,16 +102,18 @@ class ProcessRecord:
     def write(self, path: Path) -> None:
         """Replace ``path`` in one step."""
         temporary = path.with_name(f"{path.name}.{os.getpid()}")
-        temporary.write_text(json.dumps(asdict(self)))
+        temporary.write_text(json.dumps({**asdict(self), "folder": path.parent.stat().st_ino}))
         temporary.replace(path)
 
     @classmethod
     def read(cls, path: Path) -> ProcessRecord | None:
-        """The record in ``path``; None if there is none or it cannot be read as one."""
+        """The record in ``path``; None if there is none, it cannot be read as one, or is of another folder."""
         try:
             fields = json.loads(path.read_text())
+            if fields.get("folder") not in (None, path.parent.stat().st_ino):
+                return None
             return cls(ProcessIdentity(**fields["process"]), int(fields["port"]))
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
 

@@ -73,6 +73,14 @@ def install_extension(connection: Connection[Any]) -> str | None:
     return None
 
 
+def promise(connection: Connection[Any]) -> tuple[str, ...]:
+    """A line that says so if the server has TimescaleDB, and only this database not yet."""
+    row = connection.execute(
+        "SELECT default_version FROM pg_available_extensions WHERE name = 'timescaledb' AND installed_version IS NULL"
+    ).fetchone()
+    return () if row is None else (f"this server has TimescaleDB {row[0]}: haidang db upgrade installs it here",)
+
+
 def detect(connection: Connection[Any], notes: tuple[str, ...] = ()) -> Capability:
     """What the server behind ``connection`` can do, as it is now; changes nothing."""
     row = connection.execute(

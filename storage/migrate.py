@@ -25,7 +25,7 @@ import psycopg
 from psycopg.rows import class_row
 
 from storage import roles
-from storage.capability import Capability, detect, install_extension
+from storage.capability import Capability, detect, install_extension, promise
 from storage.catalogue import seed
 from storage.errors import ConfigurationError, SchemaMismatch, one_line, translated
 from storage.script import Migration, packaged, statements
@@ -138,10 +138,10 @@ def status(dsn: str, migrations: Sequence[Migration] | None = None) -> Report:
     """How the database stands; changes nothing. Raises as ``upgrade`` does."""
     migrations = packaged() if migrations is None else migrations
     with translated(), _connect(dsn) as connection:
-        capability = detect(connection)
         recorded = _recorded(connection)
         _check(migrations, recorded)
-        return Report(capability, _steps(migrations, recorded, capability))
+        capability = detect(connection, () if recorded else promise(connection))
+        return Report(capability, _steps(migrations, recorded, capability), notes=list(capability.notes))
 
 
 @contextmanager

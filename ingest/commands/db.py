@@ -48,6 +48,8 @@ def _show(report: Report, *, as_json: bool) -> None:
         return
     listing(steps, {"version": "#", "name": "migration", "state": "state"}, as_json=False, empty="no migrations")
     console = Console(highlight=False)
-    console.print(f"{capability.edition}: PostgreSQL {server}, TimescaleDB {capability.extension_version or 'absent'}")
+    console.print(
+        f"{capability.edition}: PostgreSQL {server}, TimescaleDB {capability.extension_version or 'not installed'}"
+    )
     for note in report.notes:
         console.print(f"note: {note}")

@@ -19,10 +19,12 @@ from ingest.telemetry import configure_logging
 from services import fallback, local
 from services.endpoints import Endpoints
 from services.errors import ServicesUnavailable
+from services.postgres import fresh_database
 from storage import migrate
 from storage.capability import Edition
 
 _PARTS = ("postgres", "mosquitto", "prometheus", "alertmanager")
+_DATABASE = "haidang_demo"
 _PLAIN = (
     "No root or no Debian here: PostgreSQL from a wheel on plain tables, and a broker in Python. "
     "The same program; no hypertables, no Prometheus."
@@ -32,9 +34,15 @@ _PLAIN = (
 @refusals
 def demo(
     seconds: Annotated[
-        float | None, typer.Option("--for", min=5, help="Seconds to run. Default: until Ctrl-C.", metavar="SECONDS")
+        float | None,
+        typer.Option(
+            "--for",
+            min=5,
+            help="Seconds to run, and up to a minute until all was shown. Default: until Ctrl-C.",
+            metavar="SECONDS",
+        ),
     ] = None,
-    dsn: Annotated[str | None, typer.Option(help="A database of your own instead of a private one.")] = None,
+    dsn: Annotated[str | None, typer.Option(help="A database of your own instead of one made for this.")] = None,
     plain: Annotated[bool, typer.Option("--plain", help="Use what needs neither root nor Debian.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -57,11 +65,15 @@ def demo(
         running = fallback.start(progress=say)
         parts, leave = running.endpoints, running.stop
     try:
-        if dsn is not None:
-            parts = replace(parts, dsn=dsn)
-        assert parts.dsn is not None
+        if dsn is None:
+            assert parts.dsn is not None
+            say(f"making the database {_DATABASE} anew")  # what others left would be judged with ours
+            dsn_of_demo = fresh_database(parts.dsn, _DATABASE)
+        else:
+            dsn_of_demo = dsn
+        parts = replace(parts, dsn=dsn_of_demo)
         say("bringing the tables up to date")
-        edition = migrate.upgrade(parts.dsn).capability.edition
+        edition = migrate.upgrade(dsn_of_demo).capability.edition
         with runner() as loop:
             verdict = loop.run(show(parts, seconds=seconds, note=note, console=console))
     finally:
@@ -71,7 +83,7 @@ def demo(
     if edition is Edition.PLAIN and dsn is None and leave is None:
         faults.append("the tables are no hypertables, though TimescaleDB was started")
     if as_json:
-        json_line({**verdict.facts, "edition": edition, "faults": faults})
+        json_line({"dsn": dsn_of_demo, **verdict.facts, "edition": edition, "faults": faults})
     else:
         total = verdict.facts["total"]
         console.print(

@@ -49,6 +49,8 @@ _FRAMES_PER_SECOND = 4
 _METRICS_PORT = 9464  # where the Prometheus of `make services` looks for us
 _DELIVERY_SECONDS = 10.0
 _LOOK_SECONDS = 0.1
+#: It goes on for so long where less was asked for and not all was shown yet: a busy machine takes its time.
+_PATIENCE_SECONDS = 60.0
 
 
 @dataclass(slots=True, frozen=True)
@@ -108,7 +110,7 @@ async def show(parts: Endpoints, *, seconds: float | None, note: str = "", conso
 
     Args:
         parts: a database and a broker at least.
-        seconds: how long; None until SIGINT or SIGTERM.
+        seconds: how long; longer, up to a minute, until all was shown. None: until SIGINT or SIGTERM.
         note: shown below the tables.
         console: where to draw; None for standard output.
     """
@@ -150,17 +152,20 @@ async def show(parts: Endpoints, *, seconds: float | None, note: str = "", conso
         ended = asyncio.Event()
         serving = asyncio.create_task(service.run(ended), name="service")
         await asyncio.wait((serving, asyncio.create_task(service.running.wait())), return_when=asyncio.FIRST_COMPLETED)
+        began = time.monotonic()
         scenario = demonstration(
-            seed=20, start=wall_clock(), seconds=seconds, zones=load_areas(pack.PACKS / "hue" / "zones.geojson")
+            seed=20,
+            start=wall_clock(),
+            seconds=_at_most(seconds),
+            zones=load_areas(pack.PACKS / "hue" / "zones.geojson"),
         )
         sending = [
             asyncio.create_task(run_scenario(scenario, [first, second, gateways]), name="scenario"),
             asyncio.create_task(replay_log(DEMO_LOG, log, _REAL_LOG_RATE), name="recorded log"),
         ]
-        deadline = time.monotonic() + seconds if seconds is not None else None
         with Live(frame(), console=console, refresh_per_second=_FRAMES_PER_SECOND, transient=False) as live:
             while not stop.is_set() and not serving.done():
-                if deadline is not None and time.monotonic() >= deadline:
+                if _over(service, hook, seconds, time.monotonic() - began):
                     break
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(1 / _FRAMES_PER_SECOND):
@@ -177,7 +182,20 @@ async def show(parts: Endpoints, *, seconds: float | None, note: str = "", conso
         if failures:
             raise failures[0]
         after = await readers.row_counts(parts.dsn)
-        return _judge(service, hook, {name: after[name] - before[name] for name in after})
+        # What is only kept while it holds (the state of rules) may also have become less.
+        return _judge(service, hook, {name: max(0, after[name] - before[name]) for name in after})
+
+
+def _at_most(seconds: float | None) -> float | None:
+    return None if seconds is None else max(seconds, _PATIENCE_SECONDS)
+
+
+def _over(service: Service, hook: WebhookTarget, seconds: float | None, gone: float) -> bool:
+    """Whether it is time to end: what was asked for is over, and all was shown or has had its chance."""
+    last = _at_most(seconds)
+    if seconds is None or last is None or gone < seconds:
+        return False
+    return gone >= last or not _missing(service, hook, service.pipeline.totals.rows)
 
 
 async def _delivered(service: Service) -> None:
@@ -189,36 +207,44 @@ async def _delivered(service: Service) -> None:
                 await asyncio.sleep(_LOOK_SECONDS)
 
 
+def _missing(service: Service, hook: WebhookTarget, rows: Mapping[str, int]) -> list[str]:
+    """What has not been shown."""
+    accounts = service.telemetry.ledger.accounts
+    shown = {
+        "no reading was written from MQTT": rows.get("readings", 0) > 0,
+        "no position was written from AIS": rows.get("positions", 0) > 0,
+        "nothing of the recorded AIS log was stored": accounts["recorded-log"].stored > 0,
+        "no zone alert reached the webhook": bool(_zone_alerts(hook)),
+        "no threshold alert reached the webhook": bool(_threshold_alerts(hook)),
+    }
+    return [fault for fault, seen in shown.items() if not seen]
+
+
+def _zone_alerts(hook: WebhookTarget) -> list[Mapping[str, Any]]:
+    return [p for p in hook.received.payloads if p["zone"] is not None]
+
+
+def _threshold_alerts(hook: WebhookTarget) -> list[Mapping[str, Any]]:
+    return [p for p in hook.received.payloads if p["zone"] is None and p["value"] is not None]
+
+
 def _judge(service: Service, hook: WebhookTarget, rows: Mapping[str, int]) -> Verdict:
     ledger = service.telemetry.ledger
-    accounts = ledger.accounts
-    delivered = hook.received.payloads
-    zone = [p for p in delivered if p["zone"] is not None]
-    threshold = [p for p in delivered if p["zone"] is None and p["value"] is not None]
     waiting = service.pipeline.waiting()
     total = ledger.total()
-    faults = []
-    if not rows.get("readings"):
-        faults.append("no reading was written from MQTT")
-    if not rows.get("positions"):
-        faults.append("no position was written from AIS")
-    if not (accounts.get("recorded-log") and accounts["recorded-log"].stored):
-        faults.append("nothing of the recorded AIS log was stored")
-    if not zone:
-        faults.append("no zone alert reached the webhook")
-    if not threshold:
-        faults.append("no threshold alert reached the webhook")
+    faults = _missing(service, hook, rows)
     if total.in_flight != waiting:
         faults.append(
             f"the ledger does not balance: {total.in_flight} in flight, {waiting} waiting for their other parts"
         )
     if hook.received.refused:
         faults.append(f"{hook.received.refused} notifications had a wrong signature")
+    delivered = {"zone": len(_zone_alerts(hook)), "threshold": len(_threshold_alerts(hook))}
     facts = {
         "rows": dict(rows),
-        "ledger": {name: account.as_dict() for name, account in accounts.items()},
+        "ledger": {name: account.as_dict() for name, account in ledger.accounts.items()},
         "total": total.as_dict(),
         "alerts": service.pipeline.totals.alerts,
-        "delivered": {"zone": len(zone), "threshold": len(threshold), "all": len(delivered)},
+        "delivered": {**delivered, "all": len(hook.received.payloads)},
     }
     return Verdict(facts, tuple(faults))

@@ -9,6 +9,7 @@ import asyncio
 import os
 import sys
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import orjson
 import pytest
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 @pytest.mark.timeout(150)
 async def test_without_root_the_demonstration_shows_all_of_it_on_plain_tables(tmp_path: Path) -> None:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "ingest.cli", "demo", "--plain", "--for", "30", "--json"),
+        *(sys.executable, "-m", "ingest.cli", "demo", "--plain", "--for", "5", "--json"),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env={**os.environ, "HAIDANG_HOME": str(tmp_path)},
@@ -29,6 +30,8 @@ async def test_without_root_the_demonstration_shows_all_of_it_on_plain_tables(tm
     assert process.returncode == 0, err.decode()
     shown = orjson.loads(out)
     assert shown["faults"] == []
+    assert urlsplit(shown["dsn"]).path == "/haidang_demo"  # of its own
+    assert all(count >= 0 for count in shown["rows"].values())
     assert shown["edition"] == "plain"
     assert shown["delivered"]["zone"] > 0
     assert shown["delivered"]["threshold"] > 0

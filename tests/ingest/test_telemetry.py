@@ -32,7 +32,7 @@ async def test_a_source_has_its_series_and_its_account_before_anything_came_of_i
         if "source" in sample.labels
     }
     names = ("haidang_received_total", "haidang_in_flight", "haidang_source_connected")
-    expected = {(name, source, None) for name in names for source in service.sources}
+    expected: set[tuple[str, str, str | None]] = {(name, source, None) for name in names for source in service.sources}
     expected |= {("haidang_messages_total", source, fate) for source in service.sources for fate in FATES}
     assert samples == dict.fromkeys(expected, 0.0)
     told = service.readiness()

@@ -12,7 +12,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from services.embedded_postgres import EmbeddedPostgres
 from services.errors import ServicesUnavailable
 from services.home import reachable_by_others, shared_folder
-from services.postgres import THROWAWAY
+from services.postgres import THROWAWAY, fresh_database
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +41,16 @@ def test_the_database_is_utf8_in_utc_and_sorts_by_code_point(server: PostgresSer
     assert ask(server.dsn, "SELECT lower('HẢI ĐĂNG')") == "hải đăng"
     assert ask(server.dsn, "SELECT 'B' < 'a'") is True
     assert ask(server.dsn, "SHOW data_directory_mode") == "0700"
+
+
+def test_a_fresh_database_takes_the_place_of_the_one_before_and_of_nothing_else(server: PostgresServer) -> None:
+    for _ in range(2):
+        dsn = fresh_database(server.dsn, "fresh")
+        assert dsn == server.dsn_of("fresh")
+        with psycopg.connect(dsn) as connection:
+            connection.execute("CREATE TABLE left_behind ()")
+    assert ask(server.dsn, "SELECT current_database()") == "haidang"
+    server.drop_database("fresh")
 
 
 def test_nobody_gets_in_without_the_password(server: PostgresServer) -> None:

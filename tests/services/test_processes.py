@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -101,6 +102,16 @@ JSON: st.SearchStrategy[object] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["process", "pid", "port", "boot"]), inner),
 )
+
+
+def test_the_record_of_a_server_is_none_in_a_copy_of_its_folder(tmp_path: Path) -> None:
+    record = ProcessRecord(ProcessIdentity(7, 8, boot_id()), 9)
+    (tmp_path / "original").mkdir()
+    record.write(tmp_path / "original/process.json")
+    shutil.copytree(tmp_path / "original", tmp_path / "copy")
+    assert ProcessRecord.read(tmp_path / "copy/process.json") is None
+    (tmp_path / "original").rename(tmp_path / "moved")
+    assert ProcessRecord.read(tmp_path / "moved/process.json") == record
 
 
 @given(content=st.binary() | JSON.map(lambda value: json.dumps(value).encode()))

@@ -60,6 +60,15 @@ def test_upgrades_at_the_same_time_take_turns(any_database: str) -> None:
     assert all(report.current for report in reports)
 
 
+def test_before_the_first_upgrade_the_status_says_that_the_server_has_timescaledb(
+    database: str, plain_database: str
+) -> None:
+    (said,) = status(database).notes
+    assert "haidang db upgrade installs it here" in said
+    upgrade(database)
+    assert status(database).notes == status(plain_database).notes == []
+
+
 def test_a_changed_migration_is_refused(any_database: str) -> None:
     upgrade(any_database)
     changed = [replace(m, checksum="0" * 64) if m.version == 2 else m for m in packaged()]
