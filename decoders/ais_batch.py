@@ -299,8 +299,11 @@ def _etas(bits: Bits) -> list[str | None]:
 
 @lru_cache(maxsize=4096)
 def eta(*parts: int) -> str | None:
-    """``MM-DDTHH:MMZ`` of month, day, hour and minute as sent; those not available as ``--``, None if all are."""
-    if parts == NO_ETA:
+    """``MM-DDTHH:MMZ`` of month, day, hour and minute as sent; those not available as ``--``.
+
+    None where neither month nor day is available: many a transponder that was never told sends zeros throughout.
+    """
+    if parts[:2] == NO_ETA[:2]:
         return None
     shown = ("--" if value == absent else f"{value:02d}" for value, absent in zip(parts, NO_ETA, strict=True))
     return "{}-{}T{}:{}Z".format(*shown)

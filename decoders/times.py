@@ -55,7 +55,7 @@ def check_time(time: int, received_at: int, max_future_us: int | None) -> Refuse
 def iso_time(text: str) -> int | Refused:
     """ISO 8601 with an offset from UTC as microseconds since the epoch, or why it is none."""
     try:
-        moment = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(text[:-1] + "Z" if text.endswith("z") else text)  # RFC 3339, 5.6
         if moment.tzinfo is None:
             return Refused(Reason.BAD_TIME, "time without an offset from UTC")
         return microseconds(moment)

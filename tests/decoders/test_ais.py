@@ -174,6 +174,7 @@ def test_static_data_that_is_not_available_is_null() -> None:
 
 def test_the_eta_shows_its_missing_parts() -> None:
     assert one(_type5(eta=(11 << 5, 9))).statics[0]["eta"] == "11---T--:--Z"
+    assert one(_type5(eta=(0, 9), hour=(0, 5), minute=(0, 6))).statics[0]["eta"] is None
     assert one(_type5(eta=(2 << 5 | 3, 9), hour=(4, 5), minute=(5, 6))).statics[0]["eta"] == "02-03T04:05Z"
 
 

@@ -112,6 +112,8 @@ def test_readings_become_rows() -> None:
     ("text", "expected"),
     [
         ("2026-01-02T03:04:00Z", TIME_US),
+        ("2026-01-02T03:04:00z", TIME_US),
+        ("2026-01-02t03:04:00Z", TIME_US),
         ("2026-01-02T10:04:00+07:00", TIME_US),
         ("2026-01-02T03:04:00.250+00:00", TIME_US + 250_000),
         (TIME_US // 1000, TIME_US),
