@@ -304,7 +304,10 @@ def _rule(
     try:
         rule = RULE.validate_python(table)
     except ValidationError as error:
-        return None, [_fault(e, table.get("kind")) for e in error.errors(include_url=False)]
+        faults = [_fault(e, table.get("kind")) for e in error.errors(include_url=False)]
+        if "source" not in table:  # that hides what only a whole rule shows
+            faults += [one for one in _rule({**table, "source": "-"}, zones, metrics)[1] if one not in faults]
+        return None, faults
     return rule, rule.faults(metrics, zones)
 
 

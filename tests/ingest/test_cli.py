@@ -293,6 +293,14 @@ def test_a_rule_that_is_wrong_is_refused_with_its_file(tmp_path: Path, text: str
     refused(haidang("rules", "check", path), str(path), says)
 
 
+def test_a_rule_without_a_source_has_its_other_faults_told_too(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(rule(metric="water_levle").replace('source = "a test"\n', ""))
+    result = haidang("rules", "check", path)
+    assert result.code == 2
+    assert [any(says in line for line in result.err.splitlines()) for says in ("'source'", "water_levle")] == [True] * 2
+
+
 def test_a_wrong_rule_stops_the_service_and_the_replay_and_is_not_kept(migrated: str, tmp_path: Path) -> None:
     path, log = tmp_path / "mine.toml", tmp_path / "log.nmea"
     path.write_text(rule(metric="water_levle"))
