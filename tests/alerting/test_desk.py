@@ -209,6 +209,13 @@ def test_the_pack_that_ships_has_the_lost_signal_procedure_with_its_source() -> 
         assert told in who
 
 
+def test_every_procedure_of_the_pack_that_ships_is_of_a_rule_that_ships_with_it() -> None:
+    book = pack.load(["pack:hue"])
+    for procedure in book.desk.procedure:
+        meant = [rule.id for rule in book.rules if matches(procedure.match, {"rule": rule.id, "kind": rule.kind})]
+        assert meant, procedure.id
+
+
 @pytest.mark.parametrize(
     ("matcher", "labels", "expected"),
     [

@@ -20,6 +20,7 @@ from alerting.rules import (
     CombinedRule,
     Condition,
     Direction,
+    FeedSilentRule,
     GapRule,
     NoDataRule,
     Rule,
@@ -28,6 +29,7 @@ from alerting.rules import (
     WindowRule,
     ZoneRule,
 )
+from alerting.rules.vessels import DistressRule
 from decoders.identity import device_id, metric_id, transponder_id
 from decoders.records import POSITION, READING, STATIC, Name, Observations, empty
 from geofence.zones import Zone, to_feature
@@ -293,6 +295,15 @@ def judged(rule: Rule) -> list[Transition]:  # noqa: PLR0911  # one for each kin
             back = voyage([(108.5, 16.5)], now + DAY // 2, VMS)
             told = engine.judge(voyage(places, now, VMS), now + 2 * 60 * MINUTE).transitions
             return told + engine.judge(back, now + DAY // 2).transitions
+        case DistressRule():
+            sart = voyage([(108.0, 16.5)], now, 970_012_345)
+            sart.positions["nav_status"] = 14
+            return engine.judge(sart, now + DAY).transitions
+        case FeedSilentRule():
+            heard = voyage([(108.0, 16.5)] * 4, now)
+            heard.positions["transponder"][:3] += range(3)
+            heard.positions["time"][:3] = heard.positions["received_at"][:3] = now
+            return engine.judge(heard, now + 2 * 60 * MINUTE).transitions
     raise AssertionError(f"no stream is known for {rule.kind}")
 
 
