@@ -261,7 +261,7 @@ def through(rule: ZoneRule) -> list[tuple[float, float]]:
     return [out, (inside.x, inside.y), beyond]
 
 
-def judged(rule: Rule) -> list[Transition]:  # noqa: PLR0911  # one for each kind
+def judged(rule: Rule) -> list[Transition]:  # noqa: C901, PLR0911  # one for each kind
     """What the whole pack makes of input meant for one rule."""
     engine, now = Engine(BOOK.rules, BOOK.zones, registry=registered(rule)), a_day(rule)
     match rule:
