@@ -156,5 +156,5 @@ async def evicting(dsn: str, most_bytes: int) -> None:
         if evicted := await in_daemon(evict, dsn, most_bytes):
             log.warning("quarantine_evicted", messages=evicted)
 
-    # Taking rows out takes a member of haidang_migrator.
+    # Making room takes a member of haidang_writer.
     await every(EVICT_SECONDS, once, "eviction", {ConfigurationError: "quarantine_over_bound"})

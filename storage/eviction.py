@@ -10,9 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
-from psycopg import sql
 
-from storage import roles
 from storage.errors import translated
 
 if TYPE_CHECKING:
@@ -32,7 +30,7 @@ def evict(dsn: str, most_bytes: int) -> int:
     """Bring quarantine down to ``most_bytes``, about; how many messages had to go.
 
     Raises:
-        ConfigurationError: this user is no member of ``haidang_migrator``, or see ``storage.errors``.
+        ConfigurationError: this user is no member of ``haidang_writer``, or see ``storage.errors``.
         DatabaseAway: likewise.
     """
     with translated(), psycopg.connect(dsn, autocommit=True, application_name="haidang retention") as connection:
@@ -40,7 +38,6 @@ def evict(dsn: str, most_bytes: int) -> int:
         row = connection.execute("SELECT pg_total_relation_size('quarantine')").fetchone()
         if row is not None and row[0] <= most_bytes:
             return 0
-        roles.assume_owner(connection, "quarantine")
         groups = connection.execute(
             "SELECT source_id, reason, sum(pg_column_size(raw) + %s)::bigint FROM quarantine GROUP BY 1, 2",
             (OVERHEAD,),
@@ -63,26 +60,6 @@ def level(held: Sequence[int], room: int) -> int:
     return max(held, default=0)
 
 
-_DELETE: Final = sql.SQL(
-    """
-    WITH gone AS (
-        DELETE FROM quarantine WHERE ctid = ANY(ARRAY(
-            SELECT ctid FROM quarantine WHERE source_id = %(source)s AND reason = %(reason)s
-                AND (received_at, id) <= (%(received_at)s, %(id)s) LIMIT %(slice)s))
-        RETURNING received_at, size
-    ), counted AS (
-        SELECT count(*) AS messages, sum(size)::bigint AS bytes, max(received_at) AS last FROM gone
-    )
-    INSERT INTO quarantine_evicted AS e (source_id, reason, messages, bytes, last_received_at)
-    SELECT %(source)s, %(reason)s, messages, bytes, last FROM counted WHERE messages > 0
-    ON CONFLICT (source_id, reason) DO UPDATE SET messages = e.messages + excluded.messages,
-        bytes = e.bytes + excluded.bytes, evicted_at = now(),
-        last_received_at = greatest(e.last_received_at, excluded.last_received_at)
-    RETURNING (SELECT messages FROM counted)
-    """
-)
-
-
 def _trim(connection: Connection[Any], source: int, reason: str, most: int) -> int:
     """Delete the oldest of one source and reason until they hold no more than ``most``, in slices."""
     newest = connection.execute(
@@ -96,8 +73,11 @@ def _trim(connection: Connection[Any], source: int, reason: str, most: int) -> i
     ).fetchone()
     if newest is None:
         return 0
-    values = {"source": source, "reason": reason, "received_at": newest[0], "id": newest[1], "slice": _SLICE}
     evicted = 0
-    while (row := connection.execute(_DELETE, values).fetchone()) is not None:
+    while True:
+        row = connection.execute(
+            "SELECT quarantine_evict(%s, %s, %s, %s, %s)", (source, reason, *newest, _SLICE)
+        ).fetchone()
+        if row is None or row[0] is None:
+            return evicted
         evicted += row[0]
-    return evicted

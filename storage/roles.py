@@ -110,6 +110,7 @@ def grant(connection: Connection[Any]) -> list[str]:
         sql.SQL("GRANT INSERT, UPDATE ON {} TO {}").format(_tables(KEPT, there), writer),
         sql.SQL("GRANT INSERT, UPDATE, DELETE ON {} TO {}").format(_tables(WORKING, there), writer),
         sql.SQL("GRANT INSERT, UPDATE (redriven_at, redrive_outcome, redrives) ON quarantine TO {}").format(writer),
+        sql.SQL("GRANT EXECUTE ON FUNCTION {}.quarantine_evict TO {}").format(schema, writer),
     ]
     try:
         with connection.transaction():

@@ -71,11 +71,15 @@ async def test_what_is_within_the_bound_stays(any_migrated: str) -> None:
     assert sum(kept(any_migrated).values()) == 10
 
 
-async def test_a_user_who_may_not_is_told(any_migrated: str) -> None:
-    await fill(any_migrated, (SOURCE, Reason.BAD_JSON, 200))
+async def test_the_writer_of_the_service_may_make_room_and_no_more_and_a_reader_is_told(any_migrated: str) -> None:
+    await fill(any_migrated, (SOURCE, Reason.BAD_JSON, 20))
+    everything = f"SELECT quarantine_evict({SOURCE}, 'bad_json', now() + '9 years', gen_random_uuid(), 1000)"
+    assert ask(acting_as(any_migrated, "haidang_writer"), everything) == [(None,)]  # what is small is left alone
+    await fill(any_migrated, (SOURCE, Reason.BAD_JSON, 300))
     with pytest.raises(ConfigurationError, match="permission denied"):
-        evict(acting_as(any_migrated, "haidang_writer"), 2**17)
-    assert sum(kept(any_migrated).values()) == 200
+        evict(acting_as(any_migrated, "haidang_reader"), 2**17)
+    assert sum(kept(any_migrated).values()) == 300
+    assert evict(acting_as(any_migrated, "haidang_writer"), 2**17) == 300 - sum(kept(any_migrated).values()) > 200
 
 
 @given(st.lists(st.integers(0, 1_000), max_size=9), st.integers(0, 3_000))

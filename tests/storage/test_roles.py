@@ -67,6 +67,7 @@ FORBIDDEN_TO_THE_READER = (
     "INSERT INTO sources VALUES (1, 'x')",
     "UPDATE alerts SET state = 'resolved'",
     "DELETE FROM rule_state",
+    "SELECT quarantine_evict(1, 'bad_json', now(), gen_random_uuid(), 1)",
     "INSERT INTO alert_history (alert_id, seq, at, actor, to_state) SELECT id, 9, now(), 'x', 'firing' FROM alerts",
     "INSERT INTO quarantine DEFAULT VALUES",
     "UPDATE quarantine SET redriven_at = now()",
