@@ -89,6 +89,14 @@ class Backlog:
         Returns:
             When it last took something in, microseconds; 0 if it left nothing.
         """
+        if (found := self._spool.salvaged) is not None:
+            log.error(
+                "spool_salvaged",
+                fault=found.fault,
+                entries=found.entries,
+                unreadable=found.unreadable,
+                kept=str(found.kept),
+            )
         mark = await self._spool.marked()
         self._inherited_mark = mark is not None
         # Those that may be stored already are counted when that is known.

@@ -25,11 +25,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import count
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 from uuid import UUID
 
 from decoders.times import EARLIEST, LATEST
 from ingest.delivery import Delivery
+from ingest.salvage import Salvage, copy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -65,6 +67,7 @@ CREATE TABLE mark (only INTEGER PRIMARY KEY CHECK (only = 1), token BLOB NOT NUL
 """
 
 
+_MAKE: Final = f"BEGIN; {_SCHEMA} PRAGMA user_version={_VERSION}; COMMIT;"
 _MARK: Final = "INSERT OR REPLACE INTO mark VALUES (1, ?, ?)"
 
 
@@ -99,14 +102,17 @@ class Spool:
         self.entries = 0
         self.messages = 0
         self.bytes = 0
+        self.salvaged: Salvage | None = None  # what was done about damage as it was opened
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool")
         self._database: sqlite3.Connection | None = None
 
     async def open(self) -> None:
         """Open or make the file, and count what is in it. Open already, it does nothing.
 
+        Of a file that is damaged everything that can be read goes into a new one; see ``salvaged``.
+
         Raises:
-            SpoolRefused: it cannot be read or written, is in use by another process, damaged, or not a spool.
+            SpoolRefused: it cannot be read or written, is in use by another process, or not a spool.
         """
         if self._database is not None:
             return
@@ -217,7 +223,12 @@ class Spool:
             raise SpoolFull(f"spool {self.path}: {_why(exc)}") from exc
 
     async def _call(self, function: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, function)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, function)
+        except sqlite3.DatabaseError as exc:
+            if type(exc) is sqlite3.DatabaseError:  # the file is damaged: the next start sees to it
+                raise SpoolRefused(f"spool {self.path}: {_why(exc)}") from exc
+            raise
 
     @property
     def _db(self) -> sqlite3.Connection:
@@ -227,25 +238,40 @@ class Spool:
     def _open(self) -> None:
         # Messages may hold what only we may read: no rights for others.
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
-        database = self._database = sqlite3.connect(
-            self.path, timeout=1.0, isolation_level=None, check_same_thread=False
-        )
-        database.execute("PRAGMA locking_mode=EXCLUSIVE")
-        database.execute("PRAGMA journal_mode=WAL")
-        database.execute("PRAGMA synchronous=FULL")
-        database.execute("BEGIN EXCLUSIVE")
-        (version,) = database.execute("PRAGMA user_version").fetchone()
-        (tables,) = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-        database.execute("COMMIT")
+        self._database = _connect(self.path)
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        (tables,) = self._db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         if version == 0 and tables == 0:
-            database.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={_VERSION}; COMMIT;")
+            self._db.executescript(_MAKE)
         elif version != _VERSION:
             raise SpoolRefused(f"spool {self.path}: not a spool of this program (user_version {version})")
-        (fault,) = database.execute("PRAGMA quick_check(1)").fetchone()
-        if fault != "ok":
-            raise SpoolRefused(f"spool {self.path}: damaged ({' '.join(str(fault).split())})")
+        if fault := _fault(self._db):
+            self._salvage(fault)
         self.entries, self.messages, self.bytes = self._counts()
         self._reserve()
+
+    def _salvage(self, fault: str) -> None:
+        """Go on with a new file that has what can be read of this one, which is kept beside it."""
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # all is in the one file now
+        new = self.path.with_name(self.path.name + "-new")
+        for file in (new, new.with_name(new.name + "-wal")):
+            file.unlink(missing_ok=True)
+        os.close(os.open(new, os.O_RDWR | os.O_CREAT, 0o600))
+        database = _connect(new)
+        try:
+            database.executescript(_MAKE)
+            entries, unreadable = copy(self._db, database)
+            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            database.close()
+        self._db.close()
+        self.path.with_name(self.path.name + "-wal").unlink(missing_ok=True)
+        kept = next(p for n in count(1) if not (p := self.path.with_name(f"{self.path.name}-damaged-{n}")).exists())
+        kept.hardlink_to(self.path)
+        new.replace(self.path)
+        _sync(self.path.parent)
+        self._database = _connect(self.path)
+        self.salvaged = Salvage(fault, entries, unreadable, kept)
 
     def _counts(self, until: int = 2**62) -> tuple[int, int, int]:
         """Entries, messages and bytes up to an entry."""
@@ -373,6 +399,41 @@ class Spool:
             raise
 
 
+def _connect(path: Path) -> sqlite3.Connection:
+    """The file, ours alone."""
+    database = sqlite3.connect(path, timeout=1.0, isolation_level=None, check_same_thread=False)
+    try:
+        database.execute("PRAGMA locking_mode=EXCLUSIVE")
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("PRAGMA synchronous=FULL")
+        database.execute("BEGIN EXCLUSIVE")
+        database.execute("COMMIT")
+    except sqlite3.Error:
+        database.close()
+        raise
+    return database
+
+
+def _fault(database: sqlite3.Connection) -> str | None:
+    """What is wrong with the file, in one line; None: nothing is."""
+    try:
+        (found,) = database.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.DatabaseError as exc:
+        if isinstance(exc, sqlite3.OperationalError):
+            raise
+        found = str(exc)
+    return None if found == "ok" else " ".join(str(found).split())
+
+
+def _sync(folder: Path) -> None:
+    """What is called what in a folder is on the disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def _size(deliveries: Sequence[Delivery]) -> int:
     return sum(len(d.payload) + _OVERHEAD for d in deliveries)
 
@@ -412,8 +473,8 @@ def _damaged(row: Sequence[Any]) -> Delivery:
     source, origin, received_at, messages, *_, payload = row
     raw = payload if isinstance(payload, bytes) else str(payload).encode("utf-8", "backslashreplace")
     at = received_at if isinstance(received_at, int) and EARLIEST <= received_at <= LATEST else EARLIEST
-    count = messages if isinstance(messages, int) and 0 < messages <= len(raw) + 1 else 1
-    return Delivery(raw, str(source), str(origin), at, messages=count, damaged=True)
+    many = messages if isinstance(messages, int) and 0 < messages <= len(raw) + 1 else 1
+    return Delivery(raw, str(source), str(origin), at, messages=many, damaged=True)
 
 
 def _checksum(row: Sequence[Any]) -> bytes:

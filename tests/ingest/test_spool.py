@@ -135,7 +135,7 @@ async def test_files_that_cannot_serve_are_refused_in_one_line(tmp_path: Path) -
     for path, reason in (
         (text, "not a database"),
         (other, "not a spool"),
-        (cut, "malformed|damaged|short"),
+        (cut, "malformed|short"),
         (tmp_path / "absent" / "s", "No such file"),
         (tmp_path, "directory"),
     ):
@@ -284,3 +284,34 @@ async def test_what_arrives_does_not_overtake_what_waits_in_the_spool(tmp_path: 
             else:
                 order += [d.received_at for d in batch]
         assert order == list(range(12))
+
+
+async def test_of_a_file_with_bad_pages_all_else_is_salvaged_and_what_is_not_is_told(tmp_path: Path) -> None:
+    path, token = tmp_path / "s", uuid4()
+    put = [delivery(n, 3_000) for n in range(1, 101)]
+    async with Spool(path) as spool:
+        await spool.append([delivery(0), *put])
+        await spool.forget(1)
+        await spool.append([delivery(101)], token)
+    page = 4096
+    sound = path.read_bytes()
+    for bad in (30, 70):  # of about a hundred, an entry each
+        sound = sound[: bad * page] + bytes(page) + sound[(bad + 1) * page :]
+    path.write_bytes(sound)
+    async with Spool(path) as spool:
+        assert spool.salvaged is not None
+        assert spool.salvaged.entries + spool.salvaged.unreadable == 101
+        assert 0 < spool.salvaged.unreadable < 10
+        assert spool.salvaged.kept.read_bytes() == sound
+        assert await spool.marked() == (token, 102)
+        found = await everything(spool, 1_000)
+        good = [d for d in found if not d.damaged]
+        lost = [d for d in found if d.damaged]
+        assert good == [d for d in [*put, delivery(101)] if d in good]
+        assert len(good) == spool.salvaged.entries
+        assert all(d.source == "s" and d.origin.startswith("spool, entries ") for d in lost)
+        assert 1 <= len(lost) <= 2
+        assert await spool.append([delivery(102)]) == 103
+    async with Spool(path) as spool:
+        assert spool.salvaged is None
+        assert [d.received_at for d in await everything(spool)] == [102]
