@@ -269,5 +269,7 @@ class Process:
 
 
 def draw_seed() -> int:
-    """The seed of a test's chance: HAIDANG_TEST_SEED repeats one. A test that fails names it."""
-    return int(os.environ.get("HAIDANG_TEST_SEED") or random.randrange(2**32))
+    """The seed of a test's chance: HAIDANG_TEST_SEED repeats one. A test that fails, however it does, names it."""
+    seed = int(os.environ.get("HAIDANG_TEST_SEED") or random.randrange(2**32))
+    print(f"HAIDANG_TEST_SEED={seed}")  # noqa: T201  # pytest shows it with the failure
+    return seed

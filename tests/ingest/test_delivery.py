@@ -17,6 +17,7 @@ from tests.ingest.running import (
     Process,
     balanced,
     count,
+    draw_seed,
     dump,
     publish,
     reading,
@@ -210,7 +211,7 @@ COMPARED = (
 async def test_a_process_killed_again_and_again_ends_with_the_tables_of_one_never_killed(
     migrated: str, plain_migrated: str, broker: Mosquitto, gateway: str, tmp_path: Path
 ) -> None:
-    seed = random.randrange(2**32)
+    seed = draw_seed()
     rng = random.Random(seed)
     total = 6_000
     messages = flood(0, total)

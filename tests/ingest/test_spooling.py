@@ -18,7 +18,19 @@ from ingest.settings import Spool as SpoolSettings
 from ingest.watch import install
 from services.ports import find_free
 from storage.migrate import upgrade
-from tests.ingest.running import Process, balanced, count, dump, publish, reading, serving, settings, times, until
+from tests.ingest.running import (
+    Process,
+    balanced,
+    count,
+    draw_seed,
+    dump,
+    publish,
+    reading,
+    serving,
+    settings,
+    times,
+    until,
+)
 from tests.ingest.test_delivery import COMPARED, flood, proxied
 from tests.servers.small_disk import SmallDisk
 from tests.storage.cutter import Cutter
@@ -281,7 +293,7 @@ async def test_kill_9_while_spooling_and_while_draining_ends_with_the_tables_of_
     tcp_proxy: Callable[[int], TcpProxy],
     tmp_path: Path,
 ) -> None:
-    seed = random.randrange(2**32)
+    seed = draw_seed()
     rng = random.Random(seed)
     messages = flood(0, 2 * MANY)
     calm = f"{gateway}-calm"
