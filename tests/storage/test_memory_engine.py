@@ -12,7 +12,8 @@ from decoders.records import NULL_I2, NULL_I4, Name, Observations
 from storage.batch import Batch
 from storage.writer import Store
 from tests.alerting.oracle import Item
-from tests.alerting.test_engine_stream import DEVICES, MINUTE, RULES, SHIPS, START, ZONES, observations
+from tests.alerting.test_engine_stream import DEVICES, MINUTE, RULES, SHIPS, START, ZONES, observations, rule
+from tests.alerting.vessels import streams
 
 
 def stream(seed: int) -> list[list[Item]]:
@@ -42,7 +43,11 @@ def stream(seed: int) -> list[list[Item]]:
 
 def rows(items: list[Item]) -> Observations:
     """The items as they come from a decoder: every transmission with a digest of its own."""
-    out = observations([item for item in items if item.kind != "deaf"])
+    return complete(observations([item for item in items if item.kind != "deaf"]))
+
+
+def complete(out: Observations) -> Observations:
+    """With what rows have beside what rules look at."""
     for table in (out.positions, out.statics):
         table["digest"] = table["received_at"] * 10 + table["message"]
     statics: Any = out.statics
@@ -75,3 +80,65 @@ async def test_an_engine_restored_between_any_two_batches_goes_on_as_one_never_s
             await store.commit(Batch(rows(items), verdict))
             rules_heard_of |= {t.rule_id for t in verdict.transitions}
     assert {"plain", "held", "silent"} <= rules_heard_of, "the stream is to be worth judging"
+
+
+#: Every kind that follows vessels, with bounds that a few fixes ten minutes apart reach.
+DETECTORS = [
+    rule(id="encounter", kind="encounter", min_fixes=2, distance=1000.0, max_speed=30.0, **{"for": "20m"}),
+    rule(
+        id="carried", kind="carried_beacons", min_fixes=2, min_speed=0.5, tolerance=1000.0, path=500.0, **{"for": "20m"}
+    ),
+    rule(id="loitering", kind="loitering", block="10m", max_speed=30.0, **{"for": "20m"}),
+    rule(id="fishing", kind="fishing", min_fixes=2, min_turning=0.0, max_speed=30.0, max_mean_speed=30.0),
+    rule(id="port", kind="port_visit", ports=["a"], enter=10.0, exit=500.0, stop_speed=2.0, start_speed=5.0),
+    rule(id="jump", kind="jump", min_distance=500.0, settle="5m"),
+    rule(id="clash", kind="identity_clash", min_distance=500.0),
+    rule(id="distress", kind="distress"),
+    rule(id="silent", kind="gap", after="40m", known_for="0s", min_probability=0.0),
+]
+VESSELS = (574_000_001, 574_000_002, 416_000_002)
+
+
+def sailing(seed: int) -> list[list[streams.Row]]:
+    """Batches of fixes: two together, in and out of a port, and a third that jumps, calls for help and falls silent."""
+    draw = random.Random(seed)
+    rows, received = [], START
+    for n in range(30):
+        received += 10 * MINUTE
+        lon = 107.02 + 0.004 * (n % 15) if n % 15 < 8 else 107.13
+        for vessel in VESSELS:
+            received += 1_000
+            third = vessel == VESSELS[2]
+            if third and 8 <= n < 16:
+                continue
+            here = lon + (0.3 + (0.5 if n % 7 == 3 or 20 <= n < 24 else 0.0) if third else 0.001 * draw.random())
+            status = 14 if third and n in {4, 5, 25} else 0
+            sog = draw.choice([0.2, 1.0, 6.0]) if third else 0.2 if 5 <= n % 15 < 8 else 6.0
+            rows.append(streams.Row("position", received, received, vessel, here, 16.02, sog, 90.0, status))
+    batches = []
+    while rows:
+        size = draw.randrange(2, 9)
+        batches.append(rows[:size])
+        del rows[:size]
+    return batches
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_detectors_of_vessels_restored_from_the_database_go_on_as_if_never_stopped(
+    tables: str, seed: int
+) -> None:
+    never_stopped = Engine(DETECTORS, ZONES)
+    told, kept = set(), set()
+    for items in sailing(seed):
+        async with Store(tables) as store:
+            restored = Engine(DETECTORS, ZONES)
+            restored.restore(await store.memory())
+            now = items[-1].received
+            batch = complete(streams.observations(items))
+            verdict, expected = restored.judge(batch, now), never_stopped.judge(batch, now)
+            assert verdict == expected, f"seed {seed}"
+            await store.commit(Batch(batch, verdict))
+            told |= {t.rule_id for t in verdict.transitions}
+            kept |= {state.rule_id for state in verdict.states if state.state is not None}
+    assert told >= {rule.id for rule in DETECTORS}, "the stream is to be worth judging"
+    assert kept >= {rule.id for rule in DETECTORS}
