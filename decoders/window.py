@@ -13,7 +13,7 @@ the others are looked at one after the other.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -102,8 +102,9 @@ class ReceptionWindow:
         Args:
             observations: rows of AIS messages (``msg_type`` above 0) and records are looked at.
             redelivered: messages that the wire may have brought before.
-            known: those of their rows that are stored, of whatever age: any table with ``transponder``, ``digest``,
-                ``source`` and ``time``. What is found there leaves nothing.
+            known: those of their rows of whose transmission something is stored, of whatever age: any table with
+                ``transponder``, ``digest``, ``source`` and ``time``, and with ``first_time`` and ``first_source`` of
+                its first hearing. Of the same source it leaves nothing, of another one a RECEPTION row.
 
         Returns:
             The messages that have become duplicates: something was taken out, and nothing is left.
@@ -112,7 +113,7 @@ class ReceptionWindow:
         if not len(rows):
             return set()
         keys = _keys(rows)
-        before = _rows_of(known) if known is not None and redelivered else set()
+        before = _firsts(known) if known is not None and redelivered else {}
         self._tidy_earlier(int(rows["received_at"][0]))
         look = None if before else self._take_in(rows, keys)
         taken = self._next - len(rows)
@@ -137,8 +138,9 @@ class ReceptionWindow:
             ordinals[key, which] = ordinal + 1
             verdict = verdicts.get((key, ordinal))
             if verdict is None:
-                if before and at in redelivered and (*_read(key), source, time) in before:
-                    verdict = _NOTHING, time
+                stored = before.get((*_read(key), source, time)) if before and at in redelivered else None
+                if stored is not None:
+                    verdict = (_NOTHING if stored[1] == source else _RECEPTION), stored[0]
                 else:
                     verdict = hear(key, source, time, received_at, taken + place)
                 verdicts[key, ordinal] = verdict
@@ -383,5 +385,8 @@ def _without(observations: Observations, rows: Table, receptions: list[tuple[int
     return set(touched[~np.isin(touched, np.concatenate(left_over))].tolist())
 
 
-def _rows_of(known: Table) -> set[tuple[Any, ...]]:
-    return set(zip(*(known[name].tolist() for name in ("transponder", "digest", "source", "time")), strict=True))
+def _firsts(known: Table) -> dict[tuple[int, ...], tuple[int, int]]:
+    """Time and source of the first hearing, by what a row says of itself."""
+    said, first = ("transponder", "digest", "source", "time"), ("first_time", "first_source")
+    keys, values = (zip(*(known[name].tolist() for name in names), strict=True) for names in (said, first))
+    return dict(zip(keys, values, strict=True))

@@ -316,16 +316,18 @@ class Pipeline:
         assert self._mind is not None
         return await self._thinker.think(self._mind, deliveries, now)
 
-    async def _known(self, sent: NDArray[np.void]) -> NDArray[np.bool_]:
+    async def _known(self, sent: NDArray[np.void]) -> NDArray[np.void]:
         # What says itself when it was sent is not what was sent at another time, however alike: a vessel at anchor.
         own = sent["time"] != sent["received_at"]
         since = np.where(own, sent["time"] - SPAN_US, sent["received_at"] - _REDELIVERED_US)
         until = np.where(own, sent["time"] + SPAN_US, sent["received_at"])
-        times = await self._until(
+        times, sources = await self._until(
             lambda: self._store.known(sent["transponder"].copy(), sent["digest"].copy(), since, until)
         )
-        stored: NDArray[np.bool_] = times != _NOT_STORED
-        return stored
+        stored = times != _NOT_STORED
+        known: NDArray[np.void] = sent[stored]
+        known["first_time"], known["first_source"] = times[stored], sources[stored]
+        return known
 
     # --- commit
 

@@ -37,9 +37,8 @@ if TYPE_CHECKING:
 _THREAD_FROM = 500
 _FORMER_SOURCE = "former"
 
-_TRANSMISSION = np.dtype(
-    [("transponder", "i8"), ("digest", "i8"), ("source", "i8"), ("time", "i8"), ("received_at", "i8")]
-)
+_SENT = ("transponder", "digest", "source", "time", "received_at")
+_TRANSMISSION = np.dtype([(name, "i8") for name in (*_SENT, "first_time", "first_source")])
 
 
 @dataclass(slots=True)
@@ -95,7 +94,7 @@ class Thinker:
         formats: source name to the key of its decoder in ``Mind.decoders``.
         notifier: who is told of transitions.
         known: says which transmissions that the wire may have brought before are stored already: given rows of
-            transponder, digest, source and received_at, a mask of the same length.
+            _TRANSMISSION, those of them, with time and source of the first hearing.
         prepare: makes a batch ready for its commit; raises RowRefused.
     """
 
@@ -103,7 +102,7 @@ class Thinker:
         self,
         formats: Mapping[str, str],
         notifier: Notifier,
-        known: Callable[[NDArray[np.void]], Awaitable[NDArray[np.bool_]]],
+        known: Callable[[NDArray[np.void]], Awaitable[NDArray[np.void]]],
         prepare: Callable[[Batch], Work],
     ) -> None:
         self._formats = dict(formats)
@@ -178,20 +177,19 @@ class Thinker:
         Most such messages carry no time of their own but their reception, which is another one the second time.
         """
         rows = [
-            tuple(int(row[name]) for name in _TRANSMISSION.names or ())
+            (*(int(row[name]) for name in _SENT), 0, 0)
             for table in (observations.positions, observations.statics)
             for row in table[(table["msg_type"] > 0) & np.isin(table["message"], list(redelivered))]
         ]
         rows += [
-            (r.transponder, r.digest, r.source, r.time, r.received_at)
+            (r.transponder, r.digest, r.source, r.time, r.received_at, 0, 0)
             for r in observations.records
             if r.message in redelivered
         ]
         sent = np.array(rows, _TRANSMISSION)
         if not len(sent):
             return sent
-        stored: NDArray[np.void] = sent[await self._known(sent)]
-        return stored
+        return await self._known(sent)
 
     def _judge(
         self,

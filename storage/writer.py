@@ -173,8 +173,9 @@ class Store:
         digests: NDArray[np.int64],
         since: NDArray[np.int64] | int,
         until: NDArray[np.int64] | int,
-    ) -> NDArray[np.int64]:
-        """The event time under which each transmission is stored already, or the least ``int64`` where it is not.
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The event time under which each transmission is stored already, or the least ``int64`` where it is not, and
+        the source that it is stored from.
 
         For messages delivered again after a restart, whose receive time (and with it perhaps their event time) is
         another one than the first time.
@@ -185,9 +186,9 @@ class Store:
             since: the event times looked at, microseconds, of each or of all; inclusive, as is ``until``.
             until: see ``since``.
         """
-        times = np.full(len(transponders), np.iinfo(np.int64).min)
+        times, sources = np.full(len(transponders), np.iinfo(np.int64).min), np.zeros(len(transponders), np.int64)
         if len(transponders) == 0:
-            return times
+            return times, sources
         with translated():
             async with self._session.connection() as connection:
                 since, until = (np.broadcast_to(bound, len(transponders)).copy() for bound in (since, until))
@@ -196,9 +197,9 @@ class Store:
                 distinct = fixed_array("bigint", np.unique(transponders))
                 keys = [fixed_array("bigint", column) for column in (transponders, digests, since, until)]
                 cursor = await connection.execute(_KNOWN, (distinct, *bounds, *bounds, *bounds, *keys))
-                for index, time in await cursor.fetchall():
-                    times[index - 1] = time
-        return times
+                for index, time, source in await cursor.fetchall():
+                    times[index - 1], sources[index - 1] = time, source
+        return times, sources
 
     async def memory(self, *, transponders: int = CAPACITY) -> Memory:
         """What the engine would know had it never stopped.
@@ -226,16 +227,16 @@ class Store:
 #: A transponder's rows of the time in question are read once, however many of its messages are asked after; OFFSET
 #: keeps the planner from reading them again for each.
 _KNOWN: Final = b"""
-SELECT u.n, min(f.time)
+SELECT DISTINCT ON (u.n) u.n, f.time, f.source_id
 FROM unnest(%s::bigint[]) AS v (id)
 CROSS JOIN LATERAL (
-    SELECT (extract(epoch FROM time) * 1000000)::bigint AS time, digest FROM (
-    SELECT time, digest FROM positions WHERE transponder_id = v.id AND time BETWEEN %s AND %s
-    UNION ALL SELECT time, digest FROM statics WHERE transponder_id = v.id AND time BETWEEN %s AND %s
-    UNION ALL SELECT time, digest FROM ais_messages WHERE transponder_id = v.id AND time BETWEEN %s AND %s) AS found
-    OFFSET 0) AS f
+    SELECT (extract(epoch FROM time) * 1000000)::bigint AS time, digest, source_id FROM (
+    SELECT time, digest, source_id FROM positions WHERE transponder_id = v.id AND time BETWEEN %s AND %s
+    UNION ALL SELECT time, digest, source_id FROM statics WHERE transponder_id = v.id AND time BETWEEN %s AND %s
+    UNION ALL SELECT time, digest, source_id FROM ais_messages WHERE transponder_id = v.id AND time BETWEEN %s AND %s
+    ) AS found OFFSET 0) AS f
 JOIN unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[])
     WITH ORDINALITY AS u (transponder_id, digest, since, until, n)
     ON u.transponder_id = v.id AND u.digest = f.digest AND f.time BETWEEN u.since AND u.until
-GROUP BY u.n
+ORDER BY u.n, f.time, f.source_id
 """

@@ -40,6 +40,17 @@ def positions(*heard: tuple[int, ...], msg_type: int = 1) -> Observations:
     return Observations(messages=100, positions=rows(POSITION, heard, msg_type))
 
 
+def stored(*heard: tuple[int, ...]) -> Table:
+    """Of rows of these transmissions there is one from source 1, 2 s older."""
+    sent = rows(RECEPTION, heard)
+    names = ("transponder", "digest", "source", "time")
+    out = empty(np.dtype([(name, "i8") for name in (*names, "first_time", "first_source")]), len(sent))
+    for name in names:
+        out[name] = sent[name]
+    out["first_time"], out["first_source"] = sent["time"] - 2 * SECOND, 1
+    return out
+
+
 def test_another_receiver_leaves_a_reception_the_same_one_nothing() -> None:
     found = positions((0, 7, 1, 0), (1, 7, 2, 1), (2, 7, 1, 2), (3, 7, 2, 3), (4, 7, 3, 4), (5, 8, 1, 4))
     assert ReceptionWindow().apply(found) == {1, 2, 3, 4}
@@ -118,7 +129,7 @@ def test_a_message_of_which_something_is_left_is_no_duplicate() -> None:
 
 
 def test_what_is_stored_of_redelivered_messages_leaves_nothing_whatever_its_age() -> None:
-    known = rows(RECEPTION, [(0, 7, 1, 0)])
+    known = stored((0, 7, 1, 0))
     found = positions((0, 7, 1, 0), (1, 7, 1, 1), (2, 8, 1, 1), (3, 7, 2, 2))
     # Message 1 is no redelivery, and the first hearing of its own; 2 was never stored.
     assert ReceptionWindow().apply(found, {0, 2}, known) == {0, 3}
@@ -128,9 +139,16 @@ def test_what_is_stored_of_redelivered_messages_leaves_nothing_whatever_its_age(
 
 def test_of_redelivered_messages_that_are_alike_only_those_stored_are_left_out() -> None:
     found = positions((0, 7, 1, 0, 360), (1, 7, 1, 0, 180), (2, 7, 1, 0))
-    known = found.positions[:1].copy()
+    known = stored((0, 7, 1, 0, 360))
     assert ReceptionWindow().apply(found, {0, 1, 2}, known) == {0}
     assert found.positions["message"].tolist() == [1, 2]
+
+
+def test_a_redelivered_hearing_of_what_another_source_has_stored_is_a_reception() -> None:
+    found = positions((0, 7, 2, 0))
+    first = int(found.positions["time"][0]) - 2 * SECOND
+    assert ReceptionWindow().apply(found, {0}, stored((0, 7, 2, 0))) == {0}
+    assert found.receptions[["time", "source"]].tolist() == [(first, 2)]
 
 
 def test_memory_is_bounded_by_time_and_by_the_cap() -> None:
@@ -277,7 +295,7 @@ def test_batches_taken_in_bulk_leave_what_they_leave_row_by_row(
         batches = [_mixed(part), _mixed(part)]
         known, redelivered = None, set()
         if data.draw(st.integers(0, 5)) == 0:
-            known = rows(RECEPTION, [(0, digest, 1, s) for digest in range(4) for s in range(3)])
+            known = stored(*((0, digest, who, s) for digest in range(4) for who in (1, 2) for s in range(3)))
             redelivered = {m for m, *_ in part if m % 2}
         assert bulk.apply(batches[0], redelivered, known) == one_by_one.apply(batches[1], redelivered, known)
         for name in ("positions", "statics", "receptions"):

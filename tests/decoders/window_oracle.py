@@ -70,7 +70,7 @@ class ReceptionWindow:
         Returns:
             The messages that have become duplicates: something was taken out, and nothing is left.
         """
-        before = _rows_of(known) if known is not None and redelivered else set()
+        before = _firsts(known) if known is not None and redelivered else {}
         drop: tuple[list[int], list[int], list[int]] = ([], [], [])
         receptions: list[tuple[int, ...]] = []
         touched: set[int] = set()
@@ -93,8 +93,9 @@ class ReceptionWindow:
             ordinals[key, which] = ordinal + 1
             verdict = verdicts.get((key, ordinal))
             if verdict is None:
-                if before and at in redelivered and (*key, source, time) in before:
-                    verdict = _NOTHING
+                if at in redelivered and (*key, source, time) in before:
+                    self._found, who = before[*key, source, time]
+                    verdict = _NOTHING if who == source else _RECEPTION
                 else:
                     verdict = self._hear(key, source, time, received_at)
                 verdicts[key, ordinal] = verdict
@@ -198,5 +199,9 @@ def _messages(observations: Observations) -> set[int]:
     return out
 
 
-def _rows_of(rows: Table) -> set[tuple[Any, ...]]:
-    return set(zip(*(rows[name].tolist() for name in ("transponder", "digest", "source", "time")), strict=True))
+def _firsts(rows: Table) -> dict[tuple[Any, ...], tuple[int, int]]:
+    out = {}
+    for row in rows:
+        key = tuple(int(row[name]) for name in ("transponder", "digest", "source", "time"))
+        out[key] = int(row["first_time"]), int(row["first_source"])
+    return out

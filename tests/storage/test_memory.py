@@ -142,6 +142,11 @@ async def test_known_says_under_which_time_a_transmission_is_stored(tables: str,
         who = np.array([992_000_001, 992_000_001, 1])
         what = np.array([7, 8, 7])
         absent = np.iinfo(np.int64).min
-        assert (await store.known(who, what, T0 - SECOND, T0)).tolist() == [T0, absent, absent]
-        assert (await store.known(who, what, T0 + 1, T0 + SECOND)).tolist() == [absent] * 3
-        assert (await store.known(who[:0], what[:0], T0, T0)).tolist() == []
+        each = [T0 - SECOND, T0, T0], [T0, T0, T0]  # bounds of each
+        assert (await store.known(who, what, *map(np.array, each)))[0].tolist() == [T0, absent, absent]
+        assert [c.tolist() for c in await store.known(who, what, T0 - SECOND, T0)] == [
+            [T0, absent, absent],
+            [SOURCE, 0, 0],
+        ]
+        assert (await store.known(who, what, T0 + 1, T0 + SECOND))[0].tolist() == [absent] * 3
+        assert [len(column) for column in await store.known(who[:0], what[:0], T0, T0)] == [0, 0]

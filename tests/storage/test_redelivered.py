@@ -24,6 +24,6 @@ async def test_each_transmission_asked_after_is_answered_with_its_first_time_wit
         for part in cut(whole, []):
             await store.commit(part)
         for since, until in ((T0, T0 + 86_400 * SECOND), (T0 + 2 * SECOND, T0 + 4 * SECOND), (T0 - 9, T0 - 1)):
-            found = await store.known(who, digests, since, until)
+            found, _ = await store.known(who, digests, since, until)
             times = [[t for w, d, t in stored if (w, d) == one and since <= t <= until] for one in asked]
             assert found.tolist() == [min(some, default=np.iinfo(np.int64).min) for some in times]
