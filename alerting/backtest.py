@@ -140,8 +140,8 @@ def difference(draft: Sequence[Episode], live: Sequence[Episode]) -> Difference:
 class Shifts:
     """When duty changes: times of the day, microseconds after midnight, in a place that much east of UTC."""
 
-    changes: tuple[int, ...] = (6 * 3600 * _SECOND, 14 * 3600 * _SECOND, 22 * 3600 * _SECOND)
-    east: int = 7 * 3600 * _SECOND
+    changes: tuple[int, ...]
+    east: int
 
     def edges(self, since: int, until: int) -> list[int]:
         """``since``, every change between, ``until``."""

@@ -54,6 +54,37 @@ class PortRule(VesselRule):
     port_distance: Metres = 3000.0  # Global Fishing Watch, anchorages and voyages: in port within 3 km
 
 
+class TiedRule(VesselRule):
+    """A rule on the stretches from one fix to the next, along each of which the place is known at any time.
+
+    It is not after a silence longer than ``longest_stretch``, nor over more than ``believable_distance`` that would
+    have taken more than ``believable_speed``. A stretch at least ``measurable`` long says how fast the vessel was; over
+    a shorter one errors of position would.
+    """
+
+    longest_stretch: Positive = 12 * _HOUR  # a choice: six VMS intervals (2 h: Decree 37/2024)
+    believable_speed: Knots = 60.0  # a choice: a fifth above what `jump` calls impossible
+    believable_distance: Metres = 2000.0  # a choice, as `min_distance` of `jump`
+    measurable: Positive = 5 * _MINUTE  # a choice: at 2 kn 300 m, some ten times the error of a position
+
+
+class Learning(Model):
+    """From what it is learned how likely a vessel is heard somewhere (``alerting.vessels.coverage``).
+
+    A vessel that transmits is heard in every interval. It has been missed in those between two fixes, if they are no
+    more than ``longest`` apart, at ``min_distance`` or more, and not too far for ``max_speed``. Of a place nothing is
+    said before ``enough`` intervals were seen there.
+    """
+
+    interval: Positive = 10 * _MINUTE  # three of AIS's longest interval, 3 min at anchor (ITU-R M.1371-5)
+    vms_interval: Positive = 3 * _HOUR  # 2 h (Decree 37/2024), and a reserve
+    longest: Positive = 6 * _HOUR  # a choice, as are all others
+    vms_longest: Positive = _DAY
+    min_distance: Metres = 500.0
+    max_speed: Knots = 60.0
+    enough: Annotated[int, Field(ge=1)] = 6
+
+
 class GapStep(Model):
     """From when on a silence at sea is more severe."""
 
@@ -76,6 +107,7 @@ class GapRule(PortRule):
     vms_after_in_port: Positive | None = None
     known_for: Duration = _HOUR  # a choice
     min_probability: Share | None = None
+    coverage: Learning = Learning()
     steps: Annotated[tuple[GapStep, ...], Field(strict=False)] = ()
 
     @model_validator(mode="after")
@@ -125,6 +157,7 @@ class TrackRule(VesselRule):
     max_speed: Knots = 50.0  # domain page 2.11: impossible speed between fixes, as Global Fishing Watch filters
     min_distance: Metres = 2000.0  # a choice: below it, positioning and time stamps may be to blame
     settle: Duration = 10 * _MINUTE  # a choice: three of the longest AIS reporting intervals (ITU-R M.1371-5, 3 min)
+    over_after: Positive = 6 * _HOUR  # a choice: three VMS intervals; of two tracks one is gone
 
 
 class JumpRule(TrackRule):
@@ -147,7 +180,6 @@ class IdentityClashRule(TrackRule):
 
     kind: Literal["identity_clash"]
     min_fixes: Annotated[int, Field(ge=2)] = 3  # a choice
-    over_after: Positive = 6 * _HOUR  # a choice: three VMS intervals
 
 
 class DistressRule(VesselRule):
@@ -183,7 +215,7 @@ class DistressRule(VesselRule):
         return self.scope.asks_registry and self.watches(transponder, None, vessel, time) is False
 
 
-class EncounterRule(PortRule):
+class EncounterRule(PortRule, TiedRule):
     """Two vessels close together and slow for long, away from ports: a meeting at sea.
 
     Global Fishing Watch, encounters (Miller et al. 2018): within 500 m, for 2 h, both below 2 kn, 10 km from a coastal
@@ -200,7 +232,7 @@ class EncounterRule(PortRule):
     mixed: bool = False
 
 
-class LoiteringRule(VesselRule):
+class LoiteringRule(TiedRule):
     """A vessel that idles far out: blocks of an hour, each with a mean speed below the limit.
 
     Global Fishing Watch, loitering: hourly blocks below 2 kn, 20 nm from shore; 4 h for carriers in RFMO reports. The
@@ -231,6 +263,7 @@ class PortVisitRule(VesselRule):
     stop_speed: Knots = 0.2
     start_speed: Knots = 0.5
     gap: Positive = 4 * _HOUR
+    measurable: Positive = 5 * _MINUTE  # a choice: over a shorter stretch errors of position would be its speed
 
     @model_validator(mode="after")
     def _hysteresis(self) -> PortVisitRule:
@@ -239,7 +272,7 @@ class PortVisitRule(VesselRule):
         return self
 
 
-class CarriedBeaconsRule(PortRule):
+class CarriedBeaconsRule(PortRule, TiedRule):
     """Several identities that move as one body while under way: beacons of other vessels carried on one hull.
 
     No published definition; every number is a choice. ``tolerance`` is between two positions at one time, ``path``
@@ -256,7 +289,7 @@ class CarriedBeaconsRule(PortRule):
     mixed: bool = False
 
 
-class FishingRule(PortRule):
+class FishingRule(PortRule, TiedRule):
     """A vessel that is likely fishing: it says so (navigational status 7), or moves as with gear out.
 
     Global Fishing Watch, fishing events: consecutive fishing fixes; split over 10 km or 2 h, joined within 1 h and

@@ -56,7 +56,8 @@ class Fishing(Following):
         self._rule, self._ports = rule, ports
 
     def rows(self, fixes: Fixes, kinds: Kinds, out: Outcome) -> None:
-        for fix, ends in each(fixes, _STEP, self._open.__contains__, self._rule.min_speed, self._rule.max_speed):
+        rule = self._rule
+        for fix, ends in each(fixes, _STEP, self._open.__contains__, rule.min_speed, rule.max_speed, rule):
             self.expire(fix.received, out)
             self._knot(fix, ends, kinds, out)
 
@@ -90,7 +91,7 @@ class Fishing(Following):
         self.remember(name, out)
 
     def _fishes(self, fix: Fix, ends: Stretch) -> bool:
-        made = fix.sog if fix.sog is not None else speed(fix, ends, None)
+        made = fix.sog if fix.sog is not None else speed(fix, ends, None, self._rule)
         slow = made is not None and self._rule.min_speed <= made <= self._rule.max_speed
         return slow or fix.nav_status == _FISHING
 

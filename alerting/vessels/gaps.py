@@ -86,7 +86,9 @@ class Gaps:
         self._shortest = np.array([rule.shortest for rule in self._rules], np.int64)
         self._names = names
         self._feeds = Feeds(ruled, names, hearing, self._heard_by)
-        self._coverage = Coverage()
+        learning = {rule.coverage: Coverage(rule.coverage) for rule in self._rules}
+        self._coverages = list(learning.values())
+        self._coverage = [learning[rule.coverage] for rule in self._rules]  # by rule
         self._slots = Slots()
         self._state = np.zeros(64, _SLOT)
         self._due = np.full((64, len(self._rules)), _FAR, np.int64)  # by slot and rule: not before this
@@ -121,7 +123,7 @@ class Gaps:
 
     def take_up(self, kept: RuleState) -> bool:
         """Take up a silence, or what is kept beside; False if it is not of a rule in use."""
-        if self and self._coverage.restore(kept):
+        if any(coverage.restore(kept) for coverage in self._coverages):
             return True
         if kept.rule_id not in self._number:
             taken = bool(self._feeds) and self._feeds.take_up(kept)
@@ -154,14 +156,15 @@ class Gaps:
         for change in changes:
             self._learn(change, kinds, out)
         self._run(now, kinds, out)
-        self._coverage.keep(out)
+        for coverage in self._coverages:
+            coverage.keep(out)
 
     def _rows(
         self, fixes: Fixes, changes: list[tuple[int, int, int, int]], kinds: Kinds, out: Outcome
     ) -> list[tuple[int, int, int, int]]:
         """The rows of a stretch, and changes of ship type among them; the changes after it."""
         received, start = fixes.received, 0
-        telling = self._coverage.telling(fixes) if self._rules else None
+        telling = [(coverage, coverage.telling(fixes)) for coverage in self._coverages]
         least = int(self._shortest.min(initial=self._feeds.shortest))
         while start < len(fixes):
             while changes and changes[0][0] <= fixes.message[start]:
@@ -174,10 +177,9 @@ class Gaps:
                 stop = min(stop, int(np.searchsorted(fixes.message, changes[0][0])))
             stop = max(self._feeds.before_return(fixes, start, stop), start + 1)
             self._hear(fixes, start, stop, out)
-            if telling is not None:
-                for i in np.flatnonzero(telling[start:stop]).tolist():
-                    fix = fixes.fix(start + i)
-                    self._coverage.learn(fix, self._feeds.deaf)
+            for coverage, rows in telling:
+                for i in np.flatnonzero(rows[start:stop]).tolist():
+                    coverage.learn(fixes.fix(start + i), self._feeds.deaf)
             start = stop
         return changes
 
@@ -356,7 +358,7 @@ class Gaps:
         lon, lat = float(state["lon"]), float(state["lat"])
         limit, in_port = self._limit(slot, number)
         assert limit is not None
-        probability = self._coverage.probability(transponder, lon, lat, time)
+        probability = self._coverage[number].probability(transponder, lon, lat, time)
         episode = _Episode(received, probability)
         self._episodes.setdefault(transponder, {})[number] = episode
         subject = self._names.transponder(transponder, time)

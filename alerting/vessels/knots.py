@@ -5,7 +5,8 @@ stretch between the two, along which its place is known at any time, by interpol
 fixes, nothing is kept to find it, and however often a vessel reports it ties one a step at the most. With AIS the
 stretch is seconds long and interpolation exact; with VMS it is two hours long, and so are the doubts.
 
-No knot is tied over a silence longer than ``LONGEST``, nor over one that no vessel could have sailed.
+No knot is tied over a silence that is too long, nor over a stretch that no vessel could have sailed: a rule says what
+that means (``alerting.rules.vessels.TiedRule``).
 """
 
 from __future__ import annotations
@@ -21,14 +22,9 @@ from alerting.vessels.geo import between, east, knots, metres
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from alerting.rules.vessels import TiedRule
     from alerting.vessels.fixes import Fix, Fixes
 
-_MINUTE: Final = 60_000_000
-
-LONGEST: Final = 12 * 60 * _MINUTE
-_FASTEST: Final = 60.0  # kn
-#: A stretch at least as long gives a speed; over a shorter one errors of position would.
-_MEASURABLE: Final = 5 * _MINUTE
 _FISHING: Final = 7  # navigational status: what is said then of the speed is for the rule to judge
 #: Degrees of latitude and longitude of a cell of the grid: 2.2 km from north to south.
 CELL: Final = 0.02
@@ -70,21 +66,21 @@ def around(cells: set[tuple[int, int]]) -> set[tuple[int, int]]:
     return out
 
 
-def stretch(fix: Fix) -> Stretch | None:
+def stretch(fix: Fix, rule: TiedRule) -> Stretch | None:
     """The stretch that ends with a fix; None if nobody knows how it was sailed."""
-    if fix.before is None or fix.time - fix.before[0] > LONGEST:
+    if fix.before is None or fix.time - fix.before[0] > rule.longest_stretch:
         return None
     found = Stretch(*fix.before, fix.time, fix.lon, fix.lat)
     away = metres(found.lon0, found.lat0, found.lon1, found.lat1)
-    fast = knots(away, found.time1 - found.time0) > _FASTEST
-    return None if fast and away > 2000.0 else found
+    fast = knots(away, found.time1 - found.time0) > rule.believable_speed
+    return None if fast and away > rule.believable_distance else found
 
 
-def speed(fix: Fix, ends: Stretch, last: Stretch | None) -> float | None:
+def speed(fix: Fix, ends: Stretch, last: Stretch | None, rule: TiedRule) -> float | None:
     """Knots made good since the last knot; for a first one as reported, or along the stretch; None: not known."""
     since = last or ends
     taken = ends.time1 - since.time1 if last else ends.time1 - ends.time0
-    if taken >= _MEASURABLE or (fix.sog is None and taken > 0):
+    if taken >= rule.measurable or (fix.sog is None and taken > 0):
         start = (since.lon1, since.lat1) if last else (ends.lon0, ends.lat0)
         return knots(metres(*start, ends.lon1, ends.lat1), taken)
     return fix.sog
@@ -97,7 +93,7 @@ def common(a: Stretch, b: Stretch, step: int) -> int | None:
 
 
 def each(
-    fixes: Fixes, step: int, held: Callable[[int], bool], least: float, most: float
+    fixes: Fixes, step: int, held: Callable[[int], bool], least: float, most: float, rule: TiedRule
 ) -> Iterator[tuple[Fix, Stretch | None]]:
     """The fixes in a new step, in arrival order, each with its knot; None where a silence or a jump lets tie none.
 
@@ -109,9 +105,10 @@ def each(
     if not len(places):
         return
     sog, taken = fixes.sog[places], fixes.time[places] - fixes.before_time[places]
-    beside = (taken < _MEASURABLE) & ((sog < least) | (sog > most)) & (fixes.nav_status[places] != np.int8(_FISHING))
+    slow_or_fast = (taken < rule.measurable) & ((sog < least) | (sog > most))
+    beside = slow_or_fast & (fixes.nav_status[places] != np.int8(_FISHING))
     names = fixes.transponder[places].tolist()
     for i, name, left_out in zip(places.tolist(), names, beside.tolist(), strict=True):
         if not left_out or held(name):
             fix = fixes.fix(i)
-            yield fix, stretch(fix)
+            yield fix, stretch(fix, rule)

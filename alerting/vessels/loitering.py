@@ -48,14 +48,14 @@ class Loitering(Following):
         self._rule, self._shore = rule, away_from
 
     def rows(self, fixes: Fixes, kinds: Kinds, out: Outcome) -> None:
-        for fix, ends in each(fixes, _STEP, self._open.__contains__, 0.0, self._rule.max_speed):
+        for fix, ends in each(fixes, _STEP, self._open.__contains__, 0.0, self._rule.max_speed, self._rule):
             self.expire(fix.received, out)
             self._knot(fix, ends, kinds, out)
 
     def _knot(self, fix: Fix, ends: Stretch | None, kinds: Kinds, out: Outcome) -> None:
         name, idling = fix.transponder, self._open.get(fix.transponder)
         if idling is None:
-            at_first = None if ends is None else speed(fix, ends, None)
+            at_first = None if ends is None else speed(fix, ends, None, self._rule)
             if at_first is not None and at_first < self._rule.max_speed and not self._shore.holds(fix.lon, fix.lat):
                 if kinds.matches(self._rule.scope, name, fix.time, message=fix.message) is False:
                     return

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 STEP: Final = 600_000_000
 _HOUR: Final = 3_600_000_000
-#: Knots older than that are forgotten: nothing is compared with them any more.
-_OLD: Final = 24 * _HOUR
 
 
 @dataclass(slots=True)
@@ -135,7 +133,7 @@ class Pairs(Detector):
     # --- rows
 
     def rows(self, fixes: Fixes, kinds: Kinds, out: Outcome) -> None:
-        for fix, ends in each(fixes, STEP, self._holds, *self._speeds):
+        for fix, ends in each(fixes, STEP, self._holds, *self._speeds, self._rule):
             self.expire(fix.received, out)
             self._knot(fix, ends, kinds, out)
 
@@ -152,7 +150,7 @@ class Pairs(Detector):
 
     def _knot(self, fix: Fix, ends: Stretch | None, kinds: Kinds, out: Outcome) -> None:
         name, when = fix.transponder, When.of(fix)
-        made_good = None if ends is None else speed(fix, ends, self._knots.get(name))
+        made_good = None if ends is None else speed(fix, ends, self._knots.get(name), self._rule)
         apart = ends is None or made_good is None or not self.suits(made_good) or self._ports.holds(fix.lon, fix.lat)
         if apart or kinds.matches(self._rule.scope, name, fix.time, message=fix.message) is False:
             for pair in self._of(name):
@@ -205,7 +203,7 @@ class Pairs(Detector):
         if (hour := time // _HOUR) <= self._pruned:
             return
         self._pruned = hour
-        past = hour * _HOUR - _OLD
+        past = hour * _HOUR - 2 * self._rule.longest_stretch  # nothing is compared with them any more
         for name in sorted(name for name, knot in self._knots.items() if knot.time1 < past):
             self.drop(name)
             self.keep(name, None, out)

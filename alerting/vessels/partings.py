@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from alerting.vessels.kinds import Kinds
 
 _FAR: Final = 2**62
-_HOUR: Final = 3_600_000_000
 #: Once two tracks are known to be two, each is looked at no more often than this.
 _STEP: Final = 60_000_000
 
@@ -215,7 +214,7 @@ class Jumps(_Partings):
     def _follow(self, fix: Fix, parted: _Parting, kinds: Kinds, out: Outcome) -> None:
         name = fix.transponder
         side = self._side(parted, fix)
-        if parted.both and fix.time - min(parted.a.time, parted.b.time) > 6 * _HOUR:
+        if parted.both and fix.time - min(parted.a.time, parted.b.time) > self._rule.over_after:
             del self._parted[name]  # one of the two is gone, and which of them it was nobody knows
         elif side is parted.a:
             if parted.b.fixes == 1:

@@ -7,7 +7,7 @@ over 3, with its beginning or end seen, to 4, with both.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from alerting.messages import vessels as messages
 from alerting.messages.words import iso
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from alerting.vessels.kinds import Kinds
     from alerting.vessels.near import Near
     from geofence.zones import Zone
-
-_MEASURABLE: Final = 300_000_000
 
 
 @dataclass(slots=True)
@@ -93,7 +91,7 @@ class PortVisits(Following):
 
     def _speed(self, fix: Fix) -> float | None:
         """Knots as reported, or since the fix before."""
-        if fix.sog is not None or fix.before is None or fix.time - fix.before[0] < _MEASURABLE:
+        if fix.sog is not None or fix.before is None or fix.time - fix.before[0] < self._rule.measurable:
             return fix.sog
         return knots(metres(fix.before[1], fix.before[2], fix.lon, fix.lat), fix.time - fix.before[0])
 

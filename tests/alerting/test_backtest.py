@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
+#: Duty changes at 06:00, 14:00 and 22:00, seven hours ahead of UTC.
+SHIFTS = Shifts((6 * HOUR, 14 * HOUR, 22 * HOUR), 7 * HOUR)
 
 
 def known(told: Transition, at: int) -> Transition:
@@ -62,7 +64,7 @@ def test_an_alert_counts_when_it_became_known_with_the_worst_it_was_and_its_end(
 @given(st.integers(0, 3 * 10**9), st.integers(1, 10**7))
 def test_every_instant_is_of_one_shift_and_shifts_change_at_their_hours(first: int, seconds: int) -> None:
     since, until = first * 1_000_000, (first + seconds) * 1_000_000
-    edges = Shifts().edges(since, until)
+    edges = SHIFTS.edges(since, until)
     assert edges[0] == since
     assert edges[-1] == until
     assert edges == sorted(set(edges))
@@ -80,7 +82,7 @@ def test_alerts_are_counted_by_day_of_duty_subject_rule_and_shift() -> None:
         tally.add([known(transition(rule="vms-gap", start=midnight + n), at)])
         tally.add([transition(AlertState.RESOLVED, rule="vms-gap", start=midnight + n, after=(n + 1) * 1_000_000)])
     found = summary(
-        tally.within(midnight, midnight + 2 * DAY), midnight, midnight + 2 * DAY, rules=[rule], shifts=Shifts()
+        tally.within(midnight, midnight + 2 * DAY), midnight, midnight + 2 * DAY, rules=[rule], shifts=SHIFTS
     )
     assert (found["alerts"], found["per_day"]) == (4, 2.0)
     assert list(found["days"].values()) == [3, 1]
