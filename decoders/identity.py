@@ -10,7 +10,7 @@ from __future__ import annotations
 from enum import StrEnum
 from functools import cache, lru_cache
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, overload
 
 import numpy as np
 
@@ -92,6 +92,15 @@ def device_id(gateway: str, device: str) -> int:
 
 def metric_id(name: str) -> int:
     return _hash("metric", name)
+
+
+@overload
+def is_ais(transponder: int) -> bool: ...
+@overload
+def is_ais(transponder: NDArray[np.int64]) -> NDArray[np.bool_]: ...
+def is_ais(transponder: int | NDArray[np.int64]) -> bool | NDArray[np.bool_]:
+    """Whether a transponder, by its id, is an AIS one; of many, which are."""
+    return transponder < _TOP
 
 
 def transponder_id(kind: str, identifier: str) -> int:

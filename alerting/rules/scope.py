@@ -10,15 +10,13 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from alerting.registry import Licence, fold
 from alerting.rules.base import BaseRule, Model, Text
-from decoders.identity import MmsiClass, mid, mmsi_class
+from decoders.identity import MmsiClass, is_ais, mid, mmsi_class
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Container, Iterator, Mapping
 
     from alerting.registry import Registry, Vessel
     from alerting.rules.base import Fault
-
-_AIS_BELOW: Final = 1 << 62  # ids of transponders that are not AIS have this bit (decoders.identity)
 
 #: MMSI forms that are no vessel: zone rules pass them over unless they are listed by MMSI.
 _NOT_VESSELS: Final = frozenset(MmsiClass) - {MmsiClass.SHIP, MmsiClass.UNKNOWN}
@@ -120,7 +118,7 @@ class Selection(Model):
         return self._ais_says(transponder, ship_type)
 
     def _ais_says(self, transponder: int, ship_type: int | None) -> bool | None:
-        ais = transponder < _AIS_BELOW
+        ais = is_ais(transponder)
         if self.mmsi is not None and transponder not in self.mmsi:
             return False
         if self.flags is not None and (not ais or mid(transponder) not in self.flags):
@@ -195,7 +193,7 @@ class Scope(Selection):
         excluded = False if self.exclude is None else self.exclude.selects(transponder, ship_type, vessel, time)
         if excluded:
             return False
-        if transponder >= _AIS_BELOW:
+        if not is_ais(transponder):
             about: bool | None = self._takes_vms
         elif mmsi_class(transponder) in _NOT_VESSELS and (self.mmsi is None or transponder not in self.mmsi):
             return False

@@ -25,8 +25,9 @@ import numpy as np
 
 from alerting.model import RuleState, SubjectKind
 from alerting.rules.vessels import Learning
-from alerting.vessels.fixes import NEVER, NOT_AIS
+from alerting.vessels.fixes import NEVER
 from alerting.vessels.geo import between, knots, metres
+from decoders.identity import is_ais
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,7 +50,7 @@ _USUAL: Final = Learning()
 
 def class_of(transponder: int) -> str:
     """The class of transponder that coverage is told apart by."""
-    return "vms" if transponder >= NOT_AIS else "ais"
+    return "ais" if is_ais(transponder) else "vms"
 
 
 def cell(lon: float, lat: float) -> int:
@@ -89,7 +90,7 @@ class Coverage:
 
     def telling(self, fixes: Fixes) -> NDArray[np.bool_]:
         """The rows that there is something to learn from: those in another interval than the fix before."""
-        lengths = np.where(fixes.transponder >= NOT_AIS, self._intervals["vms"], self._intervals["ais"])
+        lengths = np.where(is_ais(fixes.transponder), self._intervals["ais"], self._intervals["vms"])
         out: NDArray[np.bool_] = (fixes.before_time != NEVER) & (fixes.time // lengths != fixes.before_time // lengths)
         return out
 

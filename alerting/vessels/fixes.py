@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 #: As the time before: there was no fix before.
 NEVER: Final = -(2**62)
-#: Ids of transponders that are not AIS have this bit (``decoders.identity``).
-NOT_AIS: Final = 1 << 62
 
 
 class Fix(NamedTuple):

@@ -27,10 +27,11 @@ from alerting.rules.vessels import GapRule
 from alerting.series import grown
 from alerting.vessels.coverage import Coverage
 from alerting.vessels.feeds import Feeds
-from alerting.vessels.fixes import NOT_AIS, Fixes, among
+from alerting.vessels.fixes import Fixes, among
 from alerting.vessels.geo import knots, metres
 from alerting.vessels.near import within
 from alerting.vessels.teller import Alert, Teller, When
+from decoders.identity import is_ais
 from geofence.slots import Slots
 
 if TYPE_CHECKING:
@@ -349,7 +350,7 @@ class Gaps:
         """How long a vessel may be silent, and whether that is as one in port."""
         state = self._state[slot]
         in_port = self._ports[number].holds(float(state["lon"]), float(state["lat"]))
-        return self._rules[number].limit(vms=bool(state["transponder"] >= NOT_AIS), in_port=in_port), in_port
+        return self._rules[number].limit(vms=not is_ais(int(state["transponder"])), in_port=in_port), in_port
 
     def _lose(self, slot: int, number: int, when: When, out: Outcome) -> None:
         """A silence is too long: tell, or hold it back."""

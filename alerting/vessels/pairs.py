@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Final
 from alerting.messages import vessels as messages
 from alerting.rules.vessels import CarriedBeaconsRule
 from alerting.vessels.detector import Detector
-from alerting.vessels.fixes import NOT_AIS
 from alerting.vessels.geo import metres
 from alerting.vessels.knots import Stretch, around, common, each, speed
 from alerting.vessels.teller import Alert, When
+from decoders.identity import is_ais
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -164,7 +164,7 @@ class Pairs(Detector):
         for cell in around(ends.cells()):
             near |= self._grid.get(cell, set())
         for other in sorted(near - {name}):
-            if other in self._knots and (self._rule.mixed or (name >= NOT_AIS) == (other >= NOT_AIS)):
+            if other in self._knots and (self._rule.mixed or is_ais(name) == is_ais(other)):
                 self._compare(fix, ends, other, kinds, out)
         self.drop(name)
         self._place(name, ends)

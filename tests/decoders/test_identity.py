@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from decoders import identity
-from decoders.identity import MmsiClass, mid, mmsi_class
+from decoders.identity import MmsiClass, is_ais, mid, mmsi_class
 
 
 def test_ids_are_those_that_are_in_databases_already() -> None:
@@ -28,6 +29,14 @@ def test_ids_fit_a_bigint_are_no_mmsi_and_differ_by_kind(gateway: str, device: s
     }
     assert len(ids) == 4
     assert all(1 << 62 <= one < 1 << 63 for one in ids)
+    assert not any(is_ais(one) for one in ids)
+    assert not is_ais(np.array(sorted(ids))).any()
+
+
+@given(st.integers(0, 999_999_999))
+def test_every_mmsi_is_the_id_of_an_ais_transponder(mmsi: int) -> None:
+    assert is_ais(mmsi)
+    assert is_ais(np.array([mmsi])).all()
 
 
 @pytest.mark.parametrize(
