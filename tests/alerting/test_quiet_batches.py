@@ -75,7 +75,7 @@ def test_what_is_held_of_others_is_not_gone_through_for_each_row() -> None:
     assert {name: one.walks for name, one in walked.items() if one.walks} == {}
 
 
-@given(st.lists(st.integers(0, 30), max_size=40), st.sets(st.integers(0, 60), max_size=60))
+@given(st.lists(st.integers(0, 9), max_size=6), st.sets(st.integers(0, 12), max_size=9))
 def test_who_is_among_a_group_does_not_hang_on_which_is_larger(names: list[int], group: set[int]) -> None:
     found = among(np.array(names, np.int64), group)
     assert found.tolist() == [name in group for name in names]
