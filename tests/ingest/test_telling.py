@@ -53,7 +53,7 @@ def toml(dsn: str, rules: Path) -> str:
     channels = "".join(f'[channels.{name}]\ntype = "log"\nevents = {events}\n' for name in ("room", "other"))
     return (
         f'[database]\ndsn = "{dsn}"\n[alerts]\nlink = "{LINK}"\n[rules]\nfiles = ["{rules}"]\n'
-        f'[sources.a]\ntype = "nmea_udp"\nport = 0\n{channels}'
+        f'[sources.a]\ntype = "nmea_udp"\nport = 0\n[http]\nport = 0\n{channels}'
     )
 
 
