@@ -6,6 +6,7 @@ process that is killed on the way has neither forgotten anything nor done it twi
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -42,11 +43,17 @@ _MOST: Final = 500  # alerts seen to at a time
 async def import_policies(dsn: str, policies: Iterable[Policy], *, only: bool = False) -> None:
     """Make these the policies in force. ``only``: others are not any more.
 
-    What mutes others is found anew among the alerts that are open; deadlines of those that have fired stay as they are.
+    What mutes others by a policy that is new or another is found among the alerts that are open; deadlines of those
+    that have fired stay as they are.
     """
     async with ask.connected(dsn) as connection:
         await connection.execute("LOCK TABLE desk_policies IN SHARE ROW EXCLUSIVE MODE")
         given = [(one.kind, one.id, Jsonb(one.body)) for one in policies]
+        before = await (
+            await connection.execute("SELECT id, body FROM desk_policies WHERE kind = 'inhibit'")
+        ).fetchall()
+        new = {id_: json.loads(json.dumps(body.obj)) for kind, id_, body in given if kind == "inhibit"}
+        stay = [row["id"] for row in before if new.get(row["id"], None if only else row["body"]) == row["body"]]
         if only:
             await connection.execute("DELETE FROM desk_policies")
         async with connection.cursor() as cursor:
@@ -55,11 +62,12 @@ async def import_policies(dsn: str, policies: Iterable[Policy], *, only: bool = 
                 " ON CONFLICT (kind, id) DO UPDATE SET body = excluded.body",
                 given,
             )
-        await connection.execute("DELETE FROM alert_inhibitors")
+        await connection.execute("DELETE FROM alert_inhibitors WHERE policy <> ALL(%s)", (stay,))
         await connection.execute(
             "INSERT INTO alert_inhibitors (policy, alert_id) SELECT p.id, a.id FROM desk_policies AS p JOIN alerts AS a"
             " ON p.kind = 'inhibit' AND a.state IN ('firing', 'acknowledged') AND NOT a.shadow"
-            " AND labels_match(p.body -> 'when', alert_labels(a))"
+            " AND labels_match(p.body -> 'when', alert_labels(a)) AND p.id <> ALL(%s)",
+            (stay,),
         )
 
 

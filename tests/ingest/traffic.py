@@ -62,10 +62,148 @@ condition = "left"
 severity = "info"
 zones = ["square"]
 source = "a test"
+
+[[rule]]
+id = "mean"
+kind = "window"
+title = { en = "mean", vi = "mean" }
+severity = "info"
+metric = "water_level"
+unit = "m"
+aggregate = "mean"
+over = "2m"
+devices = ["gauge-*"]
+raise = 2.0
+clear = 1.5
+source = "a test"
+
+[[rule]]
+id = "rate"
+kind = "rate"
+title = { en = "rate", vi = "rate" }
+severity = "info"
+metric = "water_level"
+unit = "m"
+per = "1m"
+change = "either"
+over = "2m"
+devices = ["gauge-*"]
+raise = 0.2
+clear = 0.1
+source = "a test"
+
+[[rule]]
+id = "distress"
+kind = "distress"
+title = { en = "distress", vi = "distress" }
+severity = "info"
+resolve_after = "10000d"
+source = "a test"
+
+[[rule]]
+id = "encounter"
+kind = "encounter"
+title = { en = "encounter", vi = "encounter" }
+severity = "info"
+for = "10m"
+min_fixes = 2
+max_speed = 30.0
+distance = 1000.0
+source = "a test"
+
+[[rule]]
+id = "carried"
+kind = "carried_beacons"
+title = { en = "carried", vi = "carried" }
+severity = "info"
+for = "10m"
+min_fixes = 2
+min_speed = 0.5
+tolerance = 1000.0
+path = 500.0
+source = "a test"
+
+[[rule]]
+id = "loitering"
+kind = "loitering"
+title = { en = "loitering", vi = "loitering" }
+severity = "info"
+for = "20m"
+block = "10m"
+max_speed = 30.0
+source = "a test"
+
+[[rule]]
+id = "fishing"
+kind = "fishing"
+title = { en = "fishing", vi = "fishing" }
+severity = "info"
+for = "10m"
+min_fixes = 2
+max_speed = 30.0
+min_turning = 0.0
+max_mean_speed = 30.0
+source = "a test"
+
+[[rule]]
+id = "port"
+kind = "port_visit"
+title = { en = "port", vi = "port" }
+severity = "info"
+ports = ["square"]
+enter = 10.0
+exit = 500.0
+stop_speed = 20.0
+start_speed = 25.0
+source = "a test"
+
+[[rule]]
+id = "jump"
+kind = "jump"
+title = { en = "jump", vi = "jump" }
+severity = "info"
+max_speed = 5.0
+min_distance = 500.0
+settle = "1m"
+source = "a test"
+
+[[rule]]
+id = "clash"
+kind = "identity_clash"
+title = { en = "clash", vi = "clash" }
+severity = "info"
+max_speed = 5.0
+min_distance = 500.0
+source = "a test"
+
+[[rule]]
+id = "gap"
+kind = "gap"
+title = { en = "gap", vi = "gap" }
+severity = "info"
+after = "20h"
+min_probability = 0.5
+source = "a test"
+
+[[procedure]]
+id = "in-time"
+match = { rule = ["high", "encounter"] }
+source = "a test"
+
+[[procedure.steps]]
+after = "1000d"
+who = { en = "nobody", vi = "không ai" }
+say = { en = "It never comes to that", vi = "Không bao giờ" }
+
+[[inhibit]]
+id = "mutes-nothing"
+when = { rule = ["high-for-long", "inside"] }
+mutes = { rule = "no-such-rule" }
+same = ["subject"]
 """
 _SQUARE: Final = [[107.60, 16.50], [107.62, 16.50], [107.62, 16.52], [107.60, 16.52], [107.60, 16.50]]
 
-VESSELS: Final = 4
+VESSELS: Final = 5
 FIRST_MMSI: Final = 574_000_001
 GAUGES: Final = 2
 LAST: Final = 5_000  # the number of the reading that ends it
@@ -111,10 +249,10 @@ def make(seed: int, gateway: str, *, rounds: int = 150) -> Traffic:
             made.readings.add((f"gauge-{gauge}", number))
         while late and late[0][0] <= n:
             messages.append((nmea, late.pop(0)[1]))
-        seconds = EPOCH_MS // 1000 + 10 * n
+        seconds = EPOCH_MS // 1000 + 60 * n
         for vessel in range(VESSELS):
             mmsi = FIRST_MMSI + vessel
-            (here,) = _lines(_position(mmsi, n + 7 * vessel, seconds), seconds)
+            (here,) = _lines(_position(mmsi, n, seconds), seconds)
             messages.append((nmea, here))
             made.positions.add((mmsi, seconds))
             if rng.random() < 0.1:
@@ -137,10 +275,21 @@ def make(seed: int, gateway: str, *, rounds: int = 150) -> Traffic:
     return made
 
 
-def _position(mmsi: int, step: int, seconds: int) -> list[str]:
-    """Back and forth through the square."""
-    lon = round(107.61 + 0.02 * math.sin(step / 8), 5)
-    report = Report(mmsi, lon, 16.51, 6.0, 90.0, None, 0, seconds % 60)
+def _position(mmsi: int, n: int, seconds: int) -> list[str]:
+    """Back and forth through the square: the second behind the first, two others together, the last at anchor, which
+    says the same again and again. The first two are in two places at times, and the second in distress for a while.
+    """
+    vessel = mmsi - FIRST_MMSI
+    lon = round(107.61 + 0.02 * math.sin((n + 7 * min(vessel, 2)) / 8), 5)
+    sog, status = 6.0 if n % 50 < 40 else 0.1, 0
+    if vessel == 0 and 100 <= n < 130 and n % 2:
+        lon += 2.0
+    if vessel == 1:
+        lon += 1.0 if 60 <= n < 100 else 0.0
+        status = 14 if 20 <= n < 30 else 0
+    if vessel == VESSELS - 1:
+        lon, sog, status = 107.61, 0.0, 1
+    report = Report(mmsi, lon, 16.51, sog, 90.0, None, status, seconds % 60)
     return sentences(position_a(report), channel="A", sequence=0)
 
 

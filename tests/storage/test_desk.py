@@ -488,6 +488,18 @@ async def test_what_is_long_over_is_closed_by_itself_as_of_when_it_was(tables: s
     ]
 
 
+async def test_importing_the_same_policies_again_keeps_what_mutes_of_alerts_that_are_over_too(tables: str) -> None:
+    await desk.import_policies(tables, [DEAD])
+    await happen(tables, about("gate/hub", "gateway-silent"), over("gate/hub", "gateway-silent", after=5))
+    muting = ask(tables, "SELECT * FROM alert_inhibitors")
+    assert len(muting) == 1
+    for only in (False, True):
+        await desk.import_policies(tables, [DEAD], only=only)
+        assert ask(tables, "SELECT * FROM alert_inhibitors") == muting
+    await desk.import_policies(tables, [DEAD.model_copy(update={"same": ()})], only=True)
+    assert ask(tables, "SELECT * FROM alert_inhibitors") == []
+
+
 async def test_equal_input_leaves_equal_tables_with_policies_too(tables: str) -> None:
     left = []
     for cuts in ([STORY], [[one] for one in STORY]):
