@@ -181,8 +181,9 @@ class Limits(_Section):
     series: Annotated[int, Field(ge=1)] = 1_000_000
     """Distinct pairs of device and metric, in all. The rules remember each one: about 100 bytes."""
     transponders: Annotated[int, Field(ge=1_000)] = 300_000
-    """Transponders remembered between their fixes, at some 400 bytes each. Where more are heard, those heard only once
-    are forgotten first. As many vessels as send AIS at any time in the whole world are about 200,000."""
+    """Transponders remembered between their fixes, at some 130 bytes each, and up to 5 kB where all detectors of
+    vessels are in use. Where more are heard, those heard only once are forgotten first. As many vessels as send AIS at
+    any time in the whole world are about 200,000."""
     future_seconds: Seconds = 600.0
     """How far ahead of the time of receipt an event time may be before it is quarantined."""
 
