@@ -7,6 +7,7 @@ import io
 import json
 import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unicodedata import normalize
 
@@ -227,6 +228,15 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
 def test_what_is_wrong_is_told_with_its_line(data: bytes, problems: list[str]) -> None:
     found = refused(data)
     assert all(one.startswith(other) for one, other in zip(found, problems, strict=False)), found
+
+
+def test_the_file_on_the_page_about_the_registry_is_one() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "registry.md").read_text()
+    [example] = re.findall(r"^```csv\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    small, large = read_vessels(example.encode())[0]
+    assert (small.vessel.length_m, len(large.fitted)) == (11.5, 2)
+    assert large.vessel.lists == {"watched"}
+    assert all(f"`{column}`" in page for column in (*VESSEL_COLUMNS, *DEVICE_COLUMNS))
 
 
 def test_devices_are_read_with_place_and_groups() -> None:
