@@ -58,7 +58,7 @@ async def test_a_quarantine_over_its_bound_that_may_not_be_cut_is_logged_once(
     monkeypatch.setattr("ingest.jobs.evict", look)
     monkeypatch.setattr("ingest.jobs.EVICT_SECONDS", 0.01)
     with capture_logs() as logs:
-        task = asyncio.create_task(evicting(acting_as(migrated, "haidang_writer"), 2**17))
+        task = asyncio.create_task(evicting(acting_as(migrated, "haidang_reader"), 2**17))
         await until(lambda: looks >= 4)
         task.cancel()
         await asyncio.wait([task])
