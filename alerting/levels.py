@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from alerting.rules import LadderRule
 
 _LAST: Final = 2**63 - 1
+_RECENT: Final = 8  # spans of a plan that are remembered: its subjects are seldom at more times than these
 
 
 @dataclass(slots=True, frozen=True)
@@ -108,7 +109,7 @@ class Plan:
     """The rules that watch a subject, by when they are in force.
 
     Between two days at which a rule begins or ends for good, those without a calendar stay the same. Those with one
-    are asked, and what is found is remembered by which of them are in force.
+    are asked, once for all subjects of the plan, and what is found is remembered by which of them are in force.
     """
 
     def __init__(self, rules: Sequence[int], ruled: Sequence[Ruled], levels: Sequence[Level]) -> None:
@@ -127,6 +128,7 @@ class Plan:
         ]
         self._ends = ends
         self._known: dict[tuple[int, frozenset[int]], _Sides] = {}
+        self._recent: list[tuple[int, Span]] = []  # since when each is known to hold; the last one used comes first
 
     def span(self, time: int) -> Span:
         """What is in force at an event time, and until when."""
@@ -135,6 +137,18 @@ class Plan:
         return self._recurring_span(era, time) if span is None else span
 
     def _recurring_span(self, era: int, time: int) -> Span:
+        for place, (since, span) in enumerate(self._recent):
+            if since <= time < span.until:
+                if place:
+                    self._recent.insert(0, self._recent.pop(place))
+                return span
+        span = self._ask(era, time)
+        # Until the same instant is the same span, known from an earlier time on.
+        others = [known for known in self._recent if known[1].until != span.until]
+        self._recent = [(time, span), *others[: _RECENT - 1]]
+        return span
+
+    def _ask(self, era: int, time: int) -> Span:
         recurring = self._recurring[era]
         resting = frozenset(n for n in recurring if not self._ruled[n].in_force(time))
         sides = self._known.get((era, resting))
