@@ -44,8 +44,11 @@ from geofence.tracks import CAPACITY
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from alerting.heard import Part
-    from alerting.model import Memory, RuleState, Verdict
+    from alerting.model import LookBack, Memory, RuleState, Verdict
     from alerting.registry import Registry
     from alerting.rules import Rule
     from decoders.records import Observations
@@ -101,8 +104,9 @@ class Engine:
     def restore(self, memory: Memory, *, before: Mapping[tuple[str, str], tuple[str, ...]] | None = None) -> None:
         """Become what an engine would be that had never stopped. To be called once, before the first ``judge``.
 
-        Episodes of rules that are gone, are of another kind now, or no longer cover their subject, are closed by the
-        next ``judge``; so are those that were left behind in a form that is not read any more.
+        Rules that look back on readings have them again by ``recall``. Episodes of rules that are gone, are of another
+        kind now, or no longer cover their subject, are closed by the next ``judge``; so are those that were left behind
+        in a form that is not read any more.
 
         Args:
             memory: what the database remembers.
@@ -150,6 +154,21 @@ class Engine:
             return False
         about = state.get("about", [kept.subject_id])
         return any(rule.dropped(transponder, self._registry, state["started_at"]) for transponder in about)
+
+    def looks_back(self) -> LookBack:
+        """After ``restore``: which stored readings rules want again (``recall``)."""
+        return self._figures.looks_back()
+
+    def held(self) -> dict[tuple[int, str], Mapping[str, object]]:
+        """What rules on figures hold of readings now, beside their alerts: by device and part, JSON-ready."""
+        return self._figures.held()
+
+    def recall(self, readings: NDArray[np.void]) -> None:
+        """Take stored readings again (READING rows), in arrival order, before the first ``judge``. Nothing is judged.
+
+        All that ``looks_back`` asked for; in any number of parts, of which none has only some of a device and metric.
+        """
+        self._figures.recall(readings)
 
     @property
     def fences(self) -> dict[tuple[str, str], tuple[str, ...]]:

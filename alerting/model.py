@@ -156,6 +156,19 @@ class RuleState:
 
 
 @dataclass(slots=True, frozen=True)
+class LookBack:
+    """Which stored readings rules want again after a restart: a stretch of each of some devices and metrics.
+
+    Columns of one length, int64: ids, and event times in microseconds, both ends included.
+    """
+
+    device: NDArray[np.int64]
+    metric: NDArray[np.int64]
+    since: NDArray[np.int64]
+    until: NDArray[np.int64]
+
+
+@dataclass(slots=True, frozen=True)
 class Notification:
     """One message for one channel about one transition: an outbox row."""
 

@@ -39,6 +39,7 @@ import orjson
 
 from alerting import messages
 from alerting.engine import Engine
+from alerting.figures import METER
 from alerting.model import AlertState, Event, RuleState, Severity, Transition, alert_id, shadow_id
 from alerting.registry import UNREGISTERED
 from decoders.arrival import before
@@ -124,6 +125,7 @@ class Found:
 
     ``states``: what the engine is to keep of rule and subject from now on, and nothing else; None: what it does keep.
     ``keys``: what the states are about; None: all of rule and subject.
+    ``meters``: with states, those of what the rule measures, which it may share with others (``alerting.meters``).
     ``stands``: see ``Case``; the same, unless there are states.
     """
 
@@ -131,6 +133,7 @@ class Found:
     states: list[RuleState] | None = None
     keys: frozenset[str] | None = None
     stands: dict[UUID, tuple[UUID, ...]] = field(default_factory=dict)
+    meters: list[RuleState] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -177,6 +180,8 @@ class _Telling:
 
     episodes: dict[UUID, _Episode]
     states: dict[str, RuleState]  # by key
+    meters: dict[str, RuleState]
+    held: Mapping[Any, Any]  # by its meters
 
     def lasting(self) -> dict[str, UUID]:
         """By key, the episode that is not over."""
@@ -230,6 +235,7 @@ class _Look:
                 moved = True
         if self._sure and (moved or self._went_otherwise()):
             out.states, out.keys = self._states(), self._keys
+            out.meters = list(self._true.meters.values())
         else:  # the engine goes on as it was
             out.stands = {alert: tuple(ids) for alert, ids in self._case.stands.items()}
         return out
@@ -276,7 +282,9 @@ class _Look:
     def _went_otherwise(self) -> bool:
         """Whether in time the engine would hold something else than it does, which is as the first telling has it."""
         held = _plain(self._case.states or ())
-        return _plain(self._told.states.values()) == held and _plain(self._true.states.values()) != held
+        if _plain(self._told.states.values()) != held:
+            return False
+        return _plain(self._true.states.values()) != held or self._true.held != self._told.held
 
     def _states(self) -> list[RuleState]:
         out = []
@@ -396,6 +404,7 @@ def _tell(case: Case, cut: int | None, keys: frozenset[str] | None, *, done: boo
     first, rest = before(case.rows, -_FAR if cut is None else cut + 1)
     episodes: dict[UUID, _Episode] = {}
     states: dict[str, RuleState] = {}
+    meters: dict[str, RuleState] = {}
     mine, told = (case.subject.kind, case.subject.id), []
     if cut is not None:
         told.append(engine.judge(case.rows if done else in_time(first), cut))
@@ -407,10 +416,14 @@ def _tell(case: Case, cut: int | None, keys: frozenset[str] | None, *, done: boo
             if (found.subject.kind, found.subject.id) == mine and (keys is None or found.key in keys):
                 _add(episodes, found)
         for state in verdict.states:
-            about = (state.rule_id, state.subject_kind, state.subject_id) == (case.rule.id, *mine)
-            if about and (keys is None or state.key in keys):
+            if (state.subject_kind, state.subject_id) != mine:
+                continue
+            if state.rule_id == METER:
+                meters[state.key] = state
+            elif state.rule_id == case.rule.id and (keys is None or state.key in keys):
                 states[state.key] = state
-    return _Telling(episodes, {key: state for key, state in states.items() if state.state is not None})
+    kept = {key: state for key, state in states.items() if state.state is not None}
+    return _Telling(episodes, kept, meters, engine.held())
 
 
 def _add(episodes: dict[UUID, _Episode], found: Transition) -> None:

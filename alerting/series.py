@@ -52,6 +52,11 @@ class Series:
         return len(self._pairs)
 
     @property
+    def time(self) -> Ints:
+        """Event time of the last judged reading by slot; NEVER where there was none."""
+        return self._state[: len(self), _TIME]
+
+    @property
     def heard(self) -> Ints:
         """Receive time of the last judged reading by slot; NEVER where there was none."""
         return self._state[: len(self), _HEARD]
@@ -72,6 +77,10 @@ class Series:
         self._state = grown(self._state, len(self), NEVER)
         self._state[slots, _TIME] = readings["time"]
         self._state[slots, _HEARD] = readings["received_at"]
+
+    def find(self, device: Ints, metric: Ints) -> Ints:
+        """The slot of each device and metric, -1 where it is not known."""
+        return self._pairs.find(device, metric)
 
     def slot(self, device: int, metric: int) -> int:
         """The slot of a device and metric, made if need be."""

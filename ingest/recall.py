@@ -83,6 +83,8 @@ class Recall:
         window.restore(await self._store.recent())
         engine = Engine(book.rules, book.zones, registry=book.registry, capacity=self._transponders)
         engine.restore(memory, before=self._fences)
+        async for readings in self._store.past(engine.looks_back()):
+            engine.recall(readings)
         self._fences = engine.fences
         self._say_who_has_no_place(engine.without_place())
         # Unfinished messages are kept as the lines they are, and finished by decoding them again.

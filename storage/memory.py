@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from psycopg import sql
 
-from alerting.model import Memory, RuleState, SubjectKind
+from alerting import vn_aqi
+from alerting.model import LookBack, Memory, RuleState, SubjectKind
 from decoders.block import Block
-from decoders.records import POSITION, READING, RECEPTION
+from decoders.identity import metric_id
+from decoders.records import POSITION, READING, RECEPTION, take
 from decoders.window import SPAN_US
 from storage import tables
 from storage.fetch import fetch, selected
 from storage.times import microseconds, moment
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
     from psycopg import AsyncConnection
@@ -24,6 +27,10 @@ if TYPE_CHECKING:
     from storage.columns import Column
 
     Connection = AsyncConnection[tuple[Any, ...]]
+
+#: Stretches of readings read at a time: a few hundred thousand rows, if each is of two hours with one a minute.
+_TOGETHER: Final = 4_000
+_DAY: Final = 86_400_000_000
 
 
 async def load(connection: Connection, instance: str, transponders: int) -> Memory:
@@ -51,6 +58,61 @@ async def load(connection: Connection, instance: str, transponders: int) -> Memo
         names=await names(connection),
         listened=await _listened(connection, instance),
     )
+
+
+def stretches(wanted: LookBack) -> Iterator[LookBack]:
+    """The same in parts that are read at a time: not too much of it, and of about the same days."""
+    day = wanted.since // _DAY
+    order = np.argsort(day, kind="stable")
+    edges = [0, *(np.flatnonzero(np.diff(day[order])) + 1).tolist(), len(order)]
+    for start, stop in pairwise(edges):
+        for first in range(start, stop, _TOGETHER):
+            some = order[first : min(first + _TOGETHER, stop)]
+            yield LookBack(wanted.device[some], wanted.metric[some], wanted.since[some], wanted.until[some])
+
+
+async def past(connection: Connection, wanted: LookBack, reviewed: Mapping[tuple[int, int], int]) -> NDArray[np.void]:
+    """Stored readings of one part (``stretches``), as READING rows in arrival order.
+
+    What was in quarantine and was stored later stands at the time of its receipt. What had come by the time of a review
+    that the engine goes on from (``alerting.review``) is in the order in which it happened.
+
+    Args:
+        connection: outside a transaction.
+        wanted: which.
+        reviewed: by device and metric, up to which receive time; see ``reviewed``.
+    """
+    columns = tables.READINGS.columns
+    # The bounds of all together are said once more, so that only the chunks in question are opened.
+    query = sql.SQL(
+        "SELECT {columns} FROM (SELECT r.* FROM"
+        " unnest({device}::bigint[], {metric}::bigint[], {since}::timestamptz[], {until}::timestamptz[])"
+        " AS u (device, metric, since, until) CROSS JOIN LATERAL ("
+        "SELECT * FROM readings WHERE device_id = u.device AND metric_id = u.metric"
+        " AND time BETWEEN u.since AND u.until AND time BETWEEN {first} AND {last} OFFSET 0) AS r) AS again"
+    ).format(
+        columns=selected(columns, READING),
+        device=wanted.device.tolist(),
+        metric=wanted.metric.tolist(),
+        since=[moment(time) for time in wanted.since.tolist()],
+        until=[moment(time) for time in wanted.until.tolist()],
+        first=moment(int(wanted.since.min())),
+        last=moment(int(wanted.until.max())),
+    )
+    rows = await fetch(connection, query, columns, READING)
+    came = rows["received_at"].copy()
+    for (device, metric), until in reviewed.items():
+        came[(rows["device"] == device) & (rows["metric"] == metric) & (came <= until)] = 0
+    return take(rows, np.lexsort((rows["time"], came)))
+
+
+async def reviewed(connection: Connection) -> dict[tuple[int, int], int]:
+    """By device and metric, up to which receive time rules on figures go by the order in which things happened."""
+    found: dict[tuple[int, int], int] = {}
+    for device, metrics, until in await (await connection.execute(_REVIEWED)).fetchall():
+        for metric in metrics:
+            found[device, metric_id(metric)] = max(microseconds(until), found.get((device, metric_id(metric)), 0))
+    return found
 
 
 async def recent(connection: Connection, until: int | None, instance: str) -> NDArray[np.void]:
@@ -96,6 +158,13 @@ async def fragments(connection: Connection, instance: str) -> list[Block]:
     ]
 
 
+#: Of rules that keep what readings come to (``alerting.meters``).
+_REVIEWED: Final = f"""
+SELECT v.subject_id,
+    CASE r.body->>'kind' WHEN 'vn_aqi' THEN '{{{",".join(vn_aqi.METRICS)}}}' ELSE ARRAY[r.body->>'metric'] END, v.until
+FROM rule_reviews AS v JOIN rules AS r ON (r.id, r.version) = (v.rule_id, v.rule_version)
+WHERE v.subject_kind = 'device' AND v.until IS NOT NULL AND r.body->>'kind' IN ('window', 'rate', 'stuck', 'vn_aqi')
+""".encode()  # noqa: S608  # names of our own
 _SHIP_TYPES: Final = b"""
 SELECT id, ship_type FROM (
     SELECT id, ship_type, static_time FROM transponders WHERE ship_type IS NOT NULL

@@ -183,7 +183,7 @@ async def conclude(
         if found.states is not None:
             keys = None if found.keys is None else list(found.keys)
             await connection.execute(_FORGET, (*place, [state.key for state in found.states], keys))
-            for statement, rows in remembering(found.states):
+            for statement, rows in remembering([*found.states, *found.meters]):
                 await connection.execute(statement, rows)
         if found.states is not None or found.stands != review.stands:
             stands = Jsonb({str(alert): [str(one) for one in ids] for alert, ids in found.stands.items()})

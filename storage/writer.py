@@ -20,13 +20,14 @@ from storage.transaction import write
 from storage.work import Work, prepare
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from types import TracebackType
     from uuid import UUID
 
     from numpy.typing import NDArray
     from psycopg import AsyncConnection
 
-    from alerting.model import Memory
+    from alerting.model import LookBack, Memory
     from decoders.block import Block
     from storage.batch import Batch, Committed
 
@@ -210,6 +211,16 @@ class Store:
         with translated():
             async with self._session.connection() as connection:
                 return await memory.load(connection, self.instance, transponders)
+
+    async def past(self, wanted: LookBack) -> AsyncIterator[NDArray[np.void]]:
+        """What ``Engine.looks_back`` asks for, in parts for ``Engine.recall``: READING rows as they are to be taken."""
+        reviewed: dict[tuple[int, int], int] | None = None
+        for part in memory.stretches(wanted):
+            with translated():
+                async with self._session.connection() as connection:
+                    reviewed = await memory.reviewed(connection) if reviewed is None else reviewed
+                    rows = await memory.past(connection, part, reviewed)
+            yield rows
 
     async def recent(self) -> NDArray[np.void]:
         """What the reception window would know: RECEPTION rows of first hearings, for ``ReceptionWindow.restore``."""

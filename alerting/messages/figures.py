@@ -13,7 +13,7 @@ from alerting.rules.figures import Aggregate
 from alerting.vn_aqi import band
 
 if TYPE_CHECKING:
-    from alerting.gauges import Figure, FigureRule
+    from alerting.meters import Figure, FigureRule
 
 _AGGREGATES: Final = {
     Aggregate.MEAN: Text("mean", "trung bình"),

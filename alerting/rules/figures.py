@@ -44,7 +44,7 @@ class WindowRule(LadderRule, DeviceRule):
 
     The window moves in steps of ``width``: it is the bucket that a reading lies in and those before it, ``over`` in
     all. It is judged with each reading, if there are ``min_samples`` in it and of its twelve parts ``min_coverage``
-    have one.
+    have one; and a count or sum that is too small only once the device has been heard for ``over``.
     """
 
     kind: Literal["window"]
@@ -72,6 +72,15 @@ class WindowRule(LadderRule, DeviceRule):
         if self.min_coverage is not None:
             return self.min_coverage
         return 0.75 if self.aggregate is Aggregate.MEAN else 0.0
+
+    @property
+    def waits(self) -> int:
+        """How long a device must have been heard before it is judged, microseconds.
+
+        Few readings, or a small sum of them, say nothing of a device that has only just begun to send.
+        """
+        grows = self.aggregate in {Aggregate.COUNT, Aggregate.SUM}
+        return self.over if grows and self.direction is Direction.BELOW else 0
 
     def unit_of(self, metric: Metric) -> str:
         return "1" if self.aggregate is Aggregate.COUNT else metric.unit

@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from datetime import date
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import event, given, settings
@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 
 from alerting import vn_aqi
 from alerting.engine import Engine
+from alerting.figures import METER
+from alerting.model import RuleState, SubjectKind
 from alerting.rules import RULE, AqiRule, RangeRule, RateRule, StuckRule, WindowRule
 from alerting.rules.aqi import Period
 from alerting.rules.figures import Aggregate, Change, Method
+from decoders.records import Observations
 from tests.alerting.oracle import Item, Oracle, Told, happened
 from tests.alerting.test_engine_stream import DEVICES, MIDNIGHT, MINUTE, Store, observations
-
-if TYPE_CHECKING:
-    from alerting.model import RuleState
 
 HOUR = 60 * MINUTE
 START = MIDNIGHT - 8 * HOUR
@@ -43,7 +43,13 @@ RULES = [
     rule("window", aggregate="min", over="2h", direction="below", **{"raise": 1.0, "clear": 1.5}),
     rule("window", aggregate="sum", over="30m", inclusive=False, **{"raise": 6.0, "clear": 4.0}),
     rule("window", aggregate="count", over="1h", unit="1", hours=["17:00-23:50"], **{"raise": 4.0}),
+    rule("window", aggregate="count", over="1h", unit="1", direction="below", **{"raise": 3.0, "clear": 4.0}),
+    rule("window", aggregate="sum", over="30m", direction="below", min_samples=2, **{"raise": 4.0}),
+    # These look back further than a restart reads: what they kept as an hour began is in the states.
+    rule("window", aggregate="mean", over="4h", min_coverage=0.25, **{"raise": 2.0, "clear": 1.5}),
+    rule("window", aggregate="max", over="6h", **{"raise": 4.0}),
     # No sum of the values below comes to such levels: which way it is rounded does not matter.
+    rule("rate", change="falling", over="3h", min_samples=2, **{"raise": 0.3137, "clear": 0.1137}),
     rule(
         "rate",
         change="rising",
@@ -63,8 +69,11 @@ RULES = [
 ]
 
 
+VALUES = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0)
+
+
 @st.composite
-def streams(draw: st.DrawFn, *, air: bool, daily: bool = False) -> list[Item]:
+def streams(draw: st.DrawFn, *, air: bool, daily: bool = False, values: tuple[float, ...] = VALUES) -> list[Item]:
     """Readings in arrival order, some with old times."""
     received, items = START, []
     metrics = ["pm2_5", "pm10", "o3"] if air else ["water_level", "water_level", "water_level", "ph"]
@@ -79,7 +88,7 @@ def streams(draw: st.DrawFn, *, air: bool, daily: bool = False) -> list[Item]:
         received += draw(st.sampled_from(steps)) * MINUTE + draw(st.sampled_from([0, 0, 7_000_000]))
         time = received - draw(st.sampled_from([0, 0, 0, 0, 1, 35])) * MINUTE
         metric = draw(st.sampled_from(metrics))
-        value = draw(st.sampled_from([0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0]))
+        value = draw(st.sampled_from(values))
         value *= 60 if air else 1
         devices = list(DEVICES)[: 1 + draw(st.integers(0, 0 if daily else 4)) // 4]
         items.append(Item("reading", time, received, draw(st.sampled_from(devices)), metric, value))
@@ -143,6 +152,9 @@ class Figured(Oracle):
         end = (newest + 1) * one.width
         covered = {(end - 1 - t) // part for t, _ in there}
         if len(there) < one.min_samples or len(covered) / 12 < one.coverage:
+            return None
+        grows = one.aggregate in {Aggregate.SUM, Aggregate.COUNT}
+        if grows and one.direction == "below" and time - history[0][0] < one.over:
             return None
         values = [v for _, v in there]
         total = {
@@ -283,6 +295,7 @@ def run(items: list[Item], cuts: set[int], rules: list[Any], *, restart: bool) -
             memory = store.memory()
             memory.states = [through_json(state) for state in memory.states]
             engine.restore(memory)
+            engine.recall(store.past(engine.looks_back()))
     return store
 
 
@@ -316,3 +329,113 @@ def test_rules_on_figures_do_not_disturb_each_other(data: st.DataObject, cuts: s
     alone = [t for one in rules for t in run(items, set(), [one], restart=False).transitions]
     by_id = sorted(alone, key=lambda t: (t.rule_id, t.alert_id, t.at, t.event))
     assert sorted(whole.transitions, key=lambda t: (t.rule_id, t.alert_id, t.at, t.event)) == by_id
+
+
+#: Sums of these are rounded, and another order of additions comes to another sum.
+UNEVEN = (0.1, 1 / 3, 0.7, 1e-9, 2.2, 3.3, 4.000000000001, 1e7 / 3)
+
+
+def fans(count: int) -> list[Any]:
+    """Rules that differ in their levels: many to a meter, some of them at several gauges of it."""
+    found = []
+    for n in range(count):
+        step = n / 7
+        found += [
+            rule("window", aggregate="mean", over="1h", min_coverage=0.25 * (n % 2), **{"raise": 1 + step}),
+            rule("window", aggregate="sum", over="1h", hours=["18:00-23:30"], **{"raise": 4 + step, "clear": 3 + step}),
+            rule("window", aggregate="mean", over="4h", min_coverage=0, **{"raise": 1 + step, "clear": 0.8 + step}),
+            rule("window", aggregate="min", over="4h", direction="below", **{"raise": 0.2 + step}),
+            rule("rate", change="either", over="1h", **{"raise": 0.3 + step}),
+            rule("rate", change="rising", over="90m", min_samples=2 + n % 2, **{"raise": 0.2 + step}),
+            rule("stuck", min_samples=2 + n % 2, tolerance=0.7, **{"for": f"{10 + 5 * n}m"}),
+            rule("range", low=0.2 + step / 9, high=2.5 + step, margin=0.1),
+        ]
+    return [one.model_copy(update={"id": f"r{n:02d}"}) for n, one in enumerate(found)]
+
+
+@settings(max_examples=40, deadline=None)
+@given(streams(air=False, values=UNEVEN), st.sets(st.integers(0, 60), max_size=6))
+def test_restarts_change_nothing_to_the_last_bit_however_many_rules_share_a_meter(
+    items: list[Item], cuts: set[int]
+) -> None:
+    rules = fans(4)
+    whole = run(items, set(), rules, restart=False)
+    for again in (run(items, cuts, rules, restart=False), run(items, cuts, rules, restart=True)):
+        assert again.transitions == whole.transitions
+        assert again.states == whole.states
+    alone = [t for one in rules for t in run(items, set(), [one], restart=False).transitions]
+    assert sorted(told(whole.transitions)) == sorted(told(alone))
+
+
+def steady(devices: int, minutes: range) -> list[Item]:
+    """A reading a minute of each device."""
+    seconds, ids = 1_000_000, list(DEVICES)
+    return [
+        Item("reading", at := START + m * MINUTE + d * seconds, at, ids[d % len(ids)], "water_level", (m * 7 % 11) / 5)
+        for m in minutes
+        for d in range(devices)
+    ]
+
+
+def test_what_is_kept_is_written_seldom() -> None:
+    """A reading a minute, by rules that look back on minutes, hours and days: not a state for each nor each five."""
+    rules = [*fans(2), rule("window", aggregate="mean", over="24h", **{"raise": 90.0})]
+    engine, readings, states = Engine(rules, []), 0, 0
+    for minute in range(240):
+        items = steady(2, range(minute, minute + 1))
+        for state in engine.judge(observations(items), items[-1].received).states:
+            states += state.rule_id == METER
+        readings += len(items)
+    assert 0 < states < 0.2 * readings
+
+
+def test_a_burst_of_one_device_comes_to_what_its_readings_come_to_one_by_one() -> None:
+    items = steady(1, range(700))
+    whole = run(items, set(), fans(2), restart=False)
+    each = run(items, set(range(700)), fans(2), restart=False)
+    assert whole.transitions == each.transitions
+    assert whole.states == each.states
+    assert whole.transitions
+
+
+def test_a_count_that_is_too_small_is_told_only_of_a_device_that_has_been_heard_for_long_enough() -> None:
+    few = rule("window", aggregate="count", over="1h", unit="1", direction="below", **{"raise": 3.0})
+    device = next(iter(DEVICES))
+    items = [
+        Item("reading", START + m * MINUTE, START + m * MINUTE, device, "water_level", 1.0)
+        for m in (*range(0, 60, 10), 200, 205)
+    ]
+    fired = run(items, set(), [few], restart=False).transitions
+    assert [(t.event.value, (t.at - START) // MINUTE) for t in fired] == [("firing", 200)]
+
+
+def test_a_rule_that_is_new_sees_the_readings_of_the_last_hours() -> None:
+    items = steady(1, range(60))
+    store = run(items, set(), [], restart=False)
+    added = rule("window", aggregate="mean", over="1h", min_coverage=1.0, **{"raise": 0.5})
+    engine = Engine([added], [])
+    engine.restore(store.memory())
+    engine.recall(store.past(engine.looks_back()))
+    following = steady(1, range(60, 61))
+    assert [t.event.value for t in engine.judge(observations(following), following[-1].received).transitions] == [
+        "firing"
+    ]
+
+
+@pytest.mark.parametrize("part", ["#open", "#closed", "#knots", "#run", "", "#sum/120x30s"])
+def test_states_that_nobody_understands_any_more_are_forgotten_and_nothing_is_told(part: str) -> None:
+    device = next(iter(DEVICES))
+    for rule_id in ("window", "rate", "stuck", "vn_aqi", METER):
+        key = ("vn_aqi" if rule_id == "vn_aqi" else "water_level") + part
+        old = RuleState(rule_id, SubjectKind.DEVICE, device, key, {"width": 30_000_000, "buckets": [], "at": 0})
+        items = steady(1, range(2))
+        store = run(items, set(), RULES[:1], restart=False)
+        memory = store.memory()
+        memory.states = [old]
+        unique = list({one.id: one for one in RULES}.values())
+        engine = Engine(unique, [])
+        engine.restore(memory)
+        engine.recall(store.past(engine.looks_back()))
+        verdict = engine.judge(Observations(), items[-1].received)
+        assert verdict.transitions == []
+        assert [(s.rule_id, s.key, s.state) for s in verdict.states if s.state is None] == [(rule_id, key, None)]

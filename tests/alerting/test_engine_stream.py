@@ -22,7 +22,9 @@ from geofence.zones import Zone
 from tests.alerting.oracle import Item, Oracle, Told, happened
 
 if TYPE_CHECKING:
-    from alerting.model import Verdict
+    from numpy.typing import NDArray
+
+    from alerting.model import LookBack, Verdict
     from alerting.registry import Registry
     from alerting.rules import Rule
 
@@ -237,6 +239,8 @@ class Store:
     late: int = 0
     newest: dict[Any, Item] = field(default_factory=dict)
     statics: dict[int, tuple[int, int]] = field(default_factory=dict)
+    readings: list[Item] = field(default_factory=list)  # in arrival order; of one time the first
+    _stored: set[Any] = field(default_factory=set)
 
     def commit(self, items: list[Item], verdict: Verdict) -> None:
         self.transitions += verdict.transitions
@@ -254,8 +258,18 @@ class Store:
                     self.statics[item.subject] = (item.time, known if item.what is None else item.what)
                 continue
             place = (item.kind, item.subject, item.what)
+            if item.kind == "reading" and (*place, item.time) not in self._stored:
+                self._stored.add((*place, item.time))
+                self.readings.append(item)
             if place not in self.newest or item.time > self.newest[place].time:
                 self.newest[place] = item
+
+    def past(self, wanted_: LookBack) -> NDArray[np.void]:
+        """The readings that an engine wants again."""
+        series = zip(wanted_.device.tolist(), wanted_.metric.tolist(), strict=True)
+        wanted = dict(zip(series, wanted_.since.tolist(), strict=True))
+        rows = [i for i in self.readings if i.time >= wanted.get((i.subject, metric_id(i.what)), i.time + 1)]
+        return observations(rows).readings
 
     def memory(self) -> Memory:
         latest = observations(list(self.newest.values()))

@@ -42,7 +42,7 @@ _SAID = {"title": {"en": "High water", "vi": "Nước cao"}, "severity": "major"
 
 def threshold(**fields: Any) -> Rule:
     said = {"id": "high", "kind": "threshold", "metric": "water_level", "unit": "m", "raise": 2.0, "clear": 1.0}
-    return RULE.validate_python(_SAID | said | fields)
+    return RULE.validate_python({key: value for key, value in (_SAID | said | fields).items() if value is not None})
 
 
 def readings(*rows: tuple[float, float]) -> Observations:
@@ -318,6 +318,7 @@ class Live:
         came, subject = self._all(), Subject(SubjectKind.DEVICE, DEVICE, "gw/kim-long")
         now, states = now_of(came), list(self.states.values())
         names = Memory(names={("device", DEVICE): "gw/kim-long"})
+        states = [state for state in states if state.rule_id == self.rule.id]
         found = review(
             Case(
                 *(self.rule, subject, [], names, came, now, list(self.alerts.values()), states),
@@ -329,10 +330,15 @@ class Live:
         self.stands = found.stands
         if found.states is None:
             return
-        self.cut, self.states = now, {state.key: state for state in found.states}
+        meters = {key: state for key, state in self.states.items() if state.rule_id != self.rule.id}
+        self.cut, self.states = now, meters | {state.key: state for state in (*found.states, *found.meters)}
         newest = came.readings[[int(np.argmax(came.readings["time"]))]]
         self.engine = Engine([self.rule], [])
-        self.engine.restore(Memory(states=found.states, readings=newest, names=names.names))
+        self.engine.restore(Memory(states=list(self.states.values()), readings=newest, names=names.names))
+        wanted = self.engine.looks_back()
+        if len(wanted.device):  # all that had come by now, in the order in which it happened
+            again = np.sort(came.readings, order="time")
+            self.engine.recall(again[again["time"] >= wanted.since[0]])
 
     @property
     def open(self) -> list[UUID]:
@@ -341,7 +347,17 @@ class Live:
 
 @settings(deadline=None)
 @given(
-    st.sampled_from([{}, {"for": "6m"}, {"keep_firing_for": "6m"}, {"for": "3m", "keep_firing_for": "4m"}]),
+    st.sampled_from(
+        [
+            *({}, {"for": "6m"}, {"keep_firing_for": "6m"}, {"for": "3m", "keep_firing_for": "4m"}),
+            {"kind": "window", "aggregate": "mean", "over": "12m", "min_coverage": 0.1},
+            {"kind": "window", "aggregate": "max", "over": "36m"},
+            {"kind": "window", "aggregate": "mean", "over": "3h", "min_coverage": 0, "raise": 1.7, "clear": 1.6},
+            {"kind": "rate", "change": "rising", "over": "4m", "per": "10m", "raise": 1.3, "clear": None},
+            {"kind": "stuck", "for": "4m", "min_samples": 2, "tolerance": 0.5, "raise": None, "clear": None},
+            {"kind": "range", "high": 1.7, "margin": 0.6, "raise": None, "clear": None},
+        ]
+    ),
     st.lists(_ROWS, min_size=1, max_size=3),
     _ROWS,
 )

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
-from alerting.model import RuleState, SubjectKind, Verdict
+from alerting.model import LookBack, RuleState, SubjectKind, Verdict
 from decoders.block import Block
+from decoders.identity import device_id, metric_id
 from decoders.records import RECEPTION, table
 from decoders.window import SPAN_US, ReceptionWindow
+from storage.times import moment
 from storage.writer import Store
 from tests.storage.samples import (
     DEVICE_ID,
@@ -19,6 +23,7 @@ from tests.storage.samples import (
     T0,
     VMS_ID,
     batch,
+    connected,
     positions,
     readings,
     record,
@@ -71,6 +76,61 @@ async def test_states_names_and_ship_types_come_back(tables: str) -> None:
     assert memory.names["source", SOURCE] == "receiver"
     assert memory.names["transponder", VMS_ID] == "HUE-0012"
     assert ("transponder", 574_000_001) not in memory.names
+
+
+async def test_stretches_of_readings_come_back_in_the_order_they_came(tables: str) -> None:
+    """Whole days apart, of some devices only, both ends included; what came late is where it came."""
+    days = 3 * 86_400
+    came = [(-5, 0.5), (0, 1.0), (20, 2.0), (10, 3.0), (40, 4.0), (days, 5.0), (days + 1, 6.0), (30, 7.0), (41, 8.0)]
+    measured = readings(*came)
+    other = readings((0, 9.0), (20, 9.5))
+    other["device"] = device_id("gate", "other")
+    unasked = readings((0, 10.0))
+    unasked["metric"] = metric_id("ph")
+    async with Store(tables) as store:
+        await store.commit(batch(readings=np.concatenate([measured, other, unasked])))
+    ids = np.array([DEVICE_ID, other["device"][0]])
+    wanted = LookBack(
+        ids, np.full(2, METRIC_ID), np.array([T0, T0 + 5 * SECOND]), np.array([T0 + 40 * SECOND, T0 + 20 * SECOND])
+    )
+    async with Store(tables) as restarted:
+        [found] = [rows async for rows in restarted.past(wanted)]
+        mine, others = found[found["device"] == DEVICE_ID], found[found["device"] != DEVICE_ID]
+        assert mine["value"].tolist() == [1.0, 2.0, 3.0, 4.0, 7.0]
+        assert others["value"].tolist() == [9.5]
+        far = LookBack(
+            np.append(ids, ids),
+            np.full(4, METRIC_ID),
+            *(np.array([T0, T0, T0 + days * SECOND, T0]) + k for k in (0, 0)),
+        )
+        parts = [rows["value"].tolist() async for rows in restarted.past(far)]
+        assert [sorted(values) for values in parts] == [[1.0, 9.0, 9.0], [5.0]]
+        nothing = LookBack(*(np.zeros(0, np.int64) for _ in range(4)))
+        assert [rows async for rows in restarted.past(nothing)] == []
+
+
+@pytest.mark.parametrize("kind", ["window", "vn_aqi", "threshold"])
+async def test_what_had_come_by_a_review_comes_back_in_the_order_it_happened(tables: str, kind: str) -> None:
+    """If what the rule measures is kept of readings: that of a threshold is not."""
+    metric = metric_id("pm2_5")
+    measured = readings((0, 1.0), (20, 2.0), (10, 3.0), (40, 4.0), (30, 5.0))  # received one microsecond apart
+    measured["metric"] = metric
+    body = {"kind": kind} | ({} if kind == "vn_aqi" else {"metric": "pm2_5"})
+    async with Store(tables) as store:
+        await store.commit(batch(readings=measured))
+    with connected(tables) as connection:
+        connection.execute("INSERT INTO rules (id, version, body) VALUES ('r', 'v', %s)", (json.dumps(body),))
+        connection.execute(
+            "INSERT INTO rule_reviews (rule_id, subject_kind, subject_id, rule_version, until, stands)"
+            " VALUES ('r', 'device', %s, 'v', %s, '{}')",
+            (DEVICE_ID, moment(T0 + 2)),
+        )
+    one = np.array([DEVICE_ID])
+    wanted = LookBack(one, np.array([metric]), np.array([T0]), np.array([T0 + 40 * SECOND]))
+    async with Store(tables) as restarted:
+        [found] = [rows async for rows in restarted.past(wanted)]
+    in_time = [1.0, 3.0, 2.0, 4.0, 5.0]
+    assert found["value"].tolist() == ([1.0, 2.0, 3.0, 4.0, 5.0] if kind == "threshold" else in_time)
 
 
 async def test_an_empty_database_remembers_nothing(tables: str) -> None:

@@ -12,6 +12,7 @@ from decoders.records import NULL_I2, NULL_I4, Name, Observations
 from storage.batch import Batch
 from storage.writer import Store
 from tests.alerting.oracle import Item
+from tests.alerting.test_engine_figures import UNEVEN, fans
 from tests.alerting.test_engine_stream import DEVICES, MINUTE, RULES, SHIPS, START, ZONES, observations, rule
 from tests.alerting.vessels import streams
 
@@ -142,3 +143,28 @@ async def test_detectors_of_vessels_restored_from_the_database_go_on_as_if_never
             kept |= {state.rule_id for state in verdict.states if state.state is not None}
     assert told >= {rule.id for rule in DETECTORS}, "the stream is to be worth judging"
     assert kept >= {rule.id for rule in DETECTORS}
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_figures_of_readings_go_on_from_what_is_stored(tables: str, seed: int) -> None:
+    """Killed between any two batches: what meters looked back on is read again, and is the same to the last bit."""
+    draw, rules = random.Random(seed), fans(3)
+    never_stopped, received, fired = Engine(rules, []), START, set()
+    for _ in range(30):
+        items = []
+        for _ in range(draw.randrange(1, 12)):
+            received += draw.choice([1, 5, 10]) * MINUTE + 1
+            time = received - draw.choice([0, 0, 0, 1, 35]) * MINUTE
+            items.append(
+                Item("reading", time, received, draw.choice(list(DEVICES)), "water_level", draw.choice(UNEVEN))
+            )
+        async with Store(tables) as store:
+            restored = Engine(rules, [])
+            restored.restore(await store.memory())
+            async for again in store.past(restored.looks_back()):
+                restored.recall(again)
+            verdict, expected = (engine.judge(rows(items), received) for engine in (restored, never_stopped))
+            assert verdict == expected, f"seed {seed}"
+            await store.commit(Batch(rows(items), verdict))
+            fired |= {t.rule_id for t in verdict.transitions}
+    assert len(fired) > len(rules) / 2, "the stream is to be worth judging"
