@@ -12,6 +12,7 @@ from bench.rows.latency import Latency
 from bench.rows.memory import Memory
 from bench.rows.mqtt import Mqtt
 from bench.rows.replay import Replay
+from bench.rows.rules import Rules
 from bench.rows.table_rows import TableRows
 from bench.rows.zones import Zones
 
@@ -22,6 +23,7 @@ ROWS: Final[tuple[type[Row], ...]] = (
     AisDecode,
     JsonFields,
     Zones,
+    Rules,
     TableRows,
     Replay,
     Mqtt,
