@@ -11,12 +11,13 @@ newest event time wins in the tables of latest rows, and every row of state is o
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import orjson
 import psycopg
 
+from alerting.model import SubjectKind
 from decoders.records import Reason, Reject
 from storage import statements, tables
 from storage.arrays import fixed_array
@@ -39,6 +40,10 @@ if TYPE_CHECKING:
 
     Connection = AsyncConnection[tuple[Any, ...]]
     Cursor = AsyncCursor[tuple[Any, ...]]
+
+
+#: Where rows are that can be late, and what they are of.
+_OF_KIND: Final = {SubjectKind.TRANSPONDER: ("positions", "transponder"), SubjectKind.DEVICE: ("readings", "device")}
 
 
 async def write(
@@ -66,6 +71,8 @@ async def write(
         if name in taken:
             guess.met(len(taken[name]), undone=name in undone)
     fates = {name: part.fate(taken[name]) for name, part in work.parts.items()}
+    if late := _late(work, fates):
+        await connection.execute(statements.ASK_FOR_REVIEWS, (json_text(late),))
     new_refusals = {row[0] for cursor in quarantined for row in await cursor.fetchall()}
     conflicts = await _conflicts(connection, work, taken)
     fired, changed, resolved = work.decisions.counts([await _one(cursor) for cursor in decided])
@@ -115,6 +122,20 @@ async def _copied(connection: Connection, part: Part) -> bool:
         await connection.execute("ROLLBACK TO SAVEPOINT straight")
         return False
     return True
+
+
+def _late(work: Work, fates: Mapping[str, NDArray[np.bool_]]) -> list[dict[str, Any]]:
+    """Of whom rows came late that were not there already: what comes again and again asks for no review."""
+    observations, found = work.batch.observations, []
+    for late in work.batch.verdict.late:
+        table, subject = _OF_KIND[late.kind]
+        rows = getattr(observations, table)
+        of_it = (rows[subject] == late.subject) & (rows["time"] >= late.since) & (rows["time"] <= late.until)
+        times = rows["time"][of_it & fates[table]]
+        if len(times):
+            said = {"kind": late.kind, "subject": late.subject}
+            found.append(said | {"since": iso(int(times.min())), "until": iso(int(times.max()))})
+    return found
 
 
 async def _conflicts(connection: Connection, work: Work, taken: Mapping[str, NDArray[np.intp]]) -> list[int]:

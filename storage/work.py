@@ -241,12 +241,6 @@ def _prepare_state(work: Work, instance: str) -> None:
     batch = work.batch
     if batch.notifications:
         work.after += queueing(batch.notifications)
-    if batch.verdict.late:
-        late = [
-            {"kind": of.kind, "subject": of.subject, "since": iso(of.since), "until": iso(of.until)}
-            for of in batch.verdict.late
-        ]
-        work.after.append((statements.ASK_FOR_REVIEWS, (json_text(late),)))
     work.after += remembering(batch.verdict.states)
     if batch.fragments is not None:
         work.after.append((statements.DELETE_FRAGMENTS, (instance,)))

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from alerting.model import AlertState, Event, Late, RuleState, Subject, SubjectKind, Verdict, alert_id
 from alerting.review import Found
+from decoders.records import READING, table
 from storage.acts import Said, acknowledge
 from storage.errors import DatabaseAway
 from storage.reviews import Request, Review, conclude, due, load
+from storage.times import moment
 from storage.writer import Store
-from tests.storage.samples import METRIC, SECOND, SUBJECT, T0, ask, batch, full, transition
+from tests.storage.samples import METRIC, SECOND, SOURCE, SUBJECT, T0, ask, batch, full, positions, transition
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from storage.batch import Batch
 
 DAY = 86_400 * SECOND
 REQUEST = Request("flood", "0123456789ab", SubjectKind.DEVICE, SUBJECT.id)
@@ -27,8 +32,20 @@ async def store(tables: str) -> AsyncIterator[Store]:
         yield open_
 
 
-def late(since: int, until: int, subject: int = SUBJECT.id) -> Verdict:
-    return Verdict(late=[Late(SubjectKind.DEVICE, subject, since, until)])
+_NUMBERS = itertools.count(1)
+
+
+def late(since: int, until: int, subject: int = SUBJECT.id, number: int | None = None) -> Batch:
+    """Two readings of a device that came late; new ones, unless their ``number`` is that of others."""
+    number = next(_NUMBERS) if number is None else number
+    found = table(READING, [(time, T0, subject, number, SOURCE, 1.0, n) for n, time in enumerate((since, until))])
+    return batch(Verdict(late=[Late(SubjectKind.DEVICE, subject, since, until)]), readings=found)
+
+
+def late_fixes(*vessels: int) -> Batch:
+    """A position of each vessel that came late."""
+    found = positions(*({"transponder": vessel, "time": T0, "digest": next(_NUMBERS)} for vessel in vessels))
+    return batch(Verdict(late=[Late(SubjectKind.TRANSPONDER, vessel, T0, T0) for vessel in vessels]), positions=found)
 
 
 def kept(state: dict[str, Any] | None, key: str = METRIC, rule: str = "flood") -> RuleState:
@@ -46,10 +63,10 @@ async def test_late_rows_ask_for_the_alerts_of_their_subject_and_time_alone(stor
     ended = transition(AlertState.RESOLVED, at=T0 + 60 * SECOND)
     await store.commit(batch(Verdict([transition(), ended])))
     elsewhere = [late(T0 + 3 * DAY, T0 + 3 * DAY), late(T0 - 3 * DAY, T0 - 2 * DAY), late(T0, T0, SUBJECT.id + 1)]
-    for verdict in elsewhere:
-        await store.commit(batch(verdict))
+    for rows in elsewhere:
+        await store.commit(rows)
         assert await due(store.dsn, 0) == []
-    await store.commit(batch(late(T0 + 10, T0 + 20)))
+    await store.commit(late(T0 + 10, T0 + 20))
     assert await due(store.dsn, 0) == [REQUEST]
     review = await asked(store)
     assert review.asked == {ended.alert_id: 1}
@@ -59,25 +76,34 @@ async def test_late_rows_ask_for_the_alerts_of_their_subject_and_time_alone(stor
     assert await load(store.dsn, REQUEST, 60) is None
 
 
+async def test_rows_that_were_there_already_ask_for_nothing_however_often_they_come(store: Store) -> None:
+    await store.commit(batch(Verdict([transition()])))
+    await store.commit(late(T0 + 10, T0 + 20, number=-1))
+    for _ in range(3):
+        await store.commit(late(T0 + 10, T0 + 20, number=-1))
+    assert ask(store.dsn, "SELECT asked FROM alert_reviews") == [(1,)]
+    await store.commit(late(T0 + 10, T0 + 30, number=-1))
+    assert ask(store.dsn, "SELECT asked, until FROM alert_reviews") == [(2, moment(T0 + 30))]
+
+
 async def test_late_rows_of_one_vessel_ask_for_alerts_that_name_it_beside_another(store: Store) -> None:
     lesser = Subject(SubjectKind.TRANSPONDER, 574_000_001, "574000001")
     named = {"partners": ["574000001", "574000002"]}
     met = transition(alert_id=alert_id("met", lesser, "k", T0), subject=lesser, rule_id="met", key="k", details=named)
     await store.commit(batch(Verdict([transition(), met])))
     for vessel, asks in ((574_000_003, 0), (574_000_002, 1), (574_000_001, 1)):
-        await store.commit(batch(Verdict(late=[Late(SubjectKind.TRANSPONDER, vessel, T0, T0)])))
+        await store.commit(late_fixes(vessel))
         assert len(await due(store.dsn, 0)) == asks
     assert await due(store.dsn, 0) == [Request("met", "0123456789ab", SubjectKind.TRANSPONDER, lesser.id)]
-    both = [Late(SubjectKind.TRANSPONDER, vessel, T0, T0) for vessel in (574_000_001, 574_000_002)]
-    await store.commit(batch(Verdict(late=both)))
+    await store.commit(late_fixes(574_000_001, 574_000_002))
     assert ask(store.dsn, "SELECT asked FROM alert_reviews") == [(3,)]
 
 
 async def test_what_was_asked_again_meanwhile_stays_asked_for(store: Store) -> None:
     await store.commit(batch(Verdict([transition()])))
-    await store.commit(batch(late(T0, T0)))
+    await store.commit(late(T0, T0))
     review = await asked(store)
-    await store.commit(batch(late(T0 + 5, T0 + 5)))
+    await store.commit(late(T0 + 5, T0 + 5))
     found = Found([transition(at=T0 + 9, change=Event.REVISED, value=4.0)], states=[kept({"n": 1})])
     assert not await conclude(store.dsn, review, found, T0)
     assert ask(store.dsn, "SELECT value FROM alerts") == [(3.6,)]
@@ -92,7 +118,7 @@ async def test_what_was_asked_again_meanwhile_stays_asked_for(store: Store) -> N
 async def test_what_people_have_done_meanwhile_is_looked_at_once_more(store: Store) -> None:
     fired = transition()
     await store.commit(batch(Verdict([fired])))
-    await store.commit(batch(late(T0, T0)))
+    await store.commit(late(T0, T0))
     review = await asked(store)
     await acknowledge(store.dsn, fired.alert_id, Said("Lan"))
     assert not await conclude(store.dsn, review, Found(states=[]), T0)
@@ -103,7 +129,7 @@ async def test_what_people_have_done_meanwhile_is_looked_at_once_more(store: Sto
 
 async def test_a_review_that_finds_nothing_ends_without_a_word(store: Store) -> None:
     await store.commit(batch(Verdict([transition()], [kept({"n": 1})])))
-    await store.commit(batch(late(T0, T0)))
+    await store.commit(late(T0, T0))
     assert await conclude(store.dsn, await asked(store), Found(), T0)
     assert ask(store.dsn, "SELECT change FROM alert_history") == [("firing",)]
     assert ask(store.dsn, "SELECT state FROM rule_state") == [({"n": 1},)]
@@ -115,18 +141,18 @@ async def test_what_the_engine_goes_on_from_is_committed_with_what_is_said(store
     fired = transition()
     others = [kept({"n": 5}, rule="other"), kept({"n": 6}, key="spare")]
     await store.commit(batch(Verdict([fired], [kept({"n": 1}), *others])))
-    await store.commit(batch(late(T0, T0)))
+    await store.commit(late(T0, T0))
     said = [transition(AlertState.RESOLVED, at=T0 + 9, change=Event.RETRACTED)]
     found = Found(said, [kept({"n": 2})], stands={fired.alert_id: ()})
     review = await asked(store)
-    for table in ("alert_history", "rule_state", "rule_reviews"):  # all of it, or nothing
-        with full(store.dsn, table), pytest.raises(DatabaseAway, match="no room"):
+    for full_table in ("alert_history", "rule_state", "rule_reviews"):  # all of it, or nothing
+        with full(store.dsn, full_table), pytest.raises(DatabaseAway, match="no room"):
             await conclude(store.dsn, review, found, T0 + 9)
         assert await asked(store) == review
     assert await conclude(store.dsn, await asked(store), found, T0 + 9)
     states = "SELECT rule_id, key, state FROM rule_state ORDER BY 1, 2"
     assert ask(store.dsn, states) == [("flood", METRIC, {"n": 2}), ("other", METRIC, {"n": 5})]
-    await store.commit(batch(late(T0, T0)))
+    await store.commit(late(T0, T0))
     review = await asked(store)  # of what was retracted too: what comes later yet may show that it was one after all
     assert (review.cut, review.stands) == (T0 + 9, {fired.alert_id: []})
     assert review.alerts[0].retracted
@@ -134,6 +160,6 @@ async def test_what_the_engine_goes_on_from_is_committed_with_what_is_said(store
 
 async def test_of_some_keys_alone_the_states_of_others_stay(store: Store) -> None:
     await store.commit(batch(Verdict([transition()], [kept({"n": 1}), kept({"n": 6}, key="spare")])))
-    await store.commit(batch(late(T0, T0)))
+    await store.commit(late(T0, T0))
     assert await conclude(store.dsn, await asked(store), Found(states=[], keys=frozenset({METRIC})), T0)
     assert ask(store.dsn, "SELECT key, state FROM rule_state") == [("spare", {"n": 6})]
