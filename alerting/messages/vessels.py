@@ -135,43 +135,62 @@ def distress(rule: BaseRule, vessel: str, said: str, at: int, *, test: bool) -> 
     return titled(rule, f"{what.en} from {vessel}: {said}, {when.en}", f"{what.vi} từ {vessel}: {said}, {when.vi}")
 
 
-def met(rule: BaseRule, vessel: str, other: str, since: int, lasted: int) -> Text:
-    """Two vessels have been together for long."""
-    when, long = clock(since, rule.utc_offset), span(lasted)
+#: Names in a sentence; the rest is counted.
+_NAMED: Final = 8
+
+
+def _listed(vessels: list[str]) -> Text:
+    if len(vessels) <= _NAMED:
+        return Text(", ".join(vessels), ", ".join(vessels))
+    names, more = ", ".join(vessels[:_NAMED]), len(vessels) - _NAMED
+    return Text(f"{names} and {more} more", f"{names} và {more} tàu khác")
+
+
+def _these(vessels: list[str]) -> Text:
+    """Two by their names; more by their number, then the names."""
+    if len(vessels) == 2:
+        return Text("vessels " + " and ".join(vessels), "tàu " + " và ".join(vessels))
+    names = _listed(vessels)
+    return Text(f"{len(vessels)} vessels ({names.en})", f"{len(vessels)} tàu ({names.vi})")
+
+
+def met(rule: BaseRule, vessels: list[str], since: int, lasted: int) -> Text:
+    """Vessels have been together for long."""
+    when, long, who = clock(since, rule.utc_offset), span(lasted), _these(vessels)
     return titled(
         rule,
-        f"vessels {vessel} and {other} together since {when.en}, for {long.en}",
-        f"tàu {vessel} và {other} cạnh nhau từ {when.vi}, đã {long.vi}",
+        f"{who.en} together since {when.en}, for {long.en}",
+        f"{who.vi} cạnh nhau từ {when.vi}, đã {long.vi}",
     )
 
 
-def parted(rule: BaseRule, vessel: str, other: str, at: int, lasted: int) -> Text:
+def parted(rule: BaseRule, vessels: list[str], at: int, lasted: int) -> Text:
     """They are not any more."""
-    when, long = clock(at, rule.utc_offset), span(lasted)
+    when, long, who = clock(at, rule.utc_offset), span(lasted), _these(vessels)
     return titled(
         rule,
-        f"over: vessels {vessel} and {other} together until {when.en}, for {long.en}",
-        f"đã hết: tàu {vessel} và {other} cạnh nhau đến {when.vi}, trong {long.vi}",
+        f"over: {who.en} together until {when.en}, for {long.en}",
+        f"đã hết: {who.vi} cạnh nhau đến {when.vi}, trong {long.vi}",
     )
 
 
 def carried(rule: BaseRule, vessels: list[str], since: int, metres: float) -> Text:
     """Several identities move as one body."""
-    when, path, names = clock(since, rule.utc_offset), _nautical(metres), ", ".join(vessels)
+    when, path, names = clock(since, rule.utc_offset), _nautical(metres), _listed(vessels)
     return titled(
         rule,
-        f"{len(vessels)} identities move as one since {when.en}, over {path.en}: {names}",
-        f"{len(vessels)} danh tính di chuyển như một từ {when.vi}, qua {path.vi}: {names}",
+        f"{len(vessels)} identities move as one since {when.en}, over {path.en}: {names.en}",
+        f"{len(vessels)} danh tính di chuyển như một từ {when.vi}, qua {path.vi}: {names.vi}",
     )
 
 
 def carried_over(rule: BaseRule, vessels: list[str], at: int) -> Text:
     """They do not any more."""
-    when, names = clock(at, rule.utc_offset), ", ".join(vessels)
+    when, names = clock(at, rule.utc_offset), _listed(vessels)
     return titled(
         rule,
-        f"over: no longer moving as one at {when.en}: {names}",
-        f"đã hết: không còn di chuyển như một lúc {when.vi}: {names}",
+        f"over: no longer moving as one at {when.en}: {names.en}",
+        f"đã hết: không còn di chuyển như một lúc {when.vi}: {names.vi}",
     )
 
 

@@ -216,10 +216,11 @@ class DistressRule(VesselRule):
 
 
 class EncounterRule(PortRule, TiedRule):
-    """Two vessels close together and slow for long, away from ports: a meeting at sea.
+    """Vessels close together and slow for long, away from ports: a meeting at sea.
 
     Global Fishing Watch, encounters (Miller et al. 2018): within 500 m, for 2 h, both below 2 kn, 10 km from a coastal
-    anchorage. ``mixed``: also between an AIS transponder and a VMS device, which may be on one hull.
+    anchorage. ``mixed``: also between an AIS transponder and a VMS device, which may be on one hull. MMSIs of a form
+    that is nobody's, as net buoys have, are passed over unless ``scope`` lists them.
     """
 
     kind: Literal["encounter"]
@@ -276,7 +277,8 @@ class CarriedBeaconsRule(PortRule, TiedRule):
     """Several identities that move as one body while under way: beacons of other vessels carried on one hull.
 
     No published definition; every number is a choice. ``tolerance`` is between two positions at one time, ``path``
-    and ``for`` what they must have kept within it over. ``mixed``: see ``encounter``.
+    and ``for`` what they must have kept within it over. ``mixed``: see ``encounter``. Who tows is passed over by ship
+    type (31, 32, 52; ITU-R M.1371-5, table 53), unless ``scope`` names types, and by navigational status 11 and 12.
     """
 
     kind: Literal["carried_beacons"]
@@ -292,6 +294,7 @@ class CarriedBeaconsRule(PortRule, TiedRule):
 class FishingRule(PortRule, TiedRule):
     """A vessel that is likely fishing: it says so (navigational status 7), or moves as with gear out.
 
+    What it says counts below ``said_below``.
     Global Fishing Watch, fishing events: consecutive fishing fixes; split over 10 km or 2 h, joined within 1 h and
     2 km; dropped under 20 min, with 5 fixes or fewer, under 0.5 km, or at a mean speed of 10 kn or more. With intervals
     of an hour or more the number of fixes says little: ``min_fixes_slow`` counts instead.
@@ -300,6 +303,7 @@ class FishingRule(PortRule, TiedRule):
     kind: Literal["fishing"]
     min_speed: Annotated[float, Field(ge=0)] = 0.5  # the range is a choice: trawls, seines and longlines
     max_speed: Knots = 5.0
+    said_below: Knots = 6.0  # a choice: status 7 is left set by many that steam
     min_turning: Annotated[float, Field(ge=0, le=180)] = 15.0  # degrees a fix, mean: a choice
     split_distance: Metres = 10_000.0
     split_after: Positive = 2 * _HOUR + 10 * _MINUTE  # 2 h, and a reserve for VMS that reports every 2 h

@@ -1,9 +1,11 @@
 """Likely fishing: a vessel says so, or moves as with gear out, for long enough.
 
 Fixes are looked at once in five minutes at most. One is a *fishing fix* if the vessel says that it is engaged in
-fishing (navigational status 7), or is as slow as with gear out. They belong to one event unless too far apart in time
-or space; what is not fishing between them may be short. An event is told when it has lasted, and gone on turning: slow
-and straight is no fishing. Fixes an hour or more apart do not show turns, and are not asked to.
+fishing (navigational status 7) and is slow enough for that to be true, or is as slow as with gear out: no faster, by
+what it reports or makes good, and no slower by what it makes good, since a vessel at anchor reports some speed, too.
+They belong to one event unless too far apart in time or space; what is not fishing between them may be short. An event
+is told when it has lasted, and gone on turning: slow and straight is no fishing. Fixes an hour or more apart do not
+show turns, and are not asked to.
 """
 
 from __future__ import annotations
@@ -63,7 +65,7 @@ class Fishing(Following):
 
     def _knot(self, fix: Fix, ends: Stretch | None, kinds: Kinds, out: Outcome) -> None:
         name, rule, going = fix.transponder, self._rule, self._open.get(fix.transponder)
-        fishing = ends is not None and self._fishes(fix, ends) and not self._ports.holds(fix.lon, fix.lat)
+        fishing = ends is not None and self._fishes(fix, ends, going) and not self._ports.holds(fix.lon, fix.lat)
         if going is not None:
             taken, away = fix.time - going.last, metres(going.last_lon, going.last_lat, fix.lon, fix.lat)
             after, far = (rule.split_after, rule.split_distance) if fishing else (rule.join_after, rule.join_distance)
@@ -90,10 +92,14 @@ class Fishing(Following):
             self._tell(fix, going, out)
         self.remember(name, out)
 
-    def _fishes(self, fix: Fix, ends: Stretch) -> bool:
-        made = fix.sog if fix.sog is not None else speed(fix, ends, None, self._rule)
-        slow = made is not None and self._rule.min_speed <= made <= self._rule.max_speed
-        return slow or fix.nav_status == _FISHING
+    def _fishes(self, fix: Fix, ends: Stretch, going: _Event | None) -> bool:
+        last = (going.last, going.last_lon, going.last_lat) if going else None
+        good = speed(fix, ends, last, self._rule)
+        most = max((made for made in (good, fix.sog) if made is not None), default=None)
+        if most is None or good is None:
+            return fix.nav_status == _FISHING
+        slow = self._rule.min_speed <= good and most <= self._rule.max_speed
+        return slow or (fix.nav_status == _FISHING and most < self._rule.said_below)
 
     def _is_one(self, going: _Event) -> bool:
         """Whether what has been seen is enough to tell."""

@@ -11,13 +11,14 @@ that means (``alerting.rules.vessels.TiedRule``).
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import ceil, cos, floor, radians
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
 from alerting.vessels.fixes import NEVER
-from alerting.vessels.geo import between, east, knots, metres
+from alerting.vessels.geo import between, knots, metres
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from alerting.rules.vessels import TiedRule
     from alerting.vessels.fixes import Fix, Fixes
 
+_MINUTE: Final = 60_000_000
+#: Over a time at least as long between two fixes nobody knows where a vessel went.
+SPARSE: Final = 30 * _MINUTE
 _FISHING: Final = 7  # navigational status: what is said then of the speed is for the rule to judge
 #: Degrees of latitude and longitude of a cell of the grid: 2.2 km from north to south.
 CELL: Final = 0.02
@@ -44,26 +48,18 @@ class Stretch(NamedTuple):
         """The place at a time within it."""
         return between(time, (self.time0, self.lon0, self.lat0), (self.time1, self.lon1, self.lat1))
 
-    def cells(self) -> set[tuple[int, int]]:
-        """The cells of the grid that it passes, but for corners that it cuts."""
-        x, y = east(self.lon0, self.lon1), self.lat1 - self.lat0
-        parts = max(1, min(1000, ceil(2 * max(abs(x), abs(y)) / CELL)))
-        return {cell(self.lon0 + x * n / parts, self.lat0 + y * n / parts) for n in range(parts + 1)}
-
 
 def cell(lon: float, lat: float) -> tuple[int, int]:
     """The cell of a place."""
     return floor((lon % 360.0) / CELL), floor(lat / CELL)
 
 
-def around(cells: set[tuple[int, int]]) -> set[tuple[int, int]]:
-    """Cells, and all from which a place in them can be reached within a kilometre."""
+@lru_cache(maxsize=65_536)
+def around(x: int, y: int) -> tuple[tuple[int, int], ...]:
+    """A cell, and all in which places within a kilometre of one in it can lie."""
     columns = round(360 / CELL)
-    out: set[tuple[int, int]] = set()
-    for x, y in cells:
-        wide = min(20, ceil(1 / max(0.05, cos(radians(abs(y) * CELL)))))
-        out.update(((x + dx) % columns, y + dy) for dx in range(-wide, wide + 1) for dy in (-1, 0, 1))
-    return out
+    wide = min(20, ceil(1 / max(0.05, cos(radians(abs(y) * CELL)))))
+    return tuple(((x + dx) % columns, y + dy) for dx in range(-wide, wide + 1) for dy in (-1, 0, 1))
 
 
 def stretch(fix: Fix, rule: TiedRule) -> Stretch | None:
@@ -76,20 +72,32 @@ def stretch(fix: Fix, rule: TiedRule) -> Stretch | None:
     return None if fast and away > rule.believable_distance else found
 
 
-def speed(fix: Fix, ends: Stretch, last: Stretch | None, rule: TiedRule) -> float | None:
-    """Knots made good since the last knot; for a first one as reported, or along the stretch; None: not known."""
-    since = last or ends
-    taken = ends.time1 - since.time1 if last else ends.time1 - ends.time0
+def speed(fix: Fix, ends: Stretch, last: tuple[int, float, float] | None, rule: TiedRule) -> float | None:
+    """Knots made good since the last knot; for a first one as reported, or along the stretch; None: not known.
+
+    Over a long stretch a speed reported counts if it is more: a vessel that goes to and fro makes nothing good.
+
+    Args:
+        fix: with which the stretch ends.
+        ends: the stretch.
+        last: time, lon and lat of the fix with which the last knot ended, if there was one.
+        rule: says over how long a stretch a speed is made good.
+    """
+    since, lon, lat = last or (ends.time0, ends.lon0, ends.lat0)
+    taken = ends.time1 - since
     if taken >= rule.measurable or (fix.sog is None and taken > 0):
-        start = (since.lon1, since.lat1) if last else (ends.lon0, ends.lat0)
-        return knots(metres(*start, ends.lon1, ends.lat1), taken)
+        good = knots(metres(lon, lat, ends.lon1, ends.lat1), taken)
+        return max(good, fix.sog) if fix.sog is not None and taken >= SPARSE else good
     return fix.sog
 
 
-def common(a: Stretch, b: Stretch, step: int) -> int | None:
-    """The last boundary between steps at which both places are known; None if there is none."""
-    time = min(a.time1, b.time1) // step * step
-    return time if time > max(a.time0, b.time0) else None
+def least(wanted: int, taken: int) -> int:
+    """How long something must have been seen to last for it to have lasted ``wanted``, most likely.
+
+    Where fixes are far apart (``taken``), its beginning and its end lie between them: half of that is given, on either
+    side a quarter; yet half of what is wanted must be seen.
+    """
+    return max(wanted - taken // 2, wanted // 2) if taken >= SPARSE else wanted
 
 
 def each(

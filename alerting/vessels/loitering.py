@@ -9,7 +9,7 @@ from alerting.messages import vessels as messages
 from alerting.model import Event
 from alerting.vessels.following import Following
 from alerting.vessels.geo import knots, metres
-from alerting.vessels.knots import each, speed
+from alerting.vessels.knots import each, least, speed
 from alerting.vessels.teller import When
 from geofence.tracks import KNOT
 
@@ -35,6 +35,7 @@ class _Idling:
     last_lat: float
     received: int
     block: int  # when the block began
+    taken: int = 0  # the longest time between two fixes
     block_path: float = 0.0  # m
     path: float = 0.0
     blocks: int = 0  # that are complete
@@ -56,35 +57,48 @@ class Loitering(Following):
         name, idling = fix.transponder, self._open.get(fix.transponder)
         if idling is None:
             at_first = None if ends is None else speed(fix, ends, None, self._rule)
-            if at_first is not None and at_first < self._rule.max_speed and not self._shore.holds(fix.lon, fix.lat):
-                if kinds.matches(self._rule.scope, name, fix.time, message=fix.message) is False:
-                    return
-                begun = _Idling(fix.time, fix.lon, fix.lat, fix.time, fix.lon, fix.lat, fix.received, fix.time)
-                self.hold(name, begun)
-                self.remember(name, out)
-            return
-        if ends is None or fix.time - idling.last > self._rule.max_gap:
+            if ends is None or at_first is None or at_first >= self._rule.max_speed:
+                return
+            if (
+                self._shore.holds(fix.lon, fix.lat)
+                or kinds.matches(self._rule.scope, name, fix.time, message=fix.message) is False
+            ):
+                return
+            begun = self._begun(fix, ends)
+            self.hold(name, begun)
+            self._goes_on(fix, begun, kinds, out)
+        elif ends is None or fix.time - idling.last > self._rule.max_gap:
             self._end(fix, idling, "unheard", out)
         elif self._shore.holds(fix.lon, fix.lat):
             self._end(fix, idling, "near_shore", out)
         else:
-            way = metres(idling.last_lon, idling.last_lat, fix.lon, fix.lat)
-            if fix.sog is not None:  # who goes to and fro between two reports is not idle
-                way = max(way, fix.sog * KNOT * (fix.time - idling.last) / 1e6)
-            idling.path, idling.block_path = idling.path + way, idling.block_path + way
-            idling.last, idling.last_lon, idling.last_lat = fix.time, fix.lon, fix.lat
-            idling.received = fix.received
-            if fix.time - idling.block >= self._rule.block:
-                if knots(idling.block_path, fix.time - idling.block) >= self._rule.max_speed:
-                    self._end(fix, idling, "under_way", out)
-                    return
-                idling.block, idling.block_path, idling.blocks = fix.time, 0.0, idling.blocks + 1
-                self._grown(fix, idling, kinds, out)
-            self.remember(name, out)
+            self._goes_on(fix, idling, kinds, out)
+
+    def _begun(self, fix: Fix, ends: Stretch) -> _Idling:
+        """With the first stretch along which it idled, which by VMS is two hours long; not near the shore."""
+        time, lon, lat = ends.time0, ends.lon0, ends.lat0
+        if ends.time1 - time > self._rule.max_gap or self._shore.holds(lon, lat):
+            time, lon, lat = fix.time, fix.lon, fix.lat
+        return _Idling(time, lon, lat, time, lon, lat, fix.received, time)
+
+    def _goes_on(self, fix: Fix, idling: _Idling, kinds: Kinds, out: Outcome) -> None:
+        way, taken = metres(idling.last_lon, idling.last_lat, fix.lon, fix.lat), fix.time - idling.last
+        if fix.sog is not None:  # who goes to and fro between two reports is not idle
+            way = max(way, fix.sog * KNOT * taken / 1e6)
+        idling.path, idling.block_path = idling.path + way, idling.block_path + way
+        idling.last, idling.last_lon, idling.last_lat = fix.time, fix.lon, fix.lat
+        idling.received, idling.taken = fix.received, max(idling.taken, taken)
+        if fix.time - idling.block >= self._rule.block:
+            if knots(idling.block_path, fix.time - idling.block) >= self._rule.max_speed:
+                self._end(fix, idling, "under_way", out)
+                return
+            idling.block, idling.block_path, idling.blocks = fix.time, 0.0, idling.blocks + 1
+            self._grown(fix, idling, kinds, out)
+        self.remember(fix.transponder, out)
 
     def _grown(self, fix: Fix, idling: _Idling, kinds: Kinds, out: Outcome) -> None:
         name, lasted = fix.transponder, fix.time - idling.since
-        if name in self._alerts or lasted < self._rule.for_ or not self.ruled.in_force(fix.time):
+        if name in self._alerts or lasted < least(self._rule.for_, idling.taken) or not self.ruled.in_force(fix.time):
             return
         if kinds.matches(self._rule.scope, name, idling.since, message=fix.message):
             subject = self.subject(name, idling.since)
@@ -109,6 +123,7 @@ class Loitering(Following):
             "to": messages.fix(idling.last, idling.last_lon, idling.last_lat),
             "mean_speed_kn": round(knots(idling.path, max(1, idling.last - idling.since)), 2),
             "blocks": idling.blocks,
+            "longest_interval_seconds": idling.taken // 1_000_000,
             "max_speed_kn": self._rule.max_speed,
             "for_seconds": self._rule.for_ // 1_000_000,
             "away_from": list(self._rule.away_from),

@@ -1,14 +1,19 @@
 """Two vessels beside each other for long: what encounters and carried beacons have in common.
 
-Every vessel that suits the rule ties knots (``alerting.vessels.knots``); those of two are compared at the last time at
-which both places are known. A pair is followed from the first time at which it is close, until a common time at which
-it is not, until one of the two does not suit any more, or until there was no common time for ``max_gap``. What is kept
-is the last knot of each vessel that suits, and a few figures of each pair.
+Of every vessel that suits the rule its places at whole steps of event time are kept, by interpolation along its knots
+(``alerting.vessels.knots``), for ``max_gap`` back: so a vessel whose reports come in a burst is compared with where the
+others were then. A pair is followed from the first step at which both places are known and close, until one at which
+they are not, until one of the two does not suit any more and the other is known as far, or until there was no common
+step for ``max_gap``.
+
+What is held does not grow with the square of a crowd. A vessel that has ``MOST`` beside it looks for no others, so
+there are at most ``MOST`` pairs a vessel, and all of a crowd hang together by them; and where more than ``CROWD`` suit
+within some kilometres, no further one looks.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,9 +21,9 @@ from alerting.messages import vessels as messages
 from alerting.rules.vessels import CarriedBeaconsRule
 from alerting.vessels.detector import Detector
 from alerting.vessels.geo import metres
-from alerting.vessels.knots import Stretch, around, common, each, speed
+from alerting.vessels.knots import around, cell, each, speed
 from alerting.vessels.teller import Alert, When
-from decoders.identity import is_ais
+from decoders.identity import MmsiClass, is_ais, mmsi_class
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,10 +34,12 @@ if TYPE_CHECKING:
     from alerting.rules.vessels import EncounterRule
     from alerting.vessels.fixes import Fix, Fixes
     from alerting.vessels.kinds import Kinds
+    from alerting.vessels.knots import Stretch
     from alerting.vessels.near import Near
 
 STEP: Final = 600_000_000
-_HOUR: Final = 3_600_000_000
+MOST: Final = 4
+CROWD: Final = 256
 
 
 @dataclass(slots=True)
@@ -50,7 +57,8 @@ class Pair:
     last_lat: float
     nearest: float  # m
     farthest: float
-    fixes: int = 1  # common times
+    taken: int  # the longest time between two reports that was interpolated over
+    fixes: int = 1  # common steps
     path: float = 0.0  # m
 
     def told(self) -> dict[str, Any]:
@@ -61,7 +69,32 @@ class Pair:
             "nearest_m": round(self.nearest),
             "farthest_m": round(self.farthest),
             "path_m": round(self.path),
+            "longest_interval_seconds": self.taken // 1_000_000,
         }
+
+
+@dataclass(slots=True)
+class _Way:
+    """Where a vessel was: (longitude, latitude, time between the reports) by step, oldest first."""
+
+    received: int  # when the last of it was
+    end: tuple[int, float, float]  # the report that it ends with: time, lon, lat
+    places: dict[int, tuple[float, float, int]] = field(default_factory=dict)
+    left: int | None = None  # since when it does not suit any more
+
+    @property
+    def newest(self) -> int:
+        return next(reversed(self.places))
+
+    def kept(self) -> dict[str, Any]:
+        places = [[step, *place] for step, place in self.places.items()]
+        return {"received": self.received, "end": list(self.end), "places": places, "left": self.left}
+
+    @classmethod
+    def restore(cls, said: dict[str, Any]) -> _Way:
+        time, lon, lat = said["end"]
+        places = {step: (x, y, taken) for step, x, y, taken in said["places"]}
+        return cls(said["received"], (time, lon, lat), places, said["left"])
 
 
 class Pairs(Detector):
@@ -73,18 +106,22 @@ class Pairs(Detector):
         super().__init__(ruled, names)
         self._rule, self._ports, self._tolerance = rule, ports, tolerance
         self._speeds = (rule.min_speed, inf) if isinstance(rule, CarriedBeaconsRule) else (0.0, rule.max_speed)
-        self._knots: dict[int, Stretch] = {}
-        self._grid: dict[tuple[int, int], set[int]] = {}
+        self._ways: dict[int, _Way] = {}  # the longest unheard first, once sorted
+        self._sorted = True
+        self._grid: dict[tuple[int, int, int], set[int]] = {}  # by step and cell
         self._pairs: dict[tuple[int, int], Pair] = {}
         self._partners: dict[int, set[int]] = {}
-        self._pruned = -(2**62)
-        self._soonest = 2**62  # before this no pair has been without a common time for too long
+        self._soonest = 2**62  # before this no pair has been without a common step for too long
 
     # --- for others to say
 
     def suits(self, knots: float) -> bool:
         """Whether a vessel at that speed is one to compare."""
         raise NotImplementedError
+
+    def left_out(self, fix: Fix, kinds: Kinds) -> bool:  # noqa: ARG002
+        """Whether a vessel is none to compare for another reason."""
+        return False
 
     def grown(self, pair: Pair, when: When, kinds: Kinds, out: Outcome) -> None:
         """A pair was close once more."""
@@ -94,33 +131,29 @@ class Pairs(Detector):
         """A pair is one no more."""
         raise NotImplementedError
 
-    def kept(self, pair: Pair) -> dict[str, Any]:  # noqa: ARG002
-        """What else must be found again about a pair."""
-        return {}
-
     # --- what is held
 
     def held(self) -> set[int]:
-        return set(self._knots) | set(self._partners)
+        return set(self._ways) | set(self._partners)
 
     def _holds(self, transponder: int) -> bool:
-        return transponder in self._knots or transponder in self._partners
+        return transponder in self._ways or transponder in self._partners
 
-    def alert_of(self, transponder: int) -> Alert | None:  # noqa: ARG002  # alerts are of pairs and groups
+    def alert_of(self, transponder: int) -> Alert | None:  # noqa: ARG002  # alerts are of groups
         return None
 
     def drop(self, transponder: int) -> None:
-        if (old := self._knots.pop(transponder, None)) is not None:
-            for cell in old.cells():
-                found = self._grid[cell]
-                found.discard(transponder)
-                if not found:
-                    del self._grid[cell]
+        if (way := self._ways.pop(transponder, None)) is not None:
+            for step in way.places:
+                self._unplace(transponder, way, step)
 
     def take_up(self, state: RuleState) -> bool:
         said = state.state or {}
-        if "knot" in said:
-            self._place(state.subject_id, Stretch(*said["knot"]))
+        if "way" in said:
+            way = self._ways[state.subject_id] = _Way.restore(said["way"])
+            self._sorted = False
+            for step in way.places:
+                self._place(state.subject_id, way, step)
         elif "pair" in said:
             self._hold(Pair(**said["pair"]))
         return True
@@ -138,6 +171,7 @@ class Pairs(Detector):
             self._knot(fix, ends, kinds, out)
 
     def expire(self, now: int, out: Outcome) -> None:
+        self._expire_ways(now, out)
         if self._soonest >= now:
             return
         for pair in sorted(self._pairs.values(), key=lambda pair: (pair.received, pair.a, pair.b)):
@@ -148,67 +182,131 @@ class Pairs(Detector):
         soonest = min((pair.received for pair in self._pairs.values()), default=2**62 - self._rule.max_gap)
         self._soonest = soonest + self._rule.max_gap
 
-    def _knot(self, fix: Fix, ends: Stretch | None, kinds: Kinds, out: Outcome) -> None:
-        name, when = fix.transponder, When.of(fix)
-        made_good = None if ends is None else speed(fix, ends, self._knots.get(name), self._rule)
-        apart = ends is None or made_good is None or not self.suits(made_good) or self._ports.holds(fix.lon, fix.lat)
-        if apart or kinds.matches(self._rule.scope, name, fix.time, message=fix.message) is False:
-            for pair in self._of(name):
-                self._end(pair, when, fix.time, "parted", out)
-            if name in self._knots:
-                self.drop(name)
-                self.keep(name, None, out)
-            return
-        assert ends is not None
-        near: set[int] = set(self._partners.get(name, ()))
-        for cell in around(ends.cells()):
-            near |= self._grid.get(cell, set())
-        for other in sorted(near - {name}):
-            if other in self._knots and (self._rule.mixed or is_ais(name) == is_ais(other)):
-                self._compare(fix, ends, other, kinds, out)
-        self.drop(name)
-        self._place(name, ends)
-        self.keep(name, {"knot": list(ends)}, out)
-        self._prune(fix.time, out)
-
-    def _compare(self, fix: Fix, ends: Stretch, other: int, kinds: Kinds, out: Outcome) -> None:
-        key = (min(fix.transponder, other), max(fix.transponder, other))
-        pair, beside, when = self._pairs.get(key), self._knots[other], When.of(fix)
-        time = common(ends, beside, STEP)
-        if time is None or (pair is not None and time <= pair.last):
-            return
-        if pair is not None and time - pair.last > self._rule.max_gap:
-            self._end(pair, when, time, "unheard", out)
-            pair = None
-        here, there = ends.at(time), beside.at(time)
-        away = metres(*here, *there)
-        if away > self._tolerance:
-            if pair is not None:
-                self._end(pair, when, time, "parted", out)
-            return
-        lon, lat = here if key[0] == fix.transponder else there
-        if pair is None:
-            pair = Pair(*key, time, time, fix.received, lon, lat, lon, lat, away, away)
-            self._hold(pair)
-        else:
-            pair.path += metres(pair.last_lon, pair.last_lat, lon, lat)
-            pair.last, pair.received, pair.last_lon, pair.last_lat = time, fix.received, lon, lat
-            pair.fixes += 1
-            pair.nearest, pair.farthest = min(pair.nearest, away), max(pair.farthest, away)
-        self.grown(pair, when, kinds, out)
-        self._remember(pair, out)
-
-    def _prune(self, time: int, out: Outcome) -> None:
-        """Once an hour, forget knots that are long past."""
-        if (hour := time // _HOUR) <= self._pruned:
-            return
-        self._pruned = hour
-        past = hour * _HOUR - 2 * self._rule.longest_stretch  # nothing is compared with them any more
-        for name in sorted(name for name, knot in self._knots.items() if knot.time1 < past):
+    def _expire_ways(self, now: int, out: Outcome) -> None:
+        if not self._sorted:
+            self._ways = dict(sorted(self._ways.items(), key=lambda item: item[1].received))
+            self._sorted = True
+        while self._ways and self._ways[name := next(iter(self._ways))].received + self._rule.max_gap < now:
             self.drop(name)
             self.keep(name, None, out)
 
-    # --- pairs
+    def _knot(self, fix: Fix, ends: Stretch | None, kinds: Kinds, out: Outcome) -> None:
+        name, when, way = fix.transponder, When.of(fix), self._ways.get(fix.transponder)
+        if ends is None or not self._suits(fix, ends, way, kinds):
+            self._leaves(name, fix.time, when, out)
+            return
+        way = self._ways.pop(name, None) or _Way(fix.received, (fix.time, fix.lon, fix.lat))
+        way.received, way.end, way.left = fix.received, (fix.time, fix.lon, fix.lat), None
+        self._ways[name] = way
+        newest, kept = ends.time1 // STEP, self._rule.max_gap // STEP
+        for step in range(max(ends.time0 // STEP + 1, newest - kept), newest + 1):
+            way.places[step] = (*ends.at(step * STEP), ends.time1 - ends.time0)
+            self._place(name, way, step)
+            self._beside(name, way, step, when, kinds, out)
+        while (oldest := next(iter(way.places))) < newest - kept:
+            self._unplace(name, way, oldest)
+            del way.places[oldest]
+        for pair in self._of(name):
+            self._settle(pair, when, out)
+        self.keep(name, {"way": way.kept()}, out)
+
+    def _suits(self, fix: Fix, ends: Stretch, way: _Way | None, kinds: Kinds) -> bool:
+        made_good = speed(fix, ends, way.end if way and way.left is None else None, self._rule)
+        if made_good is None or not self.suits(made_good) or self._ports.holds(fix.lon, fix.lat):
+            return False
+        scope = self._rule.scope
+        if _is_nobodys(fix.transponder) and fix.transponder not in (scope.mmsi or ()):
+            return False
+        return kinds.matches(scope, fix.transponder, fix.time, message=fix.message) is not False and not self.left_out(
+            fix, kinds
+        )
+
+    def _leaves(self, name: int, time: int, when: When, out: Outcome) -> None:
+        """A vessel does not suit any more."""
+        way = self._ways.get(name)
+        if way is not None and way.left is None:
+            way.left = time
+            self.keep(name, {"way": way.kept()}, out)
+        for pair in self._of(name):
+            if way is None:
+                self._end(pair, when, time, "parted", out)
+            else:
+                self._settle(pair, when, out)
+
+    def _settle(self, pair: Pair, when: When, out: Outcome) -> None:
+        """End a pair of which one has left, once the other is known as far as that one was followed, or has left too.
+
+        Until then the other may have been beside it all the time, and its reports be late.
+        """
+        a, b = self._ways.get(pair.a), self._ways.get(pair.b)
+        left = [way.left for way in (a, b) if way is not None and way.left is not None]
+        if not left:
+            return
+        if len(left) == 1 and a is not None and b is not None:
+            gone, there = (a, b) if a.left is not None else (b, a)
+            if there.newest < gone.newest:
+                return
+        self._end(pair, when, max(pair.last, min(left)), "parted", out)
+
+    def _beside(self, name: int, way: _Way, step: int, when: When, kinds: Kinds, out: Outcome) -> None:
+        """Compare a place of a vessel with those of others at the same time."""
+        lon, lat, taken = way.places[step]
+        for pair in self._of(name):
+            beside = self._ways.get(pair.b if name == pair.a else pair.a)
+            place = beside.places.get(step) if beside else None
+            if place is None:
+                continue
+            away, time = metres(lon, lat, place[0], place[1]), step * STEP
+            if time - pair.last > self._rule.max_gap:
+                self._end(pair, when, time, "unheard", out)
+            elif away > self._tolerance:
+                self._end(pair, when, time, "parted", out)
+            else:
+                x, y = (lon, lat) if name == pair.a else place[:2]
+                pair.path += metres(pair.last_lon, pair.last_lat, x, y)
+                pair.last, pair.received, pair.last_lon, pair.last_lat = time, when.known, x, y
+                pair.fixes, pair.taken = pair.fixes + 1, max(pair.taken, taken, place[2])
+                pair.nearest, pair.farthest = min(pair.nearest, away), max(pair.farthest, away)
+                self.grown(pair, when, kinds, out)
+                self._remember(pair, out)
+        for away, other in self._others(name, lon, lat, step):
+            a, b = min(name, other), max(name, other)
+            place = self._ways[other].places[step]
+            x, y = (lon, lat) if name == a else place[:2]
+            time = step * STEP
+            pair = Pair(a, b, time, time, when.known, x, y, x, y, away, away, max(taken, place[2]))
+            self._hold(pair)
+            self._remember(pair, out)
+
+    def _others(self, name: int, lon: float, lat: float, step: int) -> list[tuple[float, int]]:
+        """Metres and ids of those to begin a pair with: the nearest, until there are ``MOST``."""
+        partners = self._partners.get(name, set())
+        if len(partners) >= MOST:
+            return []
+        near = [found for x, y in around(*cell(lon, lat)) if (found := self._grid.get((step, x, y)))]
+        if sum(map(len, near)) > CROWD:
+            return []
+        close = []
+        for other in (other for found in near for other in found):
+            if other == name or other in partners:
+                continue
+            if self._rule.mixed or is_ais(name) == is_ais(other):
+                place = self._ways[other].places[step]
+                if (away := metres(lon, lat, place[0], place[1])) <= self._tolerance:
+                    close.append((away, other))
+        return sorted(close)[: MOST - len(partners)]
+
+    # --- places and pairs
+
+    def _place(self, name: int, way: _Way, step: int) -> None:
+        self._grid.setdefault((step, *cell(*way.places[step][:2])), set()).add(name)
+
+    def _unplace(self, name: int, way: _Way, step: int) -> None:
+        key = (step, *cell(*way.places[step][:2]))
+        found = self._grid[key]
+        found.discard(name)
+        if not found:
+            del self._grid[key]
 
     def _of(self, transponder: int) -> list[Pair]:
         partners: Iterable[int] = sorted(self._partners.get(transponder, ()))
@@ -220,11 +318,6 @@ class Pairs(Detector):
         self._partners.setdefault(pair.a, set()).add(pair.b)
         self._partners.setdefault(pair.b, set()).add(pair.a)
 
-    def _place(self, transponder: int, knot: Stretch) -> None:
-        self._knots[transponder] = knot
-        for cell in knot.cells():
-            self._grid.setdefault(cell, set()).add(transponder)
-
     def _end(self, pair: Pair, when: When, at: int, reason: str, out: Outcome) -> None:
         del self._pairs[pair.a, pair.b]
         for one, other in ((pair.a, pair.b), (pair.b, pair.a)):
@@ -232,8 +325,16 @@ class Pairs(Detector):
             if not self._partners[one]:
                 del self._partners[one]
         self.ended(pair, when, at, reason, out)
-        out.remember(self.rule.id, self.subject(pair.a), str(pair.b), None)
+        out.remember(self.rule.id, self.subject(pair.a), _state_key(pair), None)
 
     def _remember(self, pair: Pair, out: Outcome) -> None:
-        said = {"pair": asdict(pair)} | self.kept(pair)
-        out.remember(self.rule.id, self.subject(pair.a), str(pair.b), said)
+        out.remember(self.rule.id, self.subject(pair.a), _state_key(pair), {"pair": asdict(pair)})
+
+
+def _is_nobodys(transponder: int) -> bool:
+    """Whether an MMSI has a form that is not assigned: net buoys, and what was never set up."""
+    return is_ais(transponder) and mmsi_class(transponder) is MmsiClass.UNKNOWN
+
+
+def _state_key(pair: Pair) -> str:
+    return f"beside {pair.b}"
