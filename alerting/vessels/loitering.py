@@ -9,7 +9,7 @@ from alerting.messages import vessels as messages
 from alerting.model import Event
 from alerting.vessels.following import Following
 from alerting.vessels.geo import knots, metres
-from alerting.vessels.knots import each, least, speed
+from alerting.vessels.knots import SPARSE, each, least, speed
 from alerting.vessels.teller import When
 from geofence.tracks import KNOT
 
@@ -35,7 +35,7 @@ class _Idling:
     last_lat: float
     received: int
     block: int  # when the block began
-    taken: int = 0  # the longest time between two fixes
+    taken: int = 0  # the longest time between two fixes of which the later says how fast it is
     block_path: float = 0.0  # m
     path: float = 0.0
     blocks: int = 0  # that are complete
@@ -75,9 +75,13 @@ class Loitering(Following):
             self._goes_on(fix, idling, kinds, out)
 
     def _begun(self, fix: Fix, ends: Stretch) -> _Idling:
-        """With the first stretch along which it idled, which by VMS is two hours long; not near the shore."""
+        """With the first stretch along which it idled, which by VMS is two hours long; not near the shore.
+
+        Of one that does not say how fast it is nobody knows whether it went to and fro: with its end.
+        """
         time, lon, lat = ends.time0, ends.lon0, ends.lat0
-        if ends.time1 - time > self._rule.max_gap or self._shore.holds(lon, lat):
+        unknown = fix.sog is None and ends.time1 - time >= SPARSE
+        if unknown or ends.time1 - time > self._rule.max_gap or self._shore.holds(lon, lat):
             time, lon, lat = fix.time, fix.lon, fix.lat
         return _Idling(time, lon, lat, time, lon, lat, fix.received, time)
 
@@ -85,9 +89,10 @@ class Loitering(Following):
         way, taken = metres(idling.last_lon, idling.last_lat, fix.lon, fix.lat), fix.time - idling.last
         if fix.sog is not None:  # who goes to and fro between two reports is not idle
             way = max(way, fix.sog * KNOT * taken / 1e6)
+            idling.taken = max(idling.taken, taken)
         idling.path, idling.block_path = idling.path + way, idling.block_path + way
         idling.last, idling.last_lon, idling.last_lat = fix.time, fix.lon, fix.lat
-        idling.received, idling.taken = fix.received, max(idling.taken, taken)
+        idling.received = fix.received
         if fix.time - idling.block >= self._rule.block:
             if knots(idling.block_path, fix.time - idling.block) >= self._rule.max_speed:
                 self._end(fix, idling, "under_way", out)
