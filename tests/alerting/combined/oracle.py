@@ -170,11 +170,14 @@ class Oracle:
         return rule.hours is None or any(hours[:5] <= clock < hours[6:] for hours in rule.hours)
 
     def _later(self, since: int, duration: int) -> int:
-        return since + duration
+        """With the rest of a time in which nothing can be heard, if it begins in one."""
+        rest = max((until for start, until in self.deaf if start <= since), default=since)
+        return max(since, rest) + duration
 
     def _put_off(self, since: int, until: int) -> None:
         if until - since <= MINUTE:
             return
+        self.deaf.append((since, until))
         for (name, _), alert in self.alerts.items():
             rule = next(rule for rule in self.rules if rule.id == name)
             if alert.due is not None and alert.due >= since:
