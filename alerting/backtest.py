@@ -14,6 +14,7 @@ from statistics import fmean, median
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from alerting.model import AlertState, Severity
+from alerting.rules import NoDataRule
 from decoders.arrival import before
 
 if TYPE_CHECKING:
@@ -158,6 +159,15 @@ def warm_up(rules: Iterable[Rule]) -> int:
     know of each subject (where it was, what it is, what it last said) is looked up however old it is.
     """
     return max((duration for rule in rules for duration in rule.durations()), default=0) + _DAY
+
+
+def warm_up_before(rules: Iterable[Rule], since: int) -> int:
+    """``warm_up`` before a span that begins at an instant; of rules that learn from whole days, from midnight UTC two
+    days before at the latest: then they know what they knew, unless of a subject that is seldom heard.
+    """
+    rules = list(rules)
+    learn = any(isinstance(rule, NoDataRule) and rule.learned for rule in rules)
+    return max(warm_up(rules), since % _DAY + 2 * _DAY if learn else 0)
 
 
 def summary(

@@ -6,9 +6,9 @@ import asyncio
 import time
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from alerting.backtest import Episode, Identity, Tally, warm_up
+from alerting.backtest import Episode, Identity, Tally, warm_up_before
 from alerting.engine import Engine
 from alerting.rules import CombinedRule, DeviceRule, ZoneRule
 from geofence.tracks import CAPACITY
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from alerting.pack import RuleBook
     from alerting.rules import Rule
     from decoders.records import Observations
+
+
+#: Event times may be ahead of receive times by no more than that.
+_EARLY: Final = 86_400_000_000
 
 
 @dataclass(slots=True, frozen=True)
@@ -66,7 +70,7 @@ def looked_at(rules: Iterable[Rule]) -> frozenset[str]:
 
 def span(rules: Iterable[Rule], since: int, until: int, before: int | None = None) -> Span:
     """A span with the warm-up that the rules need; ``before``: with this one."""
-    return Span(since, until, warm_up(rules) if before is None else before)
+    return Span(since, until, warm_up_before(rules, since) if before is None else before)
 
 
 async def choose(dsn: str, rules: Iterable[Rule], *, subjects: Iterable[str] = (), most: int | None = None) -> Choice:
@@ -104,7 +108,9 @@ async def judge(dsn: str, book: RuleBook, over: Span, choice: Choice) -> Judged:
     start = over.since - over.warm_up
     engine = Engine(book.rules, book.zones, registry=book.registry, capacity=CAPACITY)
     async with history(dsn, choice) as past:
-        deaf = await past.deaf()
+        deaf, first = await past.deaf(), await past.first()
+        if first is not None:
+            start = max(start, min(first, over.until) - _EARLY)  # before that there is nothing to judge
         engine.restore(await past.memory(start))
         for since, until in deaf:
             if since < start < until:

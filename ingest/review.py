@@ -54,6 +54,7 @@ class Reviewer:
         book: reads the rules in force.
         between: has something done between two batches; raises what that raises.
         settle_seconds: how long nothing more must have come late for an alert before it is looked at.
+        tells: whether anybody is to be told; if not, only alerts are looked at of which nobody is.
         on_change: called with each change that was committed.
     """
 
@@ -65,6 +66,7 @@ class Reviewer:
         between: Callable[[Act], Awaitable[None]],
         *,
         settle_seconds: float,
+        tells: bool = True,
         on_change: Callable[[Transition], None] = lambda _change: None,
     ) -> None:
         self._dsn = dsn
@@ -72,6 +74,7 @@ class Reviewer:
         self._book = book
         self._between = between
         self._settle_seconds = settle_seconds
+        self._tells = tells
         self._on_change = on_change
 
     async def all(self) -> None:
@@ -81,7 +84,7 @@ class Reviewer:
 
     async def once(self) -> int:
         """Look at what is due now; how many rules and subjects that were."""
-        waiting = await reviews.due(self._dsn, self._settle_seconds)
+        waiting = await reviews.due(self._dsn, self._settle_seconds, untold=not self._tells)
         moving = [request for request in waiting if not await self._settle(request, still=False)]
         if moving:
             await self._between(partial(self._settle_all, moving))
@@ -104,7 +107,7 @@ class Reviewer:
         if found.states is not None and not still:
             return False
         told = self._notifier(found.transitions)
-        if not await reviews.conclude(self._dsn, asked, found, until, told):
+        if not await reviews.conclude(self._dsn, asked, found, until, told, tells=self._tells):
             return not still  # it is asked for still
         for change in found.transitions:
             log.info("alert_reviewed", change=change.event.value, alert=str(change.alert_id), rule=change.rule_id)
@@ -125,13 +128,9 @@ class Reviewer:
         started = (a.started_at for a in alerts if a.open or a.id in asked.asked)
         since = min(started, default=until) - max(_LOOK_BACK, warm_up([rule]))
         async with history(self._dsn, choice) as stored:
-            span = await stored.span()
-            if span is None:
-                return Found(stands=_unchanged(asked)), until
-            since = max(since, span[0])
             before = await stored.memory(since)
-            before.states = [kept(await stored.deaf())]
-            rows = joined([found async for found, _ in stored.slices(since, span[1] + 1)])
+            before.states = [kept(span for span in await stored.deaf() if span[1] > since)]
+            rows = joined([found async for found, _ in stored.slices(since, until + 1)])
         case = Case(
             rule=rule,
             subject=asked.subject,
@@ -139,7 +138,7 @@ class Reviewer:
             registry=book.registry,
             before=before,
             rows=rows,
-            now=max(until, span[1]),
+            now=until,
             alerts=alerts,
             states=asked.states if current else None,
             cut=asked.cut,

@@ -109,10 +109,18 @@ class History:
         )
         return {(kind, id_): name for kind, id_, name in await cursor.fetchall()}
 
+    async def first(self) -> int | None:
+        """The least event time of anything that was ever heard; None if nothing was."""
+        cursor = await self._connection.execute(
+            "SELECT least((SELECT min(first_seen) FROM transponders), (SELECT min(first_seen) FROM devices))"
+        )
+        row = await cursor.fetchone()
+        return None if row is None or row[0] is None else microseconds(row[0])
+
     async def deaf(self) -> list[tuple[int, int]]:
-        """The spans in which the service could not hear, oldest first: the last few it noted (``alerting.hearing``)."""
-        cursor = await self._connection.execute("SELECT state FROM rule_state WHERE rule_id = '(deaf)'")
-        return [(since, until) for (state,) in await cursor.fetchall() for since, until in state["spans"]]
+        """The spans in which the service could not hear, oldest first (``alerting.hearing``)."""
+        cursor = await self._connection.execute("SELECT since, until FROM deaf_spans ORDER BY 1, 2")
+        return [(microseconds(since), microseconds(until)) for since, until in await cursor.fetchall()]
 
     async def memory(self, at: int) -> Memory:
         """What an engine would have known just before ``at``, but for what was under way."""

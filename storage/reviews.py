@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _DUE: Final = b"""
 SELECT rule_id, rule_version, subject_kind, subject_id
 FROM alert_reviews AS r JOIN alerts AS a ON a.id = r.alert_id
-WHERE r.asked_at <= now() - make_interval(secs => %s)
+WHERE r.asked_at <= now() - make_interval(secs => %s) AND (a.told IS FALSE OR NOT %s)
 GROUP BY 1, 2, 3, 4 ORDER BY min(r.asked_at), 1, 2, 3, 4 LIMIT %s
 """
 #: Alerts that are over and of another time than those asked for say nothing of what the engine holds.
@@ -113,9 +113,9 @@ class Review:
     stands: Mapping[UUID, Sequence[UUID]]
 
 
-async def due(dsn: str, settle_seconds: float, limit: int = 100) -> list[Request]:
-    """Requests that were not repeated for that long, the oldest first."""
-    rows = await ask.rows(dsn, _DUE, (settle_seconds, limit))
+async def due(dsn: str, settle_seconds: float, *, untold: bool = False, limit: int = 100) -> list[Request]:
+    """Requests that were not repeated for that long, the oldest first; ``untold``: of alerts that nobody is told of."""
+    rows = await ask.rows(dsn, _DUE, (settle_seconds, untold, limit))
     return [
         Request(row["rule_id"], row["rule_version"], SubjectKind(row["subject_kind"]), row["subject_id"])
         for row in rows
@@ -161,9 +161,17 @@ def _known(row: Mapping[str, Any]) -> Known:
 
 
 async def conclude(
-    dsn: str, review: Review, found: Found, until: int, notifications: Sequence[Notification] = ()
+    dsn: str,
+    review: Review,
+    found: Found,
+    until: int,
+    notifications: Sequence[Notification] = (),
+    *,
+    tells: bool = True,
 ) -> bool:
     """End requests with what came of them, looked at up to a receive time (microseconds).
+
+    ``tells``: whether anybody is to be told of an alert that fires thereby, now or ever (``Store``).
 
     Where that says what the engine is to go on from, the engine must stand still until it goes on from there.
 
@@ -177,6 +185,8 @@ async def conclude(
         if {row["id"]: row["revision"] for row in locked} != review.revisions or ended.rowcount < len(review.asked):
             await connection.rollback()
             return False
+        if not tells:
+            await connection.execute("SET LOCAL haidang.tells = 'off'")
         for statement, rows in (*decisions(found.transitions).statements(), *queueing(notifications)):
             await connection.execute(statement, rows)
         place = (request.rule_id, request.kind.value, request.subject)

@@ -33,7 +33,7 @@ READER: Final = "haidang_reader"
 #: Rows of these are added, and never changed or deleted by the service.
 HISTORY: Final = (
     *("positions", "readings", "statics", "ais_messages", "receptions"),
-    *("alert_history", "alert_deliveries", "seals", "seal_heads"),
+    *("alert_history", "alert_deliveries", "seals", "seal_heads", "deaf_spans"),
 )
 #: Rows of these are added and kept up to date.
 KEPT: Final = (

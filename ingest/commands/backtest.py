@@ -86,7 +86,8 @@ def backtest(
         typer.Option(
             parser=_duration,
             metavar="DURATION",
-            help="How long before --from judging begins.  [default: the longest duration the rules say, and a day]",
+            help="How long before --from judging begins.  [default: the longest duration the rules say, and a day; "
+            "two whole days where a rule learns]",
             show_default=False,
         ),
     ] = None,

@@ -21,6 +21,7 @@ from ingest.loop import runner
 from ingest.output import json_line, note, refusals
 from ingest.pipeline import Pipeline
 from ingest.recall import Recall
+from ingest.review import Reviewer
 from ingest.settings import Retention
 from ingest.sources.file import FileSource, look
 from ingest.telemetry import Telemetry, configure_logging
@@ -30,6 +31,7 @@ from storage.writer import Store
 
 if TYPE_CHECKING:
     from alerting.pack import RuleBook
+    from ingest.review import Act
 
 #: A log that says its own times may interleave the times of several satellites: its clock leaps.
 _TIMED_LOG_US = 3_600_000_000
@@ -69,8 +71,8 @@ def replay(
 ) -> None:
     """Replay recorded files into the database, and show the ledger at the end.
 
-    Files may be compressed by gzip. The same file twice changes nothing the second time. Alerts are judged and stored;
-    nobody is notified.
+    Files may be compressed by gzip. The same file twice changes nothing the second time. Alerts are judged and stored,
+    and those of whose time something came late are looked at again after each file; nobody is notified.
     """
     configure_logging(level="warning")
     with runner() as loop:
@@ -101,7 +103,20 @@ async def _replay(
         # What a replay leaves unfinished is its own, not the service's.
         async with Store(dsn, instance=f"replay {file}", tells=False) as store:
             _add(total, await _file(store, book, file, format, start, source, batch))
+        await _review(dsn, book)
     return {**total, "seconds": round(time.monotonic() - began, 3)}
+
+
+async def _review(dsn: str, book: RuleBook) -> None:
+    """Look again at alerts of whose time something came late: nothing more will."""
+
+    async def rules() -> RuleBook:
+        return book
+
+    async def at_once(act: Act) -> None:
+        await act()  # no pipeline is running: the next one goes on from what is stored
+
+    await Reviewer(dsn, nobody, rules, at_once, settle_seconds=0.0, tells=False).all()
 
 
 async def _file(

@@ -338,3 +338,48 @@ def test_redelivered_publishes_change_nothing(migrated: str, plain_migrated: str
     assert with_them["stored"] == without["stored"] == len(once)
     one, other = dump(migrated), dump(plain_migrated)
     assert one == other
+
+
+# --- what came late ---------------------------------------------------------------------------------------------------
+
+HELD = """
+[[rule]]
+id = "held"
+kind = "threshold"
+title = { en = "High water", vi = "Nước cao" }
+severity = "major"
+metric = "water_level"
+unit = "m"
+raise = 2.0
+clear = 1.0
+for = "20m"
+source = "a test"
+"""
+
+
+def test_what_came_late_corrects_alerts_at_the_end_of_a_file_and_nobody_is_told(migrated: str, tmp_path: Path) -> None:
+    start = datetime.fromisoformat(START)
+    sent = [(0, 0, 2.5), (25, 25, 2.6), (10, 30, 0.2), (35, 35, 2.7), (50, 50, 2.8)]
+    lines = [
+        {
+            "received_at": (start + timedelta(minutes=received)).isoformat(),
+            "topic": "haidang/v1/gw/gauge/readings",
+            "payload": json.dumps(
+                {"time": (start + timedelta(minutes=made)).isoformat(), "readings": {"water_level": level}}
+            ),
+        }
+        for made, received, level in sent
+    ]
+    (tmp_path / "held.toml").write_text(HELD)
+    log = tmp_path / "log.jsonl"
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    for _ in range(2):
+        replay(migrated, log, "--rules", tmp_path / "held.toml")
+        told = rows(migrated, "SELECT change, details->>'reason' FROM alert_history ORDER BY seq")
+        assert told == [("firing", None), ("revised", "late_data")]
+        [(state, now)] = rows(migrated, "SELECT state, details->'now'->0->>'since' FROM alerts")
+        assert (state, datetime.fromisoformat(now)) == ("firing", start + timedelta(minutes=25))
+        assert rows(migrated, "SELECT count(*) FROM notifications UNION ALL SELECT count(*) FROM alert_reviews") == [
+            (0,),
+            (0,),
+        ]

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from alerting.backtest import Episode
 
 TABLES = "positions, statics, readings, ais_messages, receptions, transponders, devices, metrics, latest_positions,"
-STATE = "latest_readings, rule_state, alerts, alert_history, notifications, progress"
+STATE = "latest_readings, rule_state, alerts, alert_history, notifications, progress, deaf_spans"
 
 
 def apart(items: Sequence[Item]) -> list[Item]:
