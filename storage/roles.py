@@ -110,8 +110,9 @@ def grant(connection: Connection[Any]) -> list[str]:
         sql.SQL("GRANT INSERT, UPDATE ON {} TO {}").format(_tables(KEPT, there), writer),
         sql.SQL("GRANT INSERT, UPDATE, DELETE ON {} TO {}").format(_tables(WORKING, there), writer),
         sql.SQL("GRANT INSERT, UPDATE (redriven_at, redrive_outcome, redrives) ON quarantine TO {}").format(writer),
-        sql.SQL("GRANT EXECUTE ON FUNCTION {}.quarantine_evict TO {}").format(schema, writer),
     ]
+    if _function_there(connection, "quarantine_evict"):
+        commands.append(sql.SQL("GRANT EXECUTE ON FUNCTION {}.quarantine_evict TO {}").format(schema, writer))
     try:
         with connection.transaction():
             for command in commands:
@@ -119,6 +120,12 @@ def grant(connection: Connection[Any]) -> list[str]:
     except psycopg.errors.InsufficientPrivilege as error:
         return [f"rights not granted: {one_line(error)}"]
     return []
+
+
+def _function_there(connection: Connection[Any], name: str) -> bool:
+    """Whether the schema has it: an upgrade to an earlier version than this program's has not all of them."""
+    query = "SELECT FROM pg_proc WHERE proname = %s AND pronamespace = current_schema()::regnamespace"
+    return connection.execute(query, (name,)).fetchone() is not None
 
 
 def _roles() -> tuple[str, str, str]:

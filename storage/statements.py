@@ -167,13 +167,15 @@ ON CONFLICT (alert_id) DO UPDATE SET asked = r.asked + 1, asked_at = now(),
 #: The channel on which the outbox is told that there is something to send.
 OUTBOX_CHANNEL: Final = "haidang_outbox"
 
-#: Of an alert whose rule names its channels, no other is told; but for whom a step of a procedure names.
+#: Of an alert whose rule names its channels, no other is told; but for whom a step of a procedure names. Of one that a
+#: replay found, nobody is told but what people do to it.
 _GIVEN: Final = b"""
     SELECT t.* FROM jsonb_to_recordset(%s::text::jsonb) AS t (
         id uuid, alert_id uuid, channel text, event text, at timestamptz, payload jsonb, named boolean,
         if_told boolean, known timestamptz)
     LEFT JOIN alerts AS a ON a.id = t.alert_id
-    WHERE a.told IS NOT FALSE AND (a.channels IS NULL OR t.channel = ANY(a.channels) OR t.named)
+    WHERE (a.told IS NOT FALSE OR t.event IN ('acknowledged', 'unacknowledged', 'assigned', 'commented', 'closed'))
+        AND (a.channels IS NULL OR t.channel = ANY(a.channels) OR t.named)
 """
 #: Nobody is told of what was not done: somebody had ended the alert, and it did not become worse. Who was told of an
 #: alert is told what becomes of it, however little it matters by then.

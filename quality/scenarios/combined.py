@@ -51,7 +51,7 @@ def _boats(wire: Wire) -> list[Actor]:
     """Two that come near the first buoy in turn and go on, and one that passes 14 nm off."""
     ways = [
         sailed(hour * 3600.0, 5.0, *(sail(sail(SEA, 20.0, off), 90.0, east) for east in range(-40_000, 40_001, 5000)))
-        for hour, off in ((1, 3000.0), (2, 6000.0), (1, 26_000.0))
+        for hour, off in ((2, 3000.0), (3, 6000.0), (2, 26_000.0))
     ]
     return [wire.actor(70 + n, way) for n, way in enumerate(ways)]
 
