@@ -100,7 +100,7 @@ class Store:
         # The length of an array says nothing about the best plan (storage.tables): do not plan each time.
         await connection.execute("SET plan_cache_mode = force_generic_plan")
         if not self._tells:
-            await connection.execute("SET haidang.tells = 'off'")  # the default of alerts.told (migration 0021)
+            await connection.execute("SET haidang.tells = 'off'")  # the default of alerts.told (migration 0019)
         self._known.forget()
         for one in self._straight.values():
             one.begin()
