@@ -3,7 +3,7 @@
 Each channel has a worker, so that one which hangs holds nobody else; each worker has a bounded number of sends on
 their way. What fails for now is due again after a full-jitter exponential back-off; what fails for good, too often or
 for too long is abandoned and stays in the outbox with its error. What a channel's rate limit or its quiet hours hold
-back is left in the outbox, unclaimed, until its time (``alerting.pace``). Killed between a send and its mark, the
+back is left in the outbox, unclaimed, until its time (``alerting.desk.pace``). Killed between a send and its mark, the
 same notification goes out again, with the same id: at least once, never lost.
 """
 
@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from alerting.channels.base import PermanentFailure, Policy, TemporaryFailure
-from alerting.outbox import OutboxAway, urgency
-from alerting.pace import WINDOW, Pace, at_least, open_seconds
+from alerting.desk.outbox import OutboxAway, urgency
+from alerting.desk.pace import WINDOW, Pace, at_least, open_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from alerting.channels.base import Channel
-    from alerting.outbox import Outbox, QueuedNotification
+    from alerting.desk.outbox import Outbox, QueuedNotification
 
 _log = structlog.get_logger("haidang.dispatch")
 

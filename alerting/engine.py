@@ -23,22 +23,22 @@ from uuid import UUID
 
 from alerting import messages
 from alerting.combined.part import Combined
-from alerting.fences import Fences
-from alerting.figures import Figures
-from alerting.heard import Heard
-from alerting.hearing import Hearing
-from alerting.lateness import late
+from alerting.judging.heard import Heard
+from alerting.judging.hearing import Hearing
+from alerting.judging.lateness import late
+from alerting.judging.outcome import FORM, Order, Outcome, Ruled, form, readable
+from alerting.judging.series import Series
 from alerting.model import AlertState, Event, Severity, Subject, SubjectKind, Transition, shadow_id
-from alerting.names import Names
-from alerting.outcome import FORM, Order, Outcome, Ruled, form, readable
-from alerting.places import Places
-from alerting.registry import UNREGISTERED
+from alerting.readings.figures import Figures
+from alerting.readings.places import Places
+from alerting.readings.silence import Silence
+from alerting.readings.thresholds import Thresholds
+from alerting.registry.names import Names
+from alerting.registry.register import UNREGISTERED
 from alerting.rules import ScopedRule
 from alerting.rules.base import Mode
-from alerting.series import Series
-from alerting.silence import Silence
-from alerting.thresholds import Thresholds
 from alerting.vessels.part import Vessels
+from alerting.zones.fences import Fences
 from geofence.tracks import CAPACITY
 
 if TYPE_CHECKING:
@@ -47,9 +47,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from alerting.heard import Part
+    from alerting.judging.heard import Part
     from alerting.model import LookBack, Memory, RuleState, Verdict
-    from alerting.registry import Registry
+    from alerting.registry.register import Registry
     from alerting.rules import Rule
     from decoders.records import Observations
     from geofence.zones import Zone
@@ -176,7 +176,8 @@ class Engine:
         return self._fences.versions
 
     def deaf(self, since: int, until: int) -> None:
-        """Nothing could be heard between two receive times (microseconds), neither row nor tick: ``alerting.hearing``.
+        """Nothing could be heard between two receive times (microseconds), neither row nor tick:
+        ``alerting.judging.hearing``.
 
         To be called before the first row or tick at or after ``until`` is judged, or after ``restore``, with the last
         receive time known to it. It lasts once the next ``judge`` is committed.

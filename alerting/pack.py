@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from alerting.desk import book as policies
 from alerting.desk import reach
 from alerting.desk.book import NO_POLICIES, DeskBook, Inhibition, Procedure, in_turns
-from alerting.registry import UNREGISTERED
+from alerting.registry.register import UNREGISTERED
 from alerting.rules import KINDS, RULE, CombinedRule, Mode
 from alerting.rules.base import fault
 from decoders.catalogue import METRICS
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
     from alerting.desk.book import Policy
-    from alerting.notify import ChannelSpec
-    from alerting.registry import Registry
+    from alerting.desk.notify import ChannelSpec
+    from alerting.registry.register import Registry
     from alerting.rules import Rule
     from alerting.rules.base import Fault
     from decoders.catalogue import Metric

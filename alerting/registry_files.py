@@ -19,7 +19,7 @@ from unicodedata import normalize
 import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from alerting.registry import BEGINNING, END, DeviceEntry, Fitted, Site, Vessel, VesselEntry
+from alerting.registry.register import BEGINNING, END, DeviceEntry, Fitted, Site, Vessel, VesselEntry
 from alerting.rules.base import east
 from decoders.times import microseconds
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from pydantic_core import ErrorDetails
 
-    from alerting.registry import Span
+    from alerting.registry.register import Span
 
 _BLANKS: Final = re.compile(r"\s+")
 _DAY: Final = 86_400_000_000

@@ -5,9 +5,9 @@ again, without a column of its own:
 
 * Every message has an instant of its own: of a delivery received at ``t``, message ``i`` (from 0) was received at
   ``t + i`` microseconds; the inbox sees to it that deliveries leave room for it.
-* Within one message static reports come before positions, and those before readings (``alerting.outcome``); of each
-  sort rows come in the order of their times, then their keys. So a gateway that sends what it has gathered newest first
-  in one message is heard in full, too.
+* Within one message static reports come before positions, and those before readings (``alerting.judging.outcome``); of
+  each sort rows come in the order of their times, then their keys. So a gateway that sends what it has gathered newest
+  first in one message is heard in full, too.
 """
 
 from __future__ import annotations

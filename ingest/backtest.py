@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final
 
-from alerting.backtest import Episode, Identity, Tally, warm_up_before
 from alerting.engine import Engine
+from alerting.rejudging.backtest import Episode, Identity, Tally, warm_up_before
 from alerting.rules import CombinedRule, DeviceRule, ZoneRule
 from geofence.tracks import CAPACITY
 from storage import readers

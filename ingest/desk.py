@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime, timedelta
 
-    from alerting.notify import ChannelSpec
+    from alerting.desk.notify import ChannelSpec
 
 log = structlog.get_logger()
 
@@ -24,7 +24,7 @@ class Desk:
     Args:
         dsn: of the database.
         channels: who may be told.
-        link: see ``alerting.notify.notifications``.
+        link: see ``alerting.desk.notify.notifications``.
         close_after: how long an alert has been over when it is closed by itself; None: never.
         on_told: called when there is something new in the outbox.
     """

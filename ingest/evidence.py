@@ -10,12 +10,12 @@ import numpy as np
 import orjson
 from pydantic import ValidationError
 
-from alerting import evidence
-from alerting.backtest import judged, warm_up
 from alerting.engine import Engine
-from alerting.evidence import Evidence, EvidenceError, fired_with
-from alerting.evidence_page import page
 from alerting.model import Subject, SubjectKind
+from alerting.rejudging import evidence
+from alerting.rejudging.backtest import judged, warm_up
+from alerting.rejudging.evidence import Evidence, EvidenceError, fired_with
+from alerting.rejudging.evidence_page import page
 from alerting.rules import RULE
 from decoders.arrival import before, joined, numbered
 from geofence.zones import to_feature_collection
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from alerting.model import Memory
-    from alerting.registry import Registry
+    from alerting.registry.register import Registry
     from alerting.rules import Rule
     from decoders.records import Observations
     from geofence.zones import Zone

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from alerting.daemon import in_daemon
+from alerting.channels.daemon import in_daemon
 from ingest.desk import Desk
 from ingest.review import Reviewer
 from storage.errors import ConfigurationError, DatabaseAway

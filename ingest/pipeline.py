@@ -141,7 +141,7 @@ class Pipeline:
         self._noted = 0  # the latest tick committed
         self._listening_since = 0  # when this process began to; 0: when it has its first mind
         self._held_until: int | None = None  # when a long hold ended, until what came after it is judged
-        #: Spans in which we could not hear (``alerting.hearing``), for minds to come.
+        #: Spans in which we could not hear (``alerting.judging.hearing``), for minds to come.
         self._deaf: list[tuple[int, int]] = []
         self._unfinished = 0  # parts of messages, as last committed
         self._flight: _Flight | None = None

@@ -1,6 +1,6 @@
 """Alerts are looked at again once what came late has settled: what was told wrong is revised or retracted, and told.
 
-Beside the pipeline and at its own pace: it reads what is stored, puts it to the engine (``alerting.review``),
+Beside the pipeline and at its own pace: it reads what is stored, puts it to the engine (``alerting.rejudging.review``),
 and commits what is to be said together with the end of the request (``storage.reviews``). Where the engine that judges
 live is to go on from something else than it holds, the look is taken once more while the pipeline stands still
 (``Pipeline.between``), and it goes on from what was committed, as after a restart.
@@ -15,11 +15,11 @@ import orjson
 import structlog
 from pydantic import ValidationError
 
-from alerting.backtest import warm_up
-from alerting.daemon import in_daemon
-from alerting.hearing import kept
+from alerting.channels.daemon import in_daemon
+from alerting.judging.hearing import kept
 from alerting.model import SubjectKind
-from alerting.review import ABOUT_HEARING, Case, Found, review
+from alerting.rejudging.backtest import warm_up
+from alerting.rejudging.review import ABOUT_HEARING, Case, Found, review
 from alerting.rules import RULE
 from decoders.arrival import joined
 from ingest.backtest import listened_until, looked_at

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from alerting.channels import open_channels
+from alerting.desk.notify import notifications
 from alerting.dispatch import Dispatcher
-from alerting.notify import notifications
 from ingest.clock import wall_clock
 from ingest.http import HttpServer
 from ingest.inbox import Inbox

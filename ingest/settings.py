@@ -36,7 +36,7 @@ from decoders.bounds import Bounds
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from alerting.notify import ChannelSpec
+    from alerting.desk.notify import ChannelSpec
 
 ENV_PREFIX = "HAIDANG__"
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from alerting.notify import ChannelSpec
+    from alerting.desk.notify import ChannelSpec
     from ingest.settings import Settings
 
 

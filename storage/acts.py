@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
+from alerting.desk.notify import notifications
 from alerting.model import AlertState, Event, Severity, Subject, SubjectKind, Transition
-from alerting.notify import notifications
 from storage import ask
 from storage.alerts import COLUMNS, locked
 from storage.errors import RequestRefused
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from psycopg import AsyncConnection
 
-    from alerting.notify import ChannelSpec
+    from alerting.desk.notify import ChannelSpec
 
     Row = dict[str, Any]
     Connection = AsyncConnection[Row]
@@ -50,7 +50,7 @@ class Said:
     """Who does it, and what goes with it.
 
     ``at``: when; None: now. ``channels``: who is to be told, if they want to be. ``link``: see
-    ``alerting.notify.notifications``.
+    ``alerting.desk.notify.notifications``.
     """
 
     actor: str

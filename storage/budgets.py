@@ -14,7 +14,7 @@ from storage.alerts import locked
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from alerting.notify import ChannelSpec
+    from alerting.desk.notify import ChannelSpec
 
     Row = dict[str, Any]
 

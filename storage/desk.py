@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, Final
 from psycopg import AsyncConnection, sql
 from psycopg.types.json import Jsonb
 
+from alerting.desk.notify import ChannelSpec, notifications
+from alerting.desk.outbox import EVENT_ORDER
 from alerting.desk.reach import missing
 from alerting.model import AlertState, Event, notification_id
-from alerting.notify import ChannelSpec, notifications
-from alerting.outbox import EVENT_ORDER
 from storage import ask
 from storage.acts import OPEN, Said, close, transition
 from storage.alerts import COLUMNS

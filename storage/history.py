@@ -118,7 +118,7 @@ class History:
         return None if row is None or row[0] is None else microseconds(row[0])
 
     async def deaf(self) -> list[tuple[int, int]]:
-        """The spans in which the service could not hear, oldest first (``alerting.hearing``)."""
+        """The spans in which the service could not hear, oldest first (``alerting.judging.hearing``)."""
         cursor = await self._connection.execute("SELECT since, until FROM deaf_spans ORDER BY 1, 2")
         return [(microseconds(since), microseconds(until)) for since, until in await cursor.fetchall()]
 

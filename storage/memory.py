@@ -75,7 +75,7 @@ async def past(connection: Connection, wanted: LookBack, reviewed: Mapping[tuple
     """Stored readings of one part (``stretches``), as READING rows in arrival order.
 
     What was in quarantine and was stored later stands at the time of its receipt. What had come by the time of a review
-    that the engine goes on from (``alerting.review``) is in the order in which it happened.
+    that the engine goes on from (``alerting.rejudging.review``) is in the order in which it happened.
 
     Args:
         connection: outside a transaction.

@@ -1,4 +1,4 @@
-"""The outbox in the database: ``alerting.outbox.Outbox`` on the ``notifications`` table."""
+"""The outbox in the database: ``alerting.desk.outbox.Outbox`` on the ``notifications`` table."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
+from alerting.desk.outbox import EVENT_ORDER, OutboxAway, QueuedNotification
 from alerting.model import Severity
-from alerting.outbox import EVENT_ORDER, OutboxAway, QueuedNotification
 from storage.errors import DatabaseAway, classify, translated
 from storage.quarantine import clean
 from storage.session import ALIVE
@@ -136,7 +136,7 @@ class DatabaseOutbox:
     async def claim(
         self, channel: str, limit: int, lease_seconds: float, at_least: Severity = Severity.INFO
     ) -> Sequence[QueuedNotification]:
-        """See ``alerting.outbox.Outbox``."""
+        """See ``alerting.desk.outbox.Outbox``."""
         parameters = {
             "channel": channel,
             "limit": limit,
@@ -149,25 +149,25 @@ class DatabaseOutbox:
             return [QueuedNotification(*row) for row in await cursor.fetchall()]
 
     async def recent(self, channel: str, seconds: float) -> Sequence[float]:
-        """See ``alerting.outbox.Outbox``."""
+        """See ``alerting.desk.outbox.Outbox``."""
         async with self._connection() as connection:
             cursor = await connection.execute(_RECENT, (channel, seconds))
             return [age for (age,) in await cursor.fetchall()]
 
     async def sent(self, id: UUID, remark: str | None = None) -> None:  # noqa: A002  # the protocol's name
-        """See ``alerting.outbox.Outbox``."""
+        """See ``alerting.desk.outbox.Outbox``."""
         await self._execute(_SENT, (None if remark is None else clean(remark), id))
 
     async def retry(self, id: UUID, error: str, delay_seconds: float) -> None:  # noqa: A002
-        """See ``alerting.outbox.Outbox``."""
+        """See ``alerting.desk.outbox.Outbox``."""
         await self._execute(_RETRY, (clean(error), delay_seconds, id))
 
     async def release(self, id: UUID) -> None:  # noqa: A002
-        """See ``alerting.outbox.Outbox``."""
+        """See ``alerting.desk.outbox.Outbox``."""
         await self._execute(_RELEASE, (id,))
 
     async def abandon(self, id: UUID, error: str) -> None:  # noqa: A002
-        """See ``alerting.outbox.Outbox``."""
+        """See ``alerting.desk.outbox.Outbox``."""
         await self._execute(_ABANDON, (clean(error), id))
 
     async def listen(self) -> AsyncGenerator[None, None]:

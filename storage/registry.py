@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg
 from psycopg.types.json import Jsonb
 
-from alerting.registry import BEGINNING, END, Carried, DeviceEntry, Registry, Site, Vessel, VesselEntry
+from alerting.registry.register import BEGINNING, END, Carried, DeviceEntry, Registry, Site, Vessel, VesselEntry
 from decoders.identity import device_id
 from storage import ask
 from storage.errors import RequestRefused, translated

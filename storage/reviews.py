@@ -16,7 +16,7 @@ from uuid import UUID
 from psycopg.types.json import Jsonb
 
 from alerting.model import AlertState, RuleState, Severity, Subject, SubjectKind
-from alerting.review import Known
+from alerting.rejudging.review import Known
 from storage import ask
 from storage.decisions import decisions
 from storage.payload import queueing, remembering
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from alerting.model import Notification
-    from alerting.review import Found
+    from alerting.rejudging.review import Found
 
 _DUE: Final = b"""
 SELECT rule_id, rule_version, subject_kind, subject_id
@@ -109,7 +109,7 @@ class Review:
     revisions: Mapping[UUID, int]
     details: Mapping[UUID, Mapping[str, Any]]
     states: Sequence[RuleState]  # that the engine keeps
-    cut: int | None  # see ``alerting.review.Case``
+    cut: int | None  # see ``alerting.rejudging.review.Case``
     stands: Mapping[UUID, Sequence[UUID]]
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from alerting.channels.settings import AlertmanagerSettings
-    from alerting.outbox import QueuedNotification
+    from alerting.desk.outbox import QueuedNotification
 
 _DAY = 86_400.0
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Iterator
 
-    from alerting.outbox import QueuedNotification
-    from alerting.pace import QuietHours
+    from alerting.desk.outbox import QueuedNotification
+    from alerting.desk.pace import QuietHours
 
 
 class ChannelError(Exception):

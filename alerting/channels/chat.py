@@ -13,10 +13,10 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from alerting.channels.base import TemporaryFailure
+from alerting.channels.daemon import in_daemon
 from alerting.channels.parts import Parts
 from alerting.channels.services import reasons, service
 from alerting.channels.text import Written, write
-from alerting.daemon import in_daemon
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from alerting.channels.parts import Part
     from alerting.channels.settings import AppriseSettings
-    from alerting.outbox import QueuedNotification
+    from alerting.desk.outbox import QueuedNotification
 
 _OVER: Final = frozenset({"resolved", "retracted", "closed"})
 _TYPES: Final = {"info": "info", "warning": "warning"}

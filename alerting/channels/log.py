@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from alerting.channels.settings import LogSettings
-    from alerting.outbox import QueuedNotification
+    from alerting.desk.outbox import QueuedNotification
 
 _FIELDS: Final = (
     "alert_id",

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from alerting.channels.settings import SmtpSettings
-    from alerting.outbox import QueuedNotification
+    from alerting.desk.outbox import QueuedNotification
 
 _LINK: Final = re.compile(r"https?://[^\s<>\"']+")
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from paho.mqtt.reasoncodes import ReasonCode
 
     from alerting.channels.settings import MqttSettings
-    from alerting.outbox import QueuedNotification
+    from alerting.desk.outbox import QueuedNotification
 
 #: PUBACK reason codes (MQTT 5, 3.4.2.1) that another try of the same message will meet again.
 PERMANENT: Final = frozenset(

@@ -8,9 +8,9 @@ from typing import Annotated, ClassVar, Final
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_serializer, model_validator
 
 from alerting.channels.base import Policy
+from alerting.desk.notify import TOLD, ChannelSpec
+from alerting.desk.pace import QuietHours
 from alerting.model import Event, Severity
-from alerting.notify import TOLD, ChannelSpec
-from alerting.pace import QuietHours
 
 _CLOCK: Final = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
 _OFFSET: Final = re.compile(r"([+-])(0\d|1[0-4]):([0-5]\d)")

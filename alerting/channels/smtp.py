@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from alerting.channels.parts import Part
     from alerting.channels.settings import SmtpSettings
-    from alerting.outbox import QueuedNotification
+    from alerting.desk.outbox import QueuedNotification
 
 #: RFC 4954: these are about who we are, at whatever command they come.
 _ABOUT_US: Final = frozenset({530, 534, 535, 538})

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from alerting.channels.settings import WebhookSettings
-    from alerting.outbox import QueuedNotification
+    from alerting.desk.outbox import QueuedNotification
 
 #: Addresses of one name that are tried within one send.
 _MAX_ADDRESSES = 4

@@ -9,7 +9,7 @@ from alerting import messages
 from alerting.messages.combined import combined
 from alerting.model import AlertState, Event, Transition, alert_id
 from alerting.rules import Join, LadderRule
-from alerting.vessels.geo import metres
+from geofence.sphere import metres
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from alerting.combined.places import Places, Who
     from alerting.combined.plan import Leaf, Plan
     from alerting.model import Subject
-    from alerting.names import Names
+    from alerting.registry.names import Names
 
 #: Members that an alert names.
 _NAMED: Final = 50

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import floor
 from typing import TYPE_CHECKING, Final
 
-from alerting.vessels.geo import METRES_PER_DEGREE, metres
+from geofence.sphere import METRES_PER_DEGREE, metres
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet

@@ -9,7 +9,7 @@ from, at the end of the instant.
 * Times are those at which things became known (receive times, or deadlines): rows of several subjects have no other
   clock in common. A burst of old data is judged as it comes.
 * With ``for`` the conditions must hold so long before the alert fires, and with ``keep_firing_for`` they must not hold
-  for so long before it is over. Time in which nothing could be heard does not count (``alerting.hearing``).
+  for so long before it is over. Time in which nothing could be heard does not count (``alerting.judging.hearing``).
 * A rule that goes out of force is over there and then, and one that comes into force looks at what holds.
 * What rules hold of, and where everyone is, is worked out anew after a restart: only what is under way is kept.
 * A rule one of whose ``all`` holds of nobody sleeps: no row is looked at for it.
@@ -29,8 +29,8 @@ from alerting.combined.episodes import Alerts, Episode
 from alerting.combined.findings import Findings
 from alerting.combined.places import Place, Places
 from alerting.combined.plan import plans
+from alerting.judging.outcome import Order
 from alerting.model import AlertState, Event, SubjectKind
-from alerting.outcome import Order
 from alerting.rules.base import END
 from alerting.rules.devices import OnDevices
 from decoders.identity import metric_id
@@ -44,12 +44,12 @@ if TYPE_CHECKING:
 
     from alerting.combined.places import Instant, Who
     from alerting.combined.plan import Plan
-    from alerting.heard import Heard
-    from alerting.hearing import Hearing
+    from alerting.judging.heard import Heard
+    from alerting.judging.hearing import Hearing
+    from alerting.judging.outcome import Outcome, Ruled
     from alerting.model import RuleState, Transition
-    from alerting.names import Names
-    from alerting.outcome import Outcome, Ruled
-    from alerting.registry import Registry
+    from alerting.registry.names import Names
+    from alerting.registry.register import Registry
     from alerting.rules.base import BaseRule
 
     Told = tuple[Order, Transition]

@@ -9,13 +9,13 @@ from alerting.model import SubjectKind
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
-    from alerting.heard import Heard
-    from alerting.names import Names
-    from alerting.registry import Registry
+    from alerting.judging.heard import Heard
+    from alerting.registry.names import Names
+    from alerting.registry.register import Registry
 
 #: Kind and id of a subject.
 Who = tuple[SubjectKind, int]
-#: When something was known, and whether by a deadline: the first fields of ``alerting.outcome.Order``.
+#: When something was known, and whether by a deadline: the first fields of ``alerting.judging.outcome.Order``.
 Instant = tuple[int, bool]
 
 

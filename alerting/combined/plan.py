@@ -10,8 +10,8 @@ from alerting.rules import CombinedRule, Join, closure, subject_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from alerting.judging.outcome import Ruled
     from alerting.model import SubjectKind
-    from alerting.outcome import Ruled
     from alerting.rules.combined import When
 
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from alerting.desk.book import Procedure
-    from alerting.notify import ChannelSpec
+    from alerting.desk.notify import ChannelSpec
     from alerting.rules.base import Fault
 
 

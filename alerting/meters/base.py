@@ -3,7 +3,7 @@
 A *meter* keeps what one or more rules measure, in columns with one *place* for each device and metric that any of them
 watches: rules that differ in their levels, severities or times share a meter. A *gauge* is one way of reading a meter,
 and holds what it shows against the levels of its rules; as long as that stays within the *calm* of a place
-(``alerting.levels``), nobody looks at it rule by rule.
+(``alerting.judging.levels``), nobody looks at it rule by rule.
 
 What a meter keeps is made of the readings that are news, and of nothing else: they are in the database, so that most of
 it need not be kept there a second time. After a restart a meter is given the readings from ``since`` on again:
@@ -14,7 +14,7 @@ it need not be kept there a second time. After a restart a meter is given the re
   begin at different minutes, so that not all of them tell at once.
 
 Which readings are news among those taken at or after some instant does not hang on any taken before it
-(``alerting.series``), so a meter that is given these again is, bit for bit, as it was.
+(``alerting.judging.series``), so a meter that is given these again is, bit for bit, as it was.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import numpy as np
 
-from alerting.series import NEVER, grown
+from alerting.judging.series import NEVER, grown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-    from alerting.ladder import Standing
+    from alerting.judging.ladder import Standing
 
     Ints = NDArray[np.int64]
     Floats = NDArray[np.float64]
@@ -116,7 +116,7 @@ class Watch:
 
     def __init__(self, waits: int = 0) -> None:
         self.waits = waits  # how long a device must have been heard before it is judged, microseconds
-        self.calm = np.zeros((0, 3), np.float64)  # low, high, until; see ``alerting.levels``
+        self.calm = np.zeros((0, 3), np.float64)  # low, high, until; see ``alerting.judging.levels``
         self.plan = np.zeros(0, np.int32)  # of the rules that watch the place; -1: none
         self.standing: dict[int, dict[int, Standing]] = {}  # place -> rule -> alert
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
+from alerting.judging.series import NEVER, grown
 from alerting.meters.base import Cells, begins, offset
 from alerting.meters.rates import RateGauge, RateMeter
 from alerting.meters.runs import RunGauge, RunMeter, ValueGauge, ValueMeter
 from alerting.meters.windows import WindowGauge, WindowMeter
 from alerting.rules import RangeRule, RateRule, StuckRule, WindowRule
-from alerting.series import NEVER, grown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from alerting.judging.series import NEVER, grown
 from alerting.meters.base import REACH, Figure, Shown, Watch
 from alerting.rules.figures import Change, Method
-from alerting.series import NEVER, grown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

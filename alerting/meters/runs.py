@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from alerting.judging.series import grown
 from alerting.meters.base import Figure, Shown, Watch
-from alerting.series import grown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
 
 from alerting.model import SubjectKind
-from alerting.registry import fold
+from alerting.registry.register import fold
 from alerting.rules.base import BaseRule, Duration, Model, Positive, Slug, Text, duration
 from alerting.rules.ladder import LadderRule
 
@@ -69,7 +69,7 @@ class OnDevices(BaseRule):
 
     @property
     def placed(self) -> bool:
-        """Whether it asks the registry (``alerting.places``)."""
+        """Whether it asks the registry (``alerting.readings.places``)."""
         return self.groups is not None or self.near is not None or self.in_zones is not None
 
     def faults(self, metrics: Mapping[str, Metric], zones: Mapping[str, Zone]) -> list[Fault]:  # noqa: ARG002
@@ -133,8 +133,8 @@ class ThresholdRule(LadderRule, DeviceRule):
     """A level of the readings themselves.
 
     With ``for`` the level must have been held that long before it counts, for firing and for each step up; with
-    ``keep_firing_for`` it must not have been held for that long before it is over. See ``alerting.thresholds`` for how
-    that is told.
+    ``keep_firing_for`` it must not have been held for that long before it is over. See ``alerting.readings.thresholds``
+    for how that is told.
     """
 
     kind: Literal["threshold"]
@@ -162,8 +162,8 @@ After = Annotated[
 class NoDataRule(DeviceRule):
     """Nothing new from a device and metric for longer than ``after``, once it has been heard at all.
 
-    ``after = "learned"``: ``factor`` times the interval at which it is heard (``alerting.rhythm``), ``at_least`` and
-    ``at_most`` so much; ``at_most`` until that is known.
+    ``after = "learned"``: ``factor`` times the interval at which it is heard (``alerting.readings.rhythm``),
+    ``at_least`` and ``at_most`` so much; ``at_most`` until that is known.
     """
 
     kind: Literal["no_data"]

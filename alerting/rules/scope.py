@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from alerting.registry import Licence, fold
+from alerting.registry.register import Licence, fold
 from alerting.rules.base import BaseRule, Model, Text
 from decoders.identity import MmsiClass, is_ais, mid, mmsi_class
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Container, Iterator, Mapping
 
-    from alerting.registry import Registry, Vessel
+    from alerting.registry.register import Registry, Vessel
     from alerting.rules.base import Fault
 
 #: MMSI forms that are no vessel: zone rules pass them over unless they are listed by MMSI.

@@ -19,7 +19,7 @@ from decoders.identity import MmsiClass, mmsi_class
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from alerting.registry import Registry, Vessel
+    from alerting.registry.register import Registry, Vessel
     from alerting.rules.base import Fault
     from decoders.catalogue import Metric
     from geofence.zones import Zone

@@ -9,9 +9,9 @@ from alerting.rules.scope import Scope
 from alerting.vessels.groups import Groups
 
 if TYPE_CHECKING:
+    from alerting.judging.outcome import Ruled
     from alerting.messages import Text
-    from alerting.names import Names
-    from alerting.outcome import Ruled
+    from alerting.registry.names import Names
     from alerting.rules.vessels import CarriedBeaconsRule
     from alerting.vessels.fixes import Fix
     from alerting.vessels.kinds import Kinds

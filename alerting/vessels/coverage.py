@@ -26,15 +26,15 @@ import numpy as np
 from alerting.model import RuleState, SubjectKind
 from alerting.rules.vessels import Learning
 from alerting.vessels.fixes import NEVER
-from alerting.vessels.geo import between, knots, metres
 from decoders.identity import is_ais
+from geofence.sphere import between, knots, metres
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
-    from alerting.outcome import Outcome
+    from alerting.judging.outcome import Outcome
     from alerting.vessels.fixes import Fix, Fixes
 
 _HOUR: Final = 3_600_000_000

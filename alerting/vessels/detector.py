@@ -11,9 +11,9 @@ from alerting.vessels.teller import Alert, Teller, When
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from alerting.judging.outcome import Outcome, Ruled
     from alerting.model import RuleState, Subject
-    from alerting.names import Names
-    from alerting.outcome import Outcome, Ruled
+    from alerting.registry.names import Names
     from alerting.rules.base import BaseRule
     from alerting.vessels.fixes import Fixes
     from alerting.vessels.kinds import Kinds

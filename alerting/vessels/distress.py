@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from alerting.judging.outcome import POSITIONS
 from alerting.messages import vessels as messages
 from alerting.messages.words import iso
 from alerting.model import Event
-from alerting.outcome import POSITIONS
 from alerting.vessels.detector import Detector
 from alerting.vessels.teller import Alert, When
 from decoders.identity import MmsiClass, mmsi_class
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from alerting.judging.outcome import Outcome, Ruled
     from alerting.model import RuleState, Severity
-    from alerting.names import Names
-    from alerting.outcome import Outcome, Ruled
+    from alerting.registry.names import Names
     from alerting.rules.vessels import DistressRule
     from alerting.vessels.kinds import Kinds
     from decoders.records import AisRecord, Observations

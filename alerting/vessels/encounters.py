@@ -9,9 +9,9 @@ from alerting.vessels.groups import Groups
 from alerting.vessels.knots import least
 
 if TYPE_CHECKING:
+    from alerting.judging.outcome import Ruled
     from alerting.messages import Text
-    from alerting.names import Names
-    from alerting.outcome import Ruled
+    from alerting.registry.names import Names
     from alerting.rules.vessels import EncounterRule
     from alerting.vessels.near import Near
     from alerting.vessels.pairs import Pair

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from alerting.hearing import GRACE, deadline
+from alerting.judging.hearing import GRACE, deadline
 from alerting.messages import vessels as messages
 from alerting.messages.words import iso
 from alerting.model import Event, RuleState, SubjectKind
@@ -24,9 +24,9 @@ from alerting.vessels.teller import Alert, Teller, When
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from alerting.hearing import Hearing
-    from alerting.names import Names
-    from alerting.outcome import Outcome, Ruled
+    from alerting.judging.hearing import Hearing
+    from alerting.judging.outcome import Outcome, Ruled
+    from alerting.registry.names import Names
     from alerting.vessels.fixes import Fixes
 
 _MINUTE: Final = 60_000_000

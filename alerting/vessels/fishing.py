@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, Final
 from alerting.messages import vessels as messages
 from alerting.model import Event
 from alerting.vessels.following import Following
-from alerting.vessels.geo import course, knots, metres
 from alerting.vessels.knots import each, speed
 from alerting.vessels.teller import When
+from geofence.sphere import course, knots, metres
 
 if TYPE_CHECKING:
-    from alerting.names import Names
-    from alerting.outcome import Outcome, Ruled
+    from alerting.judging.outcome import Outcome, Ruled
+    from alerting.registry.names import Names
     from alerting.rules.vessels import FishingRule
     from alerting.vessels.fixes import Fix, Fixes
     from alerting.vessels.kinds import Kinds

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from alerting.vessels.geo import all_metres
 from decoders.records import NULL_I1
+from geofence.sphere import all_metres
 from geofence.tracks import Forgotten, Stretch
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from dataclasses import Field
     from typing import ClassVar
 
+    from alerting.judging.outcome import Outcome, Ruled
     from alerting.model import RuleState
-    from alerting.names import Names
-    from alerting.outcome import Outcome, Ruled
+    from alerting.registry.names import Names
 
 
 class Followed(Protocol):

@@ -1,9 +1,9 @@
 """Gaps: vessels of which nothing has been heard for too long, told while it lasts.
 
-Like the silence of a station (``alerting.silence``) a gap is measured in receive time, and in time in which we could
-hear: not while we were deaf (``alerting.hearing``), nor while the source that heard the vessel last was silent itself
-(``alerting.vessels.feeds``). A vessel that comes back with a burst of old fixes is back; fixes that are late are no
-news. The alert starts at the last fix; its time is the deadline, however late that is noticed.
+Like the silence of a station (``alerting.readings.silence``) a gap is measured in receive time, and in time in which we
+could hear: not while we were deaf (``alerting.judging.hearing``), nor while the source that heard the vessel last was
+silent itself (``alerting.vessels.feeds``). A vessel that comes back with a burst of old fixes is back; fixes that are
+late are no news. The alert starts at the last fix; its time is the deadline, however late that is noticed.
 
 A silence at sea can become more severe by steps. In port it does not; whether a vessel is in port is told by its last
 fix. Where vessels are seldom heard (``alerting.vessels.coverage``) a rule may hold the alert back: for this silence.
@@ -19,30 +19,30 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from alerting.judging.outcome import POSITIONS, STATICS
+from alerting.judging.series import grown
 from alerting.messages import vessels as messages
 from alerting.messages.words import iso
 from alerting.model import Event, Late, SubjectKind
-from alerting.outcome import POSITIONS, STATICS
 from alerting.rules.vessels import GapRule
-from alerting.series import grown
 from alerting.vessels.coverage import Coverage
 from alerting.vessels.feeds import Feeds
 from alerting.vessels.fixes import Fixes, among
-from alerting.vessels.geo import knots, metres
 from alerting.vessels.near import within
 from alerting.vessels.teller import Alert, Teller, When
 from decoders.identity import is_ais
 from geofence.slots import Slots
+from geofence.sphere import knots, metres
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from alerting.hearing import Hearing
+    from alerting.judging.hearing import Hearing
+    from alerting.judging.outcome import Outcome, Ruled
     from alerting.model import RuleState
-    from alerting.names import Names
-    from alerting.outcome import Outcome, Ruled
+    from alerting.registry.names import Names
     from alerting.vessels.fixes import Fix
     from alerting.vessels.kinds import Kinds
     from geofence.tracks import Forgotten

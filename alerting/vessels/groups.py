@@ -15,10 +15,10 @@ from alerting.vessels.pairs import Pair, Pairs
 from alerting.vessels.teller import Alert
 
 if TYPE_CHECKING:
+    from alerting.judging.outcome import Outcome, Ruled
     from alerting.messages import Text
     from alerting.model import RuleState
-    from alerting.names import Names
-    from alerting.outcome import Outcome, Ruled
+    from alerting.registry.names import Names
     from alerting.rules.vessels import CarriedBeaconsRule, EncounterRule
     from alerting.vessels.kinds import Kinds
     from alerting.vessels.near import Near

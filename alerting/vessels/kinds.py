@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from alerting.registry import Registry
+    from alerting.registry.register import Registry
+    from alerting.registry.ships import ShipTypes
     from alerting.rules.scope import Scope
     from alerting.rules.vessels import DistressRule
-    from alerting.ships import ShipTypes
 
 
 class Kinds:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from alerting.vessels.fixes import NEVER
-from alerting.vessels.geo import between, knots, metres
+from geofence.sphere import between, knots, metres
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

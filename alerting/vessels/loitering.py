@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, Final
 from alerting.messages import vessels as messages
 from alerting.model import Event
 from alerting.vessels.following import Following
-from alerting.vessels.geo import knots, metres
 from alerting.vessels.knots import SPARSE, each, least, speed
 from alerting.vessels.teller import When
+from geofence.sphere import knots, metres
 from geofence.tracks import KNOT
 
 if TYPE_CHECKING:
-    from alerting.names import Names
-    from alerting.outcome import Outcome, Ruled
+    from alerting.judging.outcome import Outcome, Ruled
+    from alerting.registry.names import Names
     from alerting.rules.vessels import LoiteringRule
     from alerting.vessels.fixes import Fix, Fixes
     from alerting.vessels.kinds import Kinds

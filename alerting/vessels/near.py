@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import shapely
 
-from alerting.vessels.geo import METRES_PER_DEGREE, east
+from geofence.sphere import METRES_PER_DEGREE, east
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -20,17 +20,17 @@ from typing import TYPE_CHECKING, Any, Final
 from alerting.messages import vessels as messages
 from alerting.rules.vessels import CarriedBeaconsRule
 from alerting.vessels.detector import Detector
-from alerting.vessels.geo import metres
 from alerting.vessels.knots import around, cell, each, speed
 from alerting.vessels.teller import Alert, When
 from decoders.identity import MmsiClass, is_ais, mmsi_class
+from geofence.sphere import metres
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from alerting.judging.outcome import Outcome, Ruled
     from alerting.model import RuleState
-    from alerting.names import Names
-    from alerting.outcome import Outcome, Ruled
+    from alerting.registry.names import Names
     from alerting.rules.vessels import EncounterRule
     from alerting.vessels.fixes import Fix, Fixes
     from alerting.vessels.kinds import Kinds

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from alerting.judging.outcome import POSITIONS
 from alerting.model import SubjectKind
-from alerting.outcome import POSITIONS
 from alerting.rules.vessels import (
     CarriedBeaconsRule,
     DistressRule,
@@ -35,14 +35,14 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from alerting.heard import Heard
-    from alerting.hearing import Hearing
+    from alerting.judging.heard import Heard
+    from alerting.judging.hearing import Hearing
+    from alerting.judging.outcome import Outcome, Ruled
     from alerting.model import RuleState
-    from alerting.names import Names
-    from alerting.outcome import Outcome, Ruled
-    from alerting.registry import Registry
+    from alerting.registry.names import Names
+    from alerting.registry.register import Registry
+    from alerting.registry.ships import ShipTypes
     from alerting.rules.vessels import PortRule
-    from alerting.ships import ShipTypes
     from alerting.vessels.detector import Detector
     from alerting.vessels.near import Near
     from geofence.tracks import Forgotten

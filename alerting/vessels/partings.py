@@ -23,14 +23,14 @@ from alerting.messages import vessels as messages
 from alerting.model import Event
 from alerting.vessels.detector import Detector
 from alerting.vessels.fixes import NEVER
-from alerting.vessels.geo import knots, metres
 from alerting.vessels.teller import Alert, When
+from geofence.sphere import knots, metres
 from geofence.tracks import KNOT
 
 if TYPE_CHECKING:
+    from alerting.judging.outcome import Outcome, Ruled
     from alerting.model import RuleState
-    from alerting.names import Names
-    from alerting.outcome import Outcome, Ruled
+    from alerting.registry.names import Names
     from alerting.rules.vessels import IdentityClashRule, JumpRule, TrackRule
     from alerting.vessels.fixes import Fix, Fixes
     from alerting.vessels.kinds import Kinds

@@ -13,14 +13,14 @@ from alerting.messages import vessels as messages
 from alerting.messages.words import iso
 from alerting.model import Event
 from alerting.vessels.following import Following
-from alerting.vessels.geo import knots, metres
 from alerting.vessels.teller import When
+from geofence.sphere import knots, metres
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from alerting.names import Names
-    from alerting.outcome import Outcome, Ruled
+    from alerting.judging.outcome import Outcome, Ruled
+    from alerting.registry.names import Names
     from alerting.rules.vessels import PortVisitRule
     from alerting.vessels.fixes import Fix, Fixes
     from alerting.vessels.kinds import Kinds

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from alerting.judging.outcome import POSITIONS, Order
 from alerting.model import AlertState, Event, Severity, Transition, alert_id
-from alerting.outcome import POSITIONS, Order
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from alerting.judging.outcome import Outcome, Ruled
     from alerting.messages import Text
     from alerting.model import Subject
-    from alerting.outcome import Outcome, Ruled
     from alerting.vessels.fixes import Fix
 
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from alerting.evidence import EvidenceError, pack
 from alerting.model import AlertState, Severity
+from alerting.rejudging.evidence import EvidenceError, pack
 from ingest.commands import acts, audit, budgets, silences
 from ingest.commands.acts import Id
 from ingest.commands.options import Dsn, Json, moment

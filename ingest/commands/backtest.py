@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from alerting import pack
-from alerting.backtest import Difference, Shifts, difference, iso, summary
+from alerting.rejudging.backtest import Difference, Shifts, difference, iso, summary
 from alerting.rules import duration
 from decoders.times import MAX_AHEAD_US, microseconds
 from ingest import backtest as run

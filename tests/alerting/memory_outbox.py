@@ -6,8 +6,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from alerting.desk.outbox import EVENT_ORDER, OutboxAway, QueuedNotification, urgency
 from alerting.model import Severity
-from alerting.outbox import EVENT_ORDER, OutboxAway, QueuedNotification, urgency
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -12,7 +12,7 @@ import numpy as np
 import shapely
 
 from alerting.model import Event
-from alerting.registry import UNREGISTERED, Registry
+from alerting.registry.register import UNREGISTERED, Registry
 from alerting.rules import Condition, NoDataRule, Rule, ThresholdRule, ZoneRule, window
 from geofence.tracks import KNOT, distance
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from alerting.desk.notify import ChannelSpec, notifications
+from alerting.desk.outbox import QueuedNotification
 from alerting.model import AlertState, Event, Severity, Subject, SubjectKind, Transition, alert_id
-from alerting.notify import ChannelSpec, notifications
-from alerting.outbox import QueuedNotification
 
 START = 1_795_000_000_000_000  # 2026-11-18, microseconds
 SUBJECT = Subject(SubjectKind.TRANSPONDER, 574_123_456, "BV-90123-TS")

@@ -18,10 +18,10 @@ from alerting import dispatch
 from alerting.channels import open_channels
 from alerting.channels.base import PermanentFailure, Policy, TemporaryFailure
 from alerting.channels.settings import WebhookSettings
+from alerting.desk.notify import ChannelSpec, notifications
+from alerting.desk.outbox import OutboxAway, QueuedNotification
 from alerting.dispatch import Dispatcher, Outcome
 from alerting.model import AlertState, Notification
-from alerting.notify import ChannelSpec, notifications
-from alerting.outbox import OutboxAway, QueuedNotification
 from tests.alerting.memory_outbox import MemoryOutbox
 from tests.alerting.samples import ALL_EVENTS, START, transition
 from tests.alerting.target import answer, drop, target

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from alerting.channels.base import Policy, TemporaryFailure
+from alerting.desk.notify import ChannelSpec, notifications
+from alerting.desk.outbox import QueuedNotification, urgency
+from alerting.desk.pace import QuietHours
 from alerting.dispatch import Dispatcher
 from alerting.model import AlertState, Event, Severity
-from alerting.notify import ChannelSpec, notifications
-from alerting.outbox import QueuedNotification, urgency
-from alerting.pace import QuietHours
 from tests.alerting.memory_outbox import MemoryOutbox
 from tests.alerting.samples import ALL_EVENTS, START, transition
 

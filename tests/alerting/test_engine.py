@@ -12,7 +12,7 @@ import shapely
 from alerting import messages
 from alerting.engine import Engine
 from alerting.model import AlertState, Memory, Severity, SubjectKind, Transition, Verdict, alert_id
-from alerting.names import Names
+from alerting.registry.names import Names
 from alerting.rules import RULE, Rule
 from decoders.identity import device_id, metric_id, transponder_id
 from decoders.records import POSITION, READING, Name, Observations, empty

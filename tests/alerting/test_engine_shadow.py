@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
+from alerting.desk.notify import ChannelSpec, notifications
 from alerting.engine import Engine
 from alerting.model import AlertState, Memory, RuleState, Transition, Verdict, shadow_id
-from alerting.notify import ChannelSpec, notifications
 from alerting.rules import RULE, Rule
 from tests.alerting.oracle import Item
 from tests.alerting.test_engine_stream import (

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from alerting.engine import Engine
 from alerting.model import Memory, RuleState
-from alerting.registry import UNREGISTERED
+from alerting.registry.register import UNREGISTERED
 from alerting.rules import RULE
 from decoders.identity import device_id, metric_id, transponder_id
 from decoders.records import NULL_I2, POSITION, READING, STATIC, Name, Observations, empty
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from alerting.model import LookBack, Verdict
-    from alerting.registry import Registry
+    from alerting.registry.register import Registry
     from alerting.rules import Rule
 
 MINUTE = 60_000_000

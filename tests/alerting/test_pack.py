@@ -10,10 +10,10 @@ import pytest
 import shapely
 
 from alerting import pack
+from alerting.desk.notify import ChannelSpec
 from alerting.engine import Engine
 from alerting.model import AlertState
-from alerting.notify import ChannelSpec
-from alerting.registry import BEGINNING, END, Carried, Registry, Site, Vessel
+from alerting.registry.register import BEGINNING, END, Carried, Registry, Site, Vessel
 from alerting.rules import (
     KINDS,
     AqiRule,

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from alerting.registry import BEGINNING, END, DeviceEntry, Fitted, Site, Vessel, VesselEntry
+from alerting.registry.register import BEGINNING, END, DeviceEntry, Fitted, Site, Vessel, VesselEntry
 from alerting.registry_files import DEVICE_COLUMNS, VESSEL_COLUMNS, RegistryError, read_devices, read_vessels
 from decoders.identity import transponder_id
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from alerting.evidence import EvidenceError, check, pack, unpack
+from alerting.rejudging.evidence import EvidenceError, check, pack, unpack
 from tests.ingest.command import haidang, rows
 from tests.ingest.running import EPOCH_MS
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alerting.evidence import EvidenceError, check, pack, unpack
+from alerting.rejudging.evidence import EvidenceError, check, pack, unpack
 from simulators.ais_wire import Hull, Payload, Report, position_a, sentences, static_a, tag_block
 from tests.ingest.command import haidang, rows
 from tests.ingest.running import EPOCH_MS

@@ -12,7 +12,7 @@ import orjson
 import pytest
 from pydantic import SecretStr
 
-from alerting.registry import Fitted, Vessel, VesselEntry
+from alerting.registry.register import Fitted, Vessel, VesselEntry
 from geofence.zones import read_zones
 from ingest.reload import Rules, Seen
 from ingest.settings import Database, Settings

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from alerting.desk.notify import ChannelSpec
 from alerting.engine import Engine
 from alerting.model import AlertState, Event
 from alerting.model import Verdict as Judged
-from alerting.notify import ChannelSpec
 from alerting.rules import RULE
 from decoders.records import Observations
 from storage import readers

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from alerting.desk.notify import ChannelSpec, notifications
 from alerting.model import AlertState, Event, Severity, Transition, Verdict
-from alerting.notify import ChannelSpec, notifications
 from storage.acts import Said, close, resolve
 from storage.writer import Store
 from tests.storage.samples import T0, ask, batch, transition

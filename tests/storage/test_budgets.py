@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from psycopg.types.json import Jsonb
 
 from alerting.desk.book import Budget
+from alerting.desk.notify import ChannelSpec, notifications
 from alerting.model import AlertState, Verdict
-from alerting.notify import ChannelSpec, notifications
 from storage import budgets, desk
 from storage.audit import audit
 from storage.writer import Store

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from alerting.desk.book import Inhibition, Procedure
 from alerting.desk.matching import LABELS, matches, regex
+from alerting.desk.notify import ChannelSpec, notifications
 from alerting.model import AlertState, Event, Severity, Subject, SubjectKind, Transition, Verdict, alert_id
-from alerting.notify import ChannelSpec, notifications
 from decoders.identity import device_id
 from storage import desk
 from storage.audit import audit

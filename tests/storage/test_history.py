@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from alerting.backtest import Tally
 from alerting.engine import Engine
+from alerting.rejudging.backtest import Tally
 from decoders.records import AisRecord, Name, Observations
 from storage.batch import Batch
 from storage.history import Choice, history
@@ -25,7 +25,7 @@ from tests.alerting.test_engine_stream import DEVICES, MINUTE, RULES, START, ZON
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from alerting.backtest import Episode
+    from alerting.rejudging.backtest import Episode
 
 TABLES = "positions, statics, readings, ais_messages, receptions, transponders, devices, metrics, latest_positions,"
 STATE = "latest_readings, rule_state, alerts, alert_history, notifications, progress, deaf_spans"

@@ -12,7 +12,7 @@ from decoders.records import NULL_I2, NULL_I4, Name, Observations
 from storage.batch import Batch
 from storage.writer import Store
 from tests.alerting.oracle import Item
-from tests.alerting.test_engine_figures import UNEVEN, fans
+from tests.alerting.readings.test_figures import UNEVEN, fans
 from tests.alerting.test_engine_stream import DEVICES, MINUTE, RULES, SHIPS, START, ZONES, observations, rule
 from tests.alerting.vessels import streams
 

@@ -1,4 +1,4 @@
-"""The outbox in the database keeps the contract of ``alerting.outbox``, told by the fake that ships with it."""
+"""The outbox in the database keeps the contract of ``alerting.desk.outbox``, told by the fake that ships with it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from alerting.desk.outbox import OutboxAway
 from alerting.model import Notification, Severity, Verdict, notification_id
-from alerting.outbox import OutboxAway
 from storage.outbox import DatabaseOutbox
 from storage.writer import Store
 from tests.alerting.memory_outbox import MemoryOutbox

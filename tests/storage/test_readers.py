@@ -9,8 +9,8 @@ from uuid import UUID
 import pytest
 import shapely
 
+from alerting.desk.notify import ChannelSpec
 from alerting.model import AlertState, Event, Severity, Verdict
-from alerting.notify import ChannelSpec
 from geofence.zones import Zone
 from storage import readers
 from storage.errors import ConfigurationError, RequestRefused

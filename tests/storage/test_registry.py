@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg.conninfo import make_conninfo
 
-from alerting.registry import BEGINNING, END, Carried, DeviceEntry, Fitted, Registry, Site, Vessel, VesselEntry
+from alerting.registry.register import BEGINNING, END, Carried, DeviceEntry, Fitted, Registry, Site, Vessel, VesselEntry
 from decoders.identity import device_id
 from storage.errors import ConfigurationError, RequestRefused
 from storage.registry import (

@@ -7,8 +7,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from alerting.desk.book import Procedure
+from alerting.desk.notify import ChannelSpec, notifications
 from alerting.model import AlertState, Event, Severity, Verdict
-from alerting.notify import ChannelSpec, notifications
 from storage import desk
 from storage.acts import Said, acknowledge, close
 from storage.silences import end_silence

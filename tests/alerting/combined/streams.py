@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from alerting.engine import Engine
 from alerting.model import Memory, RuleState
-from alerting.registry import Registry, Site
+from alerting.registry.register import Registry, Site
 from alerting.rules import RULE, CombinedRule
 from decoders.identity import device_id, metric_id, transponder_id
 from decoders.records import NULL_I1, POSITION, READING, Name, Observations, empty

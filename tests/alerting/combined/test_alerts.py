@@ -8,7 +8,7 @@ import pytest
 
 from alerting.engine import Engine
 from alerting.model import AlertState, Event
-from alerting.registry import UNREGISTERED, Carried, Registry, Site, Vessel
+from alerting.registry.register import UNREGISTERED, Carried, Registry, Site, Vessel
 from tests.alerting.combined.streams import (
     DEVICES,
     MINUTE,

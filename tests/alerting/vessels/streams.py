@@ -11,13 +11,13 @@ import numpy as np
 
 from alerting.engine import Engine
 from alerting.model import Late, Memory, RuleState, Transition, Verdict
-from alerting.registry import UNREGISTERED
+from alerting.registry.register import UNREGISTERED
 from alerting.rules import RULE
 from decoders.identity import source_id, transponder_id
 from decoders.records import NULL_I1, NULL_I2, POSITION, STATIC, AisRecord, Name, Observations, empty
 
 if TYPE_CHECKING:
-    from alerting.registry import Registry
+    from alerting.registry.register import Registry
     from alerting.rules import Rule
     from geofence.zones import Zone
 

@@ -1,0 +1,1 @@
+"""Rules on what devices measure, and on their silence: parts of the engine."""

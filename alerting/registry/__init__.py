@@ -1,0 +1,1 @@
+"""What is known of vessels and devices beside what they send."""

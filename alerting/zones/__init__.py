@@ -1,0 +1,1 @@
+"""Rules on vessels and zones: a part of the engine."""
