@@ -10,14 +10,15 @@ import numpy as np
 import orjson
 from pydantic import ValidationError
 
-from alerting.engine import Engine
 from alerting.model import Subject, SubjectKind
 from alerting.rejudging import evidence
-from alerting.rejudging.backtest import judged, warm_up
-from alerting.rejudging.evidence import Evidence, EvidenceError, fired_with
+from alerting.rejudging.backtest import warm_up
+from alerting.rejudging.evidence import Evidence
 from alerting.rejudging.evidence_page import page
+from alerting.rejudging.instants import EvidenceError, instant
+from alerting.rejudging.retelling import Known, Retelling, differences, fired_with
 from alerting.rules import RULE
-from decoders.arrival import before, joined, numbered
+from decoders.arrival import before, numbered
 from geofence.zones import to_feature_collection
 from ingest.backtest import count, listened_until, looked_at
 from storage import readers
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from uuid import UUID
 
-    from alerting.model import Memory
+    from alerting.model import Memory, Transition
     from alerting.registry.register import Registry
     from alerting.rules import Rule
     from decoders.records import Observations
@@ -54,6 +55,21 @@ _CHAINED: Final = {
 }
 
 
+async def make(dsn: str, id_: UUID) -> bytes:
+    """The evidence file of an alert, verified.
+
+    Raises:
+        RequestRefused: there is no such alert, or what there is of it does not come to it.
+        StorageError: the database cannot be used.
+    """
+    data = evidence.pack(await gather(dsn, id_))
+    try:
+        verify(data)
+    except EvidenceError as exc:
+        raise RequestRefused(f"alert {id_}: what is stored of it does not verify: {exc}") from exc
+    return data
+
+
 async def gather(dsn: str, id_: UUID) -> Evidence:
     """The evidence of an alert, as little of it as comes to the alert: the subject's rows if they do, else everybody's.
 
@@ -73,15 +89,13 @@ async def gather(dsn: str, id_: UUID) -> Evidence:
     started_at = microseconds(recorded["alert"]["started_at"])
     known = (await registry(dsn)).as_told(subject, started_at, fired_with(facts["history"]))
     began = microseconds(min(t for t in (recorded["alert"]["started_at"], recorded["alert"]["known_at"]) if t))
-    found: Evidence | None = None
+    found: Evidence | str = ""
     for choice, since in _choices(rules, facts, began):
         found = await _try(dsn, facts, rules, zones, known, choice, since, end + 1)
-        if found is not None:
+        if isinstance(found, Evidence):
             break
-    if found is None:
-        raise RequestRefused(
-            f"alert {id_} does not come out of what is stored: rows are gone, or it began too long ago"
-        )
+    if isinstance(found, str):
+        raise RequestRefused(f"alert {id_} does not come out of what is stored: {found}")
     rows = {name: count(found.rows, name) for name in sorted(TABLES)}
     found.page = page(alert, facts["history"], facts["notifications"], rows, facts["software"])
     return found
@@ -111,7 +125,7 @@ def verify(data: bytes) -> Evidence:
 def _field(row: dict[str, Any], field: str) -> str | None:
     value = row[field]
     if field == "at":
-        return str(evidence.instant(value))
+        return str(instant(value))
     return None if value is None else str(value)
 
 
@@ -178,27 +192,26 @@ async def _try(
     choice: Choice,
     since: int,
     end: int,
-) -> Evidence | None:
-    """The evidence, if the alert comes out of these rows as it was told; as few of the last of them as do."""
-    parts: list[Observations] = []
+) -> Evidence | str:
+    """The evidence, if the alert comes out of these rows as it was told, as few of the last of them as do; else why it
+    does not.
+    """
+    alert, changes = facts["alert"], facts["history"]
     async with history(dsn, choice) as past:
         deaf = [(first, last) for first, last in await past.deaf() if since < last]
         memory = await past.memory(since)
-        engine = Engine(rules, zones, registry=known)
-        engine.restore(memory)
-        told, rows = [], 0
-        async for observations, tick in past.slices(since, end, dict(deaf)):
+        telling = Retelling(Known(rules, zones, known, memory, deaf), alert, changes)
+        rows, wrong = 0, _wrong(alert, changes, [])
+        async for observations, tick in past.slices(since, end, [*dict(deaf), *telling.cuts]):
             rows += sum(count(observations, name) for name in TABLES)
-            parts.append(observations)
-            told += [t for t in judged(engine, observations, tick) if str(t.alert_id) == facts["alert"]["id"]]
-            if tick in dict(deaf):
-                engine.deaf(tick, dict(deaf)[tick])
-            if rows > _MOST or (told and not evidence.differences(facts["alert"], facts["history"], told)):
+            telling.take(observations, tick)
+            wrong = _wrong(alert, changes, telling.told)
+            if rows > _MOST or not wrong:
                 break
-    if not told or evidence.differences(facts["alert"], facts["history"], told):
-        return None
-    until = max(t.known for t in told) + 1
-    kept, _ = before(joined(parts), until)
+    if wrong:
+        return f"of more than {_MOST} rows" if rows > _MOST else wrong
+    until = max(told.known for told in telling.told) + 1
+    kept, _ = before(telling.rows(), until)
     numbered(kept)
     ids = _ids(memory, kept)
     return Evidence(
@@ -217,6 +230,15 @@ async def _try(
     )
 
 
+def _wrong(alert: dict[str, Any], changes: Sequence[dict[str, Any]], told: Sequence[Transition]) -> str:
+    """In what the alert is not as it was told; nothing: it is."""
+    if not told:
+        return "rows are gone, or it began too long ago"
+    for what, was, now in differences(alert, changes, told):
+        return f"by its rows it has another {what}: {now}, and was told with {was}"
+    return ""
+
+
 def _ids(memory: Memory, rows: Observations) -> set[tuple[str, int]]:
     """Who is in what was known before or in the rows, by kind and id."""
     devices, transponders = (rows.readings, memory.readings), (rows.positions, rows.statics, memory.positions)
@@ -227,10 +249,12 @@ def _ids(memory: Memory, rows: Observations) -> set[tuple[str, int]]:
         if table is not None
         for id_ in np.unique(table[kind]).tolist()
     }
+    heard_by = (rows.positions, rows.statics, rows.receptions, memory.positions)
+    found |= {("source", id_) for table in heard_by if table is not None for id_ in np.unique(table["source"]).tolist()}
     return found | {("transponder", record.transponder) for record in rows.records}
 
 
 def _known(memory: Memory, ids: set[tuple[str, int]]) -> Memory:
-    """What was known before, of the names only those of who is in it."""
+    """What was known before, of the names only those of who is in it, or has heard it."""
     memory.names = {key: name for key, name in memory.names.items() if key in ids}
     return memory

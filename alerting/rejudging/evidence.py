@@ -24,14 +24,13 @@ import numpy as np
 import orjson
 from pydantic import ValidationError
 
-from alerting.engine import Engine
 from alerting.model import Memory, Subject, SubjectKind, alert_id, shadow_id
 from alerting.registry.register import UNREGISTERED, Registry
-from alerting.rejudging.backtest import Episode, Tally, judged
+from alerting.rejudging.instants import EvidenceError, instant, iso
+from alerting.rejudging.retelling import Known, differences, fired_with, retell
 from alerting.rules import RULE
 from decoders.arrival import numbered
 from decoders.records import NULL_I1, NULL_I2, NULL_I4, POSITION, READING, RECEPTION, STATIC, AisRecord, Observations
-from decoders.times import iso_time
 from geofence.geometries import ZoneError
 from geofence.zones import read_zones
 
@@ -56,15 +55,9 @@ _DAMAGE: Final = (
     *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, MemoryError),
     *(KeyError, IndexError, ValueError, TypeError, OverflowError, NotImplementedError, RuntimeError),
 )
-_CHANGES: Final = frozenset({"escalated", "deescalated", "resolved"})
-_NOT_OF_ROWS: Final = frozenset({"withdrawn", "forgotten", "late_data"})
 _MOST: Final = 1 << 30  # bytes unpacked
 _SEAL: Final = 64  # hexadecimal digits
 _EARLY: Final = (1980, 1, 1, 0, 0, 0)  # the time of every member: equal evidence makes equal files
-
-
-class EvidenceError(ValueError):
-    """What does not fit, in one line."""
 
 
 @dataclass(slots=True)
@@ -108,8 +101,8 @@ def pack(evidence: Evidence) -> bytes:
         "software": evidence.facts["software"],
         "made_at": evidence.facts["made_at"],
         "alert": evidence.facts["alert"]["id"],
-        "until": _iso(evidence.until),
-        "deaf": [[_iso(since), _iso(until)] for since, until in evidence.deaf],
+        "until": iso(evidence.until),
+        "deaf": [[iso(since), iso(until)] for since, until in evidence.deaf],
         "members": {
             name: {"sha256": sha256(data).hexdigest(), "bytes": len(data)} for name, data in sorted(members.items())
         },
@@ -179,8 +172,8 @@ def _read(manifest: Mapping[str, Any], members: Mapping[str, bytes]) -> Evidence
 # --- coming to it again
 
 
-def check(evidence: Evidence) -> list[Episode]:
-    """Come to the alert again; the alerts that the rows come to.
+def check(evidence: Evidence) -> list[Transition]:
+    """Come to the alert again: what the rows tell of it.
 
     Raises:
         EvidenceError: something does not fit.
@@ -206,21 +199,13 @@ def check(evidence: Evidence) -> list[Episode]:
         fired_with(evidence.facts["history"]).get(name) for name in ("vessel", "site")
     ):
         raise EvidenceError("registry.json says of the alert's subject something else than the alert")
-    told = recompute([*conditions, rule], zones, evidence)
-    mine = [transition for transition in told if str(transition.alert_id) == alert["id"]]
-    if not mine:
+    known = Known([*conditions, rule], zones, evidence.registry, evidence.before, evidence.deaf)
+    told = retell(known, alert, evidence.facts["history"], evidence.rows, evidence.until)
+    if not told:
         raise EvidenceError("the rule does not come to this alert by these rows")
-    for what, was, now in differences(alert, evidence.facts["history"], mine):
+    for what, was, now in differences(alert, evidence.facts["history"], told):
         raise EvidenceError(f"by these rows the alert has another {what}: {now}, and was told with {was}")
-    tally = Tally()
-    tally.add(told)
-    return tally.within(-(2**62), 2**62)
-
-
-def fired_with(history: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """The details that an alert was first told with."""
-    found: Mapping[str, Any] = next((row["details"] for row in history if row["change"] == "firing"), {})
-    return found
+    return told
 
 
 def _registered(registry: Registry, subject: Subject, time: int) -> tuple[Any, Any]:
@@ -228,42 +213,6 @@ def _registered(registry: Registry, subject: Subject, time: int) -> tuple[Any, A
     carried = registry.carrier(subject.id, time) if subject.kind is SubjectKind.TRANSPONDER else None
     site = registry.site(subject.name) if subject.kind is SubjectKind.DEVICE else None
     return carried and carried.told(), site and site.told()
-
-
-def recompute(rules: Sequence[Rule], zones: Sequence[Zone], evidence: Evidence) -> list[Transition]:
-    """What the rules tell by the rows."""
-    engine = Engine(rules, zones, registry=evidence.registry)
-    engine.restore(evidence.before)
-    return judged(engine, evidence.rows, evidence.until, evidence.deaf)
-
-
-def differences(
-    alert: Mapping[str, Any], history: Sequence[Mapping[str, Any]], told: Sequence[Transition]
-) -> list[tuple[str, Any, Any]]:
-    """In what an alert and its changes by the engine, as stored, are others than those told: (what, was, now).
-
-    Changes by people are theirs. What came late and revised or retracted it is another telling
-    (``alerting.rejudging.review``), and what a change of the rules or want of room ended, no rows did.
-    """
-    first = told[0]
-    after = {(t.event.value, _iso(t.at)): t.severity.value for t in told}
-    found: list[tuple[str, Any, Any]] = [("time", _at(alert["fired_at"]), _iso(first.at))]
-    severity = first.severity.value
-    for change in history:
-        if change["change"] == "revised":
-            severity = alert["severity"]
-        if change["actor"] != "engine" or change["change"] not in _CHANGES:
-            continue
-        if change["details"].get("reason") not in _NOT_OF_ROWS:
-            said = (change["change"], _at(change["at"]))
-            found.append((f"change ({said[0]})", said[1], said[1] if said in after else "none"))
-            severity = after.get(said, severity)
-    found.append(("severity", alert["severity"], severity))
-    return [(what, was, now) for what, was, now in found if was != now]
-
-
-def _at(text: str) -> str:
-    return _iso(instant(text))
 
 
 def _rules_of(evidence: Evidence) -> list[Rule]:
@@ -290,22 +239,6 @@ def _json(value: Any) -> bytes:
     return orjson.dumps(value, default=str, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
-def _iso(time: int) -> str:
-    return str(np.datetime64(time, "us")) + "+00:00"
-
-
-def instant(text: str) -> int:
-    """Microseconds since the epoch.
-
-    Raises:
-        EvidenceError: it is no time.
-    """
-    time = iso_time(text)
-    if not isinstance(time, int):
-        raise EvidenceError(f"{text!r} is not a time")
-    return time
-
-
 def _rows(table: Table) -> list[dict[str, Any]]:
     names = [name for name in table.dtype.names or () if name != "message"]
     columns = {name: _values(name, table[name]) for name in names}
@@ -314,7 +247,7 @@ def _rows(table: Table) -> list[dict[str, Any]]:
 
 def _values(name: str, column: NDArray[Any]) -> list[Any]:
     if name in _TIMES:
-        return [_iso(time) for time in column.tolist()]
+        return [iso(time) for time in column.tolist()]
     null = _NULLS.get(column.dtype.str[1:])
     return [None if value == null or value != value else value for value in column.tolist()]  # noqa: PLR0124  # NaN
 
@@ -343,7 +276,7 @@ def _table(data: bytes, dtype: np.dtype[Any]) -> Table:
 
 def _record(record: AisRecord) -> bytes:
     said = {name: getattr(record, name) for name in ("transponder", "digest", "source", "msg_type", "kind", "fields")}
-    times = {"time": _iso(record.time), "received_at": _iso(record.received_at)}
+    times = {"time": iso(record.time), "received_at": iso(record.received_at)}
     return orjson.dumps({**times, **said}, option=orjson.OPT_APPEND_NEWLINE)
 
 
@@ -358,8 +291,8 @@ def _memory(memory: Memory) -> dict[str, Any]:
         "positions": None if memory.positions is None else _rows(memory.positions),
         "readings": None if memory.readings is None else _rows(memory.readings),
         "ship_types": sorted(memory.ship_types.items()),
-        "static_times": [[id_, _iso(time)] for id_, time in sorted(memory.static_times.items())],
-        "first_seen": [[id_, _iso(time)] for id_, time in sorted(memory.first_seen.items())],
+        "static_times": [[id_, iso(time)] for id_, time in sorted(memory.static_times.items())],
+        "first_seen": [[id_, iso(time)] for id_, time in sorted(memory.first_seen.items())],
         "names": [[kind, id_, name] for (kind, id_), name in sorted(memory.names.items())],
     }
 

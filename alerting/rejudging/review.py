@@ -64,6 +64,8 @@ _SHARED: Final = frozenset({"gap", "carried_beacons"})
 #: By table: what makes the series of a row.
 _SERIES: Final = {"statics": ("transponder",), "positions": ("transponder",), "readings": ("device", "metric")}
 _FAR: Final = 2**62
+#: In the details of what a review says: up to when rows were taken in time, where the engine goes on from that.
+IN_TIME_UNTIL: Final = "in_time_until"
 _SECOND: Final = 1_000_000
 
 
@@ -236,6 +238,8 @@ class _Look:
         if self._sure and (moved or self._went_otherwise()):
             out.states, out.keys = self._states(), self._keys
             out.meters = list(self._true.meters.values())
+            from_there = {IN_TIME_UNTIL: messages.iso(self._case.now)}
+            out.transitions = [replace(t, details={**t.details, **from_there}) for t in out.transitions]
         else:  # the engine goes on as it was
             out.stands = {alert: tuple(ids) for alert, ids in self._case.stands.items()}
         return out

@@ -12,11 +12,11 @@ import typer
 from rich.console import Console
 
 from alerting.model import AlertState, Severity
-from alerting.rejudging.evidence import EvidenceError, pack
+from alerting.rejudging.instants import EvidenceError
 from ingest.commands import acts, audit, budgets, silences
 from ingest.commands.acts import Id
 from ingest.commands.options import Dsn, Json, moment
-from ingest.evidence import gather
+from ingest.evidence import make
 from ingest.evidence import verify as evidence_of
 from ingest.output import fail, json_line, listing, refusals, refuse
 from storage import readers
@@ -126,7 +126,7 @@ def evidence(
     as_json: Json = False,
 ) -> None:
     """Write all it takes to come to an alert again into one file, and its SHA-256, to be noted elsewhere."""
-    data = pack(asyncio.run(gather(dsn, alert)))
+    data = asyncio.run(make(dsn, alert))
     path = out or Path(f"{alert}.evidence.zip")
     try:
         path.write_bytes(data)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from alerting.rejudging.evidence import EvidenceError, check, pack, unpack
+from alerting.rejudging.evidence import check, pack, unpack
+from alerting.rejudging.instants import EvidenceError
 from tests.ingest.command import haidang, rows
 from tests.ingest.running import EPOCH_MS
 
@@ -168,7 +169,7 @@ def test_each_is_come_to_again_by_its_file_which_holds_the_rules_that_it_stands_
         assert haidang("alerts", "verify", out).code == 0
         found = unpack(out.read_bytes())
         assert [one["id"] for one in found.conditions] == conditions
-        assert {one.id for one in check(found)} >= {id_}
+        assert {str(told.alert_id) for told in check(found)} >= {id_}
         found.conditions = [one | {"body": one["body"] | {"note": "another"}} for one in found.conditions]
         with pytest.raises(EvidenceError, match="not those of the alert, or not in their versions"):
             check(unpack(pack(found)))

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alerting.rejudging.evidence import EvidenceError, check, pack, unpack
+from alerting.rejudging.evidence import check, pack, unpack
+from alerting.rejudging.instants import EvidenceError
 from simulators.ais_wire import Hull, Payload, Report, position_a, sentences, static_a, tag_block
 from tests.ingest.command import haidang, rows
 from tests.ingest.running import EPOCH_MS
@@ -31,6 +32,7 @@ kind = "threshold"
 title = { en = "High water <now>", vi = "Nước cao" }
 metric = "water_level"
 unit = "m"
+devices = ["kim-long", "other"]
 source = "a test"
 for = "3m"
 levels = [{ severity = "warning", raise = 1.0 }, { severity = "critical", raise = 2.0 }]
@@ -40,8 +42,31 @@ id = "silent"
 kind = "no_data"
 title = { en = "Silent", vi = "Mất tín hiệu" }
 severity = "major"
+devices = ["kim-long"]
 metric = "water_level"
 after = "20m"
+source = "a test"
+
+[[rule]]
+id = "kept"
+kind = "threshold"
+title = { en = "High water kept", vi = "Nước cao kéo dài" }
+severity = "major"
+metric = "water_level"
+unit = "m"
+source = "a test"
+devices = ["upstream"]
+raise = 2.0
+clear = 1.0
+for = "20m"
+
+[[rule]]
+id = "feed"
+kind = "feed_silent"
+title = { en = "Receiver silent", vi = "Trạm thu im lặng" }
+severity = "major"
+sources = ["log*"]
+after = "10m"
 source = "a test"
 
 [[rule]]
@@ -100,13 +125,21 @@ def _log() -> bytes:
     return "".join(f"{line}\r\n" for line in lines).encode()
 
 
+#: Minutes in which they were received and taken, and values.
+_UPSTREAM: Final = ((0, 0, 2.5), (25, 25, 2.6), (30, 30, 0.5), (55, 55, 1.5), (58, 33, 2.7), (58, 54, 2.6))
+
+
 def _recording() -> bytes:
-    """A gauge whose water rises, falls and rises; which is then silent, while another goes on; one value comes late."""
+    """A gauge whose water rises, falls and rises; which is then silent, while another goes on; one value comes late.
+
+    Of another gauge what came late shows that the level was held and is held still.
+    """
     lines = []
     for minute, value in [*enumerate([0.5, 0.7, 1.2, 1.3, 1.4, 1.6, 2.1, 2.2, 2.4, 2.5, 2.6, 1.5, 0.8, 0.5])]:
         lines.append((minute, minute, "kim-long", value))
     lines += [(minute, minute, "other", 0.1) for minute in range(60)]
     lines += [(20, 4, "other", 9.9)]
+    lines += [(received, time, "upstream", value) for received, time, value in _UPSTREAM]
     return b"".join(
         json.dumps(
             {
@@ -126,10 +159,12 @@ class Site:
     folder: Path
 
     def alerts(self) -> dict[str, str]:
-        """Rule and subject to id."""
+        """Rule and subject, and whether it was told by a review, to id."""
         return {
-            f"{rule} {name}": id_
-            for rule, name, id_ in rows(self.dsn, "SELECT rule_id, subject_name, id::text FROM alerts")
+            " ".join(filter(None, (rule, name, reason))): id_
+            for rule, name, reason, id_ in rows(
+                self.dsn, "SELECT rule_id, subject_name, details ->> 'reason', id::text FROM alerts"
+            )
         }
 
     def evidence(self, id_: str) -> bytes:
@@ -161,7 +196,10 @@ def site(migrated: str, tmp_path: Path) -> Site:
 
 def test_every_alert_is_come_to_again_by_its_file_alone(site: Site) -> None:
     alerts = site.alerts()
-    assert alerts.keys() == {"high gw/kim-long", "silent gw/kim-long", f"inside {BOAT}", f"tried {BOAT}"}
+    assert alerts.keys() == {
+        *("high gw/kim-long", "silent gw/kim-long", f"inside {BOAT}", f"tried {BOAT}"),
+        *("kept gw/upstream", "kept gw/upstream late_data", "feed log.nmea"),
+    }
     done = haidang(
         "alerts", "ack", alerts["silent gw/kim-long"], "--dsn", site.dsn, "--by", "officer", "--note", "<seen>"
     )
@@ -174,7 +212,9 @@ def test_every_alert_is_come_to_again_by_its_file_alone(site: Site) -> None:
         assert done.only["id"] == id_
         assert done.only["sha256"] == sha256(data).hexdigest()
         found = unpack(data)
-        assert {e.id for e in check(found)} >= {id_}
+        assert {str(told.alert_id) for told in check(found)} >= {id_}
+        if what.startswith("feed"):  # it is about everybody whom the receiver hears
+            continue
         # No more than it takes: the rows of its subject, and none of the sort that its rule does not look at.
         about = {*found.rows.positions["transponder"].tolist(), *found.rows.statics["transponder"].tolist()}
         devices = set(found.rows.readings["device"].tolist())
