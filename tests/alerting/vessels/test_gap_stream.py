@@ -280,7 +280,7 @@ class Oracle:
                     share = ((k + 0.5) * length - old.time) / (new.time - old.time)
                     missed.append((k, old.lon + share * (new.lon - old.lon)))
             for k, lon in missed:
-                self.intervals.append((name, floor(lon * 10), 165, k * length // HOUR % 24, False))
+                self.intervals.append((name, floor(lon / 0.1), 165, k * length // HOUR % 24, False))
         self.intervals.append((name, floor(new.lon / 0.1), 165, b * length // HOUR % 24, True))
 
     def chance(self, ship: int, row: Row) -> float | None:
@@ -295,9 +295,7 @@ class Oracle:
         return None
 
 
-# The same examples each time: of some hundred thousand, one is known on which engine and oracle differ by an alert held
-# back for `min_probability`, and is not explained yet.
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200, deadline=None)
 @given(
     streams(),
     st.lists(st.tuples(st.integers(0, 24), st.floats(0, 1)), max_size=6),
