@@ -101,7 +101,7 @@ class Engine:
         self._withdrawn: list[RuleState] = []
         self._now = -(2**62)
 
-    def restore(self, memory: Memory, *, before: Mapping[tuple[str, str], tuple[str, ...]] | None = None) -> None:
+    def restore(self, memory: Memory, *, edited: bool = False) -> None:
         """Become what an engine would be that had never stopped. To be called once, before the first ``judge``.
 
         Rules that look back on readings have them again by ``recall``. Episodes of rules that are gone, are of another
@@ -110,9 +110,9 @@ class Engine:
 
         Args:
             memory: what the database remembers.
-            before: ``fences`` of the engine that this one takes over from, if rules, zones or the registry may have
-                been edited: who is inside of what is new or another is judged by the next ``judge``, without waiting to
-                be heard again.
+            edited: whether rules, zones or the registry may be others than those that what is remembered was judged by.
+                Who is inside of what is new or another is then judged by the next ``judge``, without waiting to be
+                heard again.
         """
         self._names.restore(memory.names)
         if memory.readings is not None:
@@ -123,18 +123,18 @@ class Engine:
         if memory.positions is not None:
             self._vessels.restore(memory.positions, memory.first_seen)
         for state in memory.states:
-            if state.state is None or self._hearing.restore(state):
+            if state.state is None:
                 continue
             rule = self._rules.get(state.rule_id)
-            known = rule is None or (readable(state.state, rule) and self._in_mode(state.state, rule))
+            known = readable(state, rule) and (rule is None or self._in_mode(state.state, rule))
             kept = replace(state, state={name: said for name, said in state.state.items() if name != FORM})
             if known and not self._dropped(kept, rule) and self._take_up(kept):
                 self._combined.hold(kept)
             else:
                 self._withdrawn.append(state)
         self._combined.restore(memory.listened)
-        if before is not None:
-            self._fences.reconsider(before)
+        if edited:
+            self._fences.reconsider()
 
     @staticmethod
     def _in_mode(state: Mapping[str, Any], rule: Rule) -> bool:
@@ -142,7 +142,9 @@ class Engine:
         return not state.get("alert") or _mode(state) is rule.mode
 
     def _take_up(self, state: RuleState) -> bool:
-        return any(part.take_up(state) for part in self._parts) or self._combined.take_up(state)
+        if self._hearing.restore(state) or any(part.take_up(state) for part in self._parts):
+            return True
+        return self._combined.take_up(state)
 
     def _dropped(self, kept: RuleState, rule: Rule | None) -> bool:
         """Whether an alert is about somebody whom its rule is not about by the registry as it is now.
@@ -169,11 +171,6 @@ class Engine:
         All that ``looks_back`` asked for; in any number of parts, of which none has only some of a device and metric.
         """
         self._figures.recall(readings)
-
-    @property
-    def fences(self) -> dict[tuple[str, str], tuple[str, ...]]:
-        """By rule and zone, the versions of both, and that of the registry where the rule asks it."""
-        return self._fences.versions
 
     def deaf(self, since: int, until: int) -> None:
         """Nothing could be heard between two receive times (microseconds), neither row nor tick:

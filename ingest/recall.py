@@ -63,7 +63,6 @@ class Recall:
         self._bounds = bounds or Bounds()
         self._transponders = transponders
         self._future_us = future_us
-        self._fences: dict[tuple[str, str], tuple[str, ...]] | None = None  # of the mind before
         #: Devices that rules ask to be near something, and nobody knows where they are.
         self.without_place: list[str] = []
 
@@ -82,10 +81,9 @@ class Recall:
         window = ReceptionWindow()
         window.restore(await self._store.recent())
         engine = Engine(book.rules, book.zones, registry=book.registry, capacity=self._transponders)
-        engine.restore(memory, before=self._fences)
+        engine.restore(memory, edited=True)
         async for readings in self._store.past(engine.looks_back()):
             engine.recall(readings)
-        self._fences = engine.fences
         self._say_who_has_no_place(engine.without_place())
         # Unfinished messages are kept as the lines they are, and finished by decoding them again.
         waiting: dict[str, list[Block]] = {}

@@ -42,9 +42,9 @@ _TABLES: Final = ("statics", "positions", "readings")
 
 #: The name, in a state, of its form.
 FORM: Final = "form"
-#: By kind of rule, how many forms its states have had; one where nothing is said. A state of another form is not read,
-#: and its alert is closed: to be counted up with every change of what a state holds that the code before cannot read,
-#: or that cannot read what the code before has left.
+#: By kind of rule, how many forms its states have had; one where nothing is said. Likewise by the place of what is kept
+#: beside rules, "(deaf)" for one. A state of another form is not read, and its alert is closed: to be counted up with
+#: every change of what a state holds that the code before cannot read, or that cannot read what the code before left.
 _FORMS: Final = dict.fromkeys(
     (
         "gap",
@@ -64,13 +64,25 @@ _FORMS: Final = dict.fromkeys(
 
 def form(rule: Rule) -> str:
     """What the states of a rule are marked by: the kind, and which of its forms it is."""
-    return f"{rule.kind}/{_FORMS.get(rule.kind, 1)}"
+    return _form(rule.kind)
 
 
-def readable(state: Mapping[str, Any], rule: Rule) -> bool:
-    """Whether a state is of the form that a rule's have now. Those without a mark are of before there were any."""
-    said = state.get(FORM)
-    return said == form(rule) or (said is None and rule.kind not in _FORMS)
+def readable(state: RuleState, rule: Rule | None) -> bool:
+    """Whether a state is of the form that those of its rule have now; None: of a rule that is gone, whose alert can be
+    closed whatever else it holds, or of none. Those without a mark are of before there were any.
+    """
+    kind = _kind(state.rule_id) if rule is None else rule.kind
+    said = (state.state or {}).get(FORM)
+    return kind is None or said == _form(kind) or (said is None and kind not in _FORMS)
+
+
+def _form(kind: str) -> str:
+    return f"{kind}/{_FORMS.get(kind, 1)}"
+
+
+def _kind(rule_id: str) -> str | None:
+    """Of a state that is of no rule, the place it has among those of rules: "(coverage)" of "(coverage 5f3a)"."""
+    return f"{rule_id.split(maxsplit=1)[0].rstrip(')')})" if rule_id.startswith("(") else None
 
 
 @dataclass(slots=True, frozen=True)
@@ -183,9 +195,12 @@ class Outcome:
         self._states[place] = RuleState(rule_id, subject.kind, subject.id, key, state)
 
     def keep(self, state: RuleState | None) -> None:
-        """A state that is not of an episode."""
-        if state is not None:
-            self._states[state.rule_id, state.subject_kind.value, state.subject_id, state.key] = state
+        """A state that is not of an episode, and has a place of its own among those of rules."""
+        if state is None:
+            return
+        if state.state is not None:
+            state = replace(state, state={**state.state, FORM: _form(_kind(state.rule_id) or state.rule_id)})
+        self._states[state.rule_id, state.subject_kind.value, state.subject_id, state.key] = state
 
     def verdict(self, observations: Observations, *, late_positions: int, late_readings: int) -> Verdict:
         """Everything found, in order. Each transition says when it became known, and of which row it follows."""

@@ -20,11 +20,13 @@ Judged from ``geofence.tracks``: a fence is a function of the fix before and the
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from alerting.judging.outcome import POSITIONS, STATICS, Outcome, Ruled
+from alerting.model import RuleState, SubjectKind
 from alerting.registry.ships import ShipTypes
 from alerting.rules import Condition, ZoneRule
 from alerting.zones.alerts import ZoneAlerts
@@ -49,7 +51,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from alerting.judging.heard import Heard
-    from alerting.model import RuleState
     from alerting.registry.names import Names
     from alerting.registry.register import Registry
     from geofence.tracks import Advance, Move
@@ -59,6 +60,8 @@ if TYPE_CHECKING:
     Key = tuple[str, str]  # (rule id, zone id)
 
 _LONG_AGO: Final = -(2**62)
+#: The place of what was judged by among the rule states: no rule can have this id.
+_RULE_ID: Final = "(fences)"
 
 
 class Fences:
@@ -100,6 +103,8 @@ class Fences:
         self._inside = Inside(self._holdings, self._passing)
         self._approaching = Approaching(self._holdings, self._approach, alerts)
         self._edited: set[Key] = set()  # fences to be looked at anew, before the next batch
+        #: By rule and zone, as ``_versions``: what was kept of those by which it was judged who is inside.
+        self._judged_by: dict[str, dict[str, list[str]]] = {}
 
     def restore(
         self,
@@ -119,7 +124,10 @@ class Fences:
             self.ships.learn(transponder, time, ship_types.get(transponder, 0), settled=settled)
 
     def take_up(self, kept: RuleState) -> bool:
-        """Take up an episode; False if no rule watches its subject any more."""
+        """Take up an episode, or what was judged by; False if no rule watches its subject any more."""
+        if kept.rule_id == _RULE_ID:
+            self._judged_by = (kept.state or {})["versions"]
+            return True
         transponder = kept.subject_id
         fence, held = self._fences.get((kept.rule_id, kept.key)), Held.of(kept.state or {})
         if fence is None or not held:
@@ -130,21 +138,19 @@ class Fences:
         self.tracks.expect(transponder)
         return True
 
-    @property
-    def versions(self) -> dict[Key, tuple[str, ...]]:
-        """The versions of rule and zone of every fence, and of the registry if the rule asks it."""
-        return {
-            key: (
-                fence.ruled.version,
-                fence.place.version,
-                *((self._registry.version,) if fence.rule.scope.asks_registry else ()),
-            )
-            for key, fence in self._fences.items()
-        }
+    @cached_property
+    def _versions(self) -> dict[str, dict[str, list[str]]]:
+        """By rule and zone, the versions of both, and that of the registry where the rule asks it."""
+        out: dict[str, dict[str, list[str]]] = {}
+        for (rule, zone), fence in self._fences.items():
+            asked = [self._registry.version] if fence.rule.scope.asks_registry else []
+            out.setdefault(rule, {})[zone] = [fence.ruled.version, fence.place.version, *asked]
+        return out
 
-    def reconsider(self, before: Mapping[Key, tuple[str, ...]]) -> None:
-        """Look anew at who is inside the fences that were not there ``before``, or were others."""
-        self._edited = {key for key, versions in self.versions.items() if before.get(key) != versions}
+    def reconsider(self) -> None:
+        """Look anew at who is inside the fences that are new, or others than those that were judged by."""
+        before = {(rule, zone): said for rule, zones in self._judged_by.items() for zone, said in zones.items()}
+        self._edited = {key for key in self._fences if before.get(key) != self._versions[key[0]][key[1]]}
 
     def judge(self, heard: Heard, out: Outcome) -> None:
         """Judge positions and statics in arrival order, then what is due."""
@@ -176,6 +182,10 @@ class Fences:
 
         To be called before the tracks advance. A fix older than ``MAX_GAP`` says nothing about where a vessel is now.
         """
+        if self._judged_by != self._versions:
+            self._judged_by = self._versions
+            said = {"versions": self._versions} if self._versions else None
+            out.keep(RuleState(_RULE_ID, SubjectKind.DEVICE, 0, "", said))
         edited, self._edited = self._edited, set()
         if not edited:
             return

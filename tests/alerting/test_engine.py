@@ -287,7 +287,7 @@ def test_states_are_ready_for_json() -> None:
     batch = readings((0, 4))
     batch.positions = positions((0, 107.05, 16.05)).positions
     verdict = Engine(rules, [SQUARE]).judge(batch, T0 + 31 * MINUTE)
-    assert {s.rule_id for s in verdict.states} == {"r", "p", "q", "z"}
+    assert {s.rule_id for s in verdict.states} == {"r", "p", "q", "z", "(fences)"}
     for state in verdict.states:
         assert state.state is not None
         assert json.loads(json.dumps(dict(state.state))) == state.state

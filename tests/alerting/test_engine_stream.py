@@ -311,7 +311,8 @@ def run(
         store.commit(batch, engine.judge(observations(batch), tick))
         if restart:
             engine = Engine(rules, ZONES, registry=registry)
-            engine.restore(store.memory(), before={})  # as if all were new: what holds is told already
+            engine.restore(store.memory(), edited=True)
+            engine._fences._edited = set(engine._fences._fences)  # as if all were new: what holds is told already
     store.commit([], engine.judge(Observations(), end))
     return store
 

@@ -11,7 +11,7 @@ import pytest
 import shapely
 
 from alerting.engine import Engine
-from alerting.model import AlertState, SubjectKind
+from alerting.model import AlertState, RuleState, SubjectKind
 from decoders.records import Observations
 from geofence.zones import Zone
 from tests.alerting.vessels.streams import HOUR, MINUTE, START, Row, rule, run
@@ -128,7 +128,26 @@ def test_a_state_of_an_older_form_is_not_read_and_its_alert_is_closed(
     )
 
 
+#: What is kept beside rules, and rules that have it read.
+BESIDE = {"(coverage)": "gap", "(sources)": "feed_silent", "(fences)": "zone", "(deaf)": "gap", "(meter)": "gap"}
+
+
+@pytest.mark.parametrize(("place", "kind"), BESIDE.items())
+def test_what_is_kept_beside_rules_in_a_form_that_is_not_known_is_not_read_and_is_removed(
+    place: str, kind: str, left: Mapping[str, Store]
+) -> None:
+    memory = left[kind].memory()
+    foreign = RuleState(place, SubjectKind.SOURCE, 1, "k", {"form": f"{place}/9", "gone": 1})
+    engine = Engine([of_kind(kind)], ZONES)
+    engine.restore(replace(memory, states=[foreign, *memory.states]), edited=True)
+    verdict = engine.judge(Observations(), sea()[-1].received)
+    assert replace(foreign, state=None) in verdict.states
+
+
 def test_every_state_says_what_form_it_has(left: Mapping[str, Store]) -> None:
+    kept = [state for store in left.values() for state in store.memory().states if state.rule_id.startswith("(")]
+    assert {state.rule_id for state in kept} >= {"(coverage)", "(sources)", "(fences)"}
+    assert all(state.state and state.state["form"] == f"{state.rule_id}/1" for state in kept)
     for kind, store in left.items():
         mine = [state for state in store.memory().states if state.rule_id == "r"]
         assert mine, kind
