@@ -202,6 +202,8 @@ class Verdict:
     late_positions: int = 0
     late_readings: int = 0
     late: list[Late] = field(default_factory=list)  # by kind and subject
+    #: By rule: places of vessels around which it looked for no other vessel, for there were too many.
+    crowded: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

@@ -110,14 +110,16 @@ def load(
     desk: list[Policy] = []
     spoken: dict[str, _Place] = {}
     doubts: list[str] = []
+    procedures: list[tuple[Procedure, _Place]] = []
     words = None if registry is None else registry.words()
     for file in files:
         if file.suffix == ".toml" and (read := _document(file, problems)) is not None:
             mine = _rules(file, *read, known, metrics, channels, where, spoken, problems)
             rules += [rule for _, rule in mine]
             doubts += [] if words is None else _doubts(file, read[1], mine, words)
-            desk += _policies(file, *read, desk, channels, problems, doubts)
+            desk += _policies(file, *read, desk, channels, procedures, problems, doubts)
     problems += _among(rules, spoken)
+    doubts += _unheard(procedures, rules, channels or ())
     seen: set[str] = set()
     for zone in found:
         if zone.id in seen:
@@ -208,6 +210,7 @@ def _policies(
     text: str,
     known: Iterable[Policy],
     channels: Sequence[ChannelSpec] | None,
+    procedures: list[tuple[Procedure, _Place]],
     problems: list[str],
     doubts: list[str],
 ) -> list[Policy]:
@@ -227,6 +230,7 @@ def _policies(
             if isinstance(one, Procedure) and channels is not None:
                 faults += reach.faults(one, channels)
                 doubtful = reach.doubts(one, channels)
+                procedures.append((one, _Place(file, lines, number)))
             label = f"{name} {table.get('id', number + 1)}"
             for said, found_there in ((problems, faults), (doubts, doubtful)):
                 for place, reason in found_there:
@@ -235,6 +239,16 @@ def _policies(
                 ids.add(one.id)
                 found.append(one)
     return found
+
+
+def _unheard(
+    procedures: Iterable[tuple[Procedure, _Place]], rules: Sequence[Rule], channels: Sequence[ChannelSpec]
+) -> Iterator[str]:
+    """Of alerts of which rules procedures would tell nobody, once all rules are there."""
+    told = [rule for rule in rules if rule.enabled and rule.mode is Mode.LIVE]
+    for procedure, at in procedures:
+        for place, reason in reach.unheard(procedure, told, channels):
+            yield f"{at.file}:{at.lines.of(at.number, place)}: procedure {procedure.id}: {reason}"
 
 
 def _circle(inhibitions: Sequence[Inhibition]) -> str:

@@ -246,6 +246,12 @@ class Observations:
     #: (joined, source, n): the message `joined` brought `n` messages, pending since earlier batches, to their end.
     released: list[tuple[int, int, int]] = field(default_factory=list)
 
+    @property
+    def rows(self) -> int:
+        """How many there are, records among them."""
+        tables = (self.positions, self.readings, self.statics, self.receptions)
+        return sum(map(len, tables)) + len(self.records)
+
 
 def concatenate(parts: Iterable[Observations]) -> Observations:
     """Join parts that already number their messages over one batch; rows come out in arrival order."""

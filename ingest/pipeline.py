@@ -415,6 +415,8 @@ class Pipeline:
                 self._telemetry.alert(transition.rule_id, transition.event)
         self._telemetry.late("positions", verdict.late_positions)
         self._telemetry.late("readings", verdict.late_readings)
+        if thought.batch.until is not None:
+            self._telemetry.crowded(verdict.crowded, thought.batch.until)
         if thought.batch.fragments is not None:
             self._unfinished = sum(block.messages for block in thought.batch.fragments)
         if self._on_committed is not None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from alerting.model import Notification, Transition
     from alerting.pack import RuleBook
     from alerting.rules import Rule
+    from decoders.records import Observations
     from storage.reviews import Request, Review
 
     #: Does something while no batch is under way, and says whether the engine is to go on from what it has written.
@@ -43,6 +44,9 @@ log = structlog.get_logger()
 _DAY: Final = 86_400_000_000
 #: What is read before an alert, at least: what it takes to know where a vessel was.
 _LOOK_BACK: Final = 2 * _DAY
+#: Rows that are put to the engine at most: some hundred MB, and twenty seconds of its time. A vessel that reports every
+#: ten seconds sends as many in four months.
+_MOST_ROWS: Final = 1_000_000
 
 
 class Reviewer:
@@ -56,6 +60,7 @@ class Reviewer:
         settle_seconds: how long nothing more must have come late for an alert before it is looked at.
         tells: whether anybody is to be told; if not, only alerts are looked at of which nobody is.
         on_change: called with each change that was committed.
+        most_rows: alerts for which more would have to be read are left as they are.
     """
 
     def __init__(
@@ -68,6 +73,7 @@ class Reviewer:
         settle_seconds: float,
         tells: bool = True,
         on_change: Callable[[Transition], None] = lambda _change: None,
+        most_rows: int = _MOST_ROWS,
     ) -> None:
         self._dsn = dsn
         self._notifier = notifier
@@ -76,6 +82,7 @@ class Reviewer:
         self._settle_seconds = settle_seconds
         self._tells = tells
         self._on_change = on_change
+        self._most_rows = most_rows
 
     async def all(self) -> None:
         """Look at all that is due."""
@@ -130,7 +137,14 @@ class Reviewer:
         async with history(self._dsn, choice) as stored:
             before = await stored.memory(since)
             before.states = [kept(span for span in await stored.deaf() if span[1] > since)]
-            rows = joined([found async for found, _ in stored.slices(since, until + 1)])
+            slices: list[Observations] = []
+            count = 0
+            async for found, _ in stored.slices(since, until + 1):
+                slices.append(found)
+                if (count := count + found.rows) > self._most_rows:
+                    log.warning("review_left", rule=rule.id, subject=asked.subject.name, alerts=len(alerts), rows=count)
+                    return Found(stands=_unchanged(asked)), 0
+        rows = joined(slices)
         case = Case(
             rule=rule,
             subject=asked.subject,

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import structlog
 from prometheus_client import (
@@ -27,13 +27,16 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from ingest.ledger import FATES, Ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from prometheus_client.metrics_core import Metric
 
     from ingest.spool import Spool
 
 log = structlog.get_logger()
+
+#: A crowd that nothing was left out for as long is over, microseconds.
+_CROWD_OVER_US: Final = 600_000_000
 
 
 def configure_logging(log_format: str = "console", level: str = "info") -> None:
@@ -143,6 +146,13 @@ class Telemetry:
         self._late = Counter(
             "haidang_late_rows", "Rows older than their subject's newest: stored, not judged.", ["table"], registry=r
         )
+        self._crowded = Counter(
+            "haidang_crowded_places",
+            "Places of vessels around which a rule looked for no other vessel, for there were too many.",
+            ["rule"],
+            registry=r,
+        )
+        self._crowds: dict[str, int] = {}  # by rule, when there was one last
         self._alerts = Counter("haidang_alerts", "Alerts that changed state.", ["rule", "state"], registry=r)
         self._notifications = Counter(
             "haidang_notifications", "Notifications by outcome.", ["channel", "outcome"], registry=r
@@ -203,6 +213,17 @@ class Telemetry:
     def late(self, table: str, rows: int) -> None:
         if rows:
             self._late.labels(table).inc(rows)
+
+    def crowded(self, places: Mapping[str, int], at: int) -> None:
+        """Called after every batch, with its tick in microseconds; logs the edge."""
+        for rule, count in places.items():
+            self._crowded.labels(rule).inc(count)
+            if rule not in self._crowds:
+                log.warning("crowd_began", rule=rule)
+            self._crowds[rule] = at
+        for rule in [rule for rule, last in self._crowds.items() if at - last > _CROWD_OVER_US]:
+            del self._crowds[rule]
+            log.info("crowd_ended", rule=rule)
 
     def rejected(self, reason: str) -> None:
         self._quarantined.labels(reason).inc()

@@ -147,11 +147,10 @@ class History:
         while at < until:
             end = min(at + width, next(cut for cut in ends if cut > at))
             found = await self._slice(at, end)
-            rows = sum(len(getattr(found, name)) for name in _DTYPES) + len(found.records)
             yield found, end
-            if rows > 2 * _ROWS:
+            if found.rows > 2 * _ROWS:
                 width = max(width // 2, _SHORTEST)
-            elif rows < _ROWS // 2 and end - at == width:
+            elif found.rows < _ROWS // 2 and end - at == width:
                 width = min(width * 2, _LONGEST)
             at = end
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
+from alerting.desk.matching import may_meet
 from alerting.model import Event
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from alerting.desk.book import Procedure
     from alerting.desk.notify import ChannelSpec
+    from alerting.rules import Rule
     from alerting.rules.base import Fault
 
 
@@ -54,6 +57,41 @@ def doubts(procedure: Procedure, channels: Sequence[ChannelSpec]) -> list[Fault]
     if procedure.repeat is not None and not _wanted(Event.REMINDED, channels):
         found.append((("repeat",), "nobody is reminded: no channel is told of 'reminded'"))
     return found
+
+
+def unheard(procedure: Procedure, rules: Iterable[Rule], channels: Sequence[ChannelSpec]) -> list[Fault]:
+    """Of alerts of which rules a procedure would tell nobody, for none of the channels that the rule names is told."""
+    found: list[Fault] = []
+    for rule in rules:
+        if rule.channels is None or not _may_match(procedure, rule):
+            continue
+        mine = [channel for channel in channels if channel.name in rule.channels]
+        silent = [number for number, step in enumerate(procedure.steps) if not step.channels]
+        for number in [] if _wanted(Event.OVERDUE, mine) or not _wanted(Event.OVERDUE, channels) else silent:
+            why = f"none of the channels of rule {rule.id!r} is told of 'overdue'"
+            found.append((("steps", number), f"step {number + 1}: {why}: nobody is told of its alerts"))
+        if procedure.repeat is not None and not _wanted(Event.REMINDED, mine) and _wanted(Event.REMINDED, channels):
+            why = f"none of the channels of rule {rule.id!r} is told of 'reminded'"
+            found.append((("repeat",), f"nobody is reminded of its alerts: {why}"))
+    return found
+
+
+def _may_match(procedure: Procedure, rule: Rule) -> bool:
+    severities = tuple({rule.severity.value, *_severities(rule.body)})
+    return may_meet(procedure.match, {"rule": (rule.id,), "kind": (rule.kind,), "severity": severities})
+
+
+def _severities(said: Any) -> Iterator[str]:
+    """All that a rule may come to: of its levels and steps, too."""
+    if isinstance(said, Mapping):
+        for key, value in said.items():
+            if isinstance(value, str) and key.endswith("severity"):
+                yield value
+            else:
+                yield from _severities(value)
+    elif isinstance(said, list | tuple):
+        for value in said:
+            yield from _severities(value)
 
 
 def _wanted(event: Event, channels: Sequence[ChannelSpec]) -> bool:

@@ -178,6 +178,8 @@ class Outcome:
     _states: dict[tuple[str, str, int, str], RuleState] = field(default_factory=dict)
     #: What came so late that alerts of its time are to be looked at again, though it was judged.
     late: list[Late] = field(default_factory=list)
+    #: By rule: places of vessels around which it looked for no other vessel, for there were too many.
+    crowded: dict[str, int] = field(default_factory=dict)
 
     def add(self, order: Order, transition: Transition) -> None:
         self._transitions.append((order, transition))
@@ -213,4 +215,5 @@ class Outcome:
             states=[self._states[place] for place in sorted(self._states)],
             late_positions=late_positions,
             late_readings=late_readings,
+            crowded=self.crowded,
         )

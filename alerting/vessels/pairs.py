@@ -8,7 +8,7 @@ step for ``max_gap``.
 
 What is held does not grow with the square of a crowd. A vessel that has ``MOST`` beside it looks for no others, so
 there are at most ``MOST`` pairs a vessel, and all of a crowd hang together by them; and where more than ``CROWD`` suit
-within some kilometres, no further one looks.
+within some kilometres, no further one looks, which is counted.
 """
 
 from __future__ import annotations
@@ -269,7 +269,7 @@ class Pairs(Detector):
                 pair.nearest, pair.farthest = min(pair.nearest, away), max(pair.farthest, away)
                 self.grown(pair, when, kinds, out)
                 self._remember(pair, out)
-        for away, other in self._others(name, lon, lat, step):
+        for away, other in self._others(name, lon, lat, step, out):
             a, b = min(name, other), max(name, other)
             place = self._ways[other].places[step]
             x, y = (lon, lat) if name == a else place[:2]
@@ -278,13 +278,14 @@ class Pairs(Detector):
             self._hold(pair)
             self._remember(pair, out)
 
-    def _others(self, name: int, lon: float, lat: float, step: int) -> list[tuple[float, int]]:
+    def _others(self, name: int, lon: float, lat: float, step: int, out: Outcome) -> list[tuple[float, int]]:
         """Metres and ids of those to begin a pair with: the nearest, until there are ``MOST``."""
         partners = self._partners.get(name, set())
         if len(partners) >= MOST:
             return []
         near = [found for x, y in around(*cell(lon, lat)) if (found := self._grid.get((step, x, y)))]
         if sum(map(len, near)) > CROWD:
+            out.crowded[self.rule.id] = out.crowded.get(self.rule.id, 0) + 1
             return []
         close = []
         for other in (other for found in near for other in found):

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from alerting.channels.settings import LogSettings
 from ingest.settings import Rules
@@ -93,6 +94,19 @@ async def test_an_alert_that_began_earlier_is_revised_once_however_often_the_lat
     [(state, details)] = rows(migrated, "SELECT state, details FROM alerts")
     assert state == "firing"
     assert details["was"]["since"] > details["now"][0]["since"]
+
+
+async def test_an_alert_of_which_too_much_would_have_to_be_read_is_left_as_it_is_and_said_so(
+    service: Service, migrated: str, broker: Mosquitto, gateway: str
+) -> None:
+    service._jobs._reviewer._most_rows = 3
+    with capture_logs() as log:
+        await publish(broker, gateway, "gauge", [at(0, 2.5), at(25, 2.6), at(30, 0.5), at(10, 0.2)])
+        await until(lambda: any(line["event"] == "review_left" for line in log))
+        await told(migrated, "SELECT count(*) FROM alert_reviews", [(0,)])
+    [left] = [line for line in log if line["event"] == "review_left"]
+    assert (left["rule"], left["subject"], left["rows"]) == ("held", f"{gateway}/gauge", 4)
+    assert rows(migrated, _HISTORY) == [("firing",), ("resolved",)]
 
 
 async def test_late_rows_of_another_time_ask_for_nothing(

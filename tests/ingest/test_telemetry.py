@@ -5,11 +5,22 @@ from __future__ import annotations
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from alerting.pack import RuleBook
 from ingest.ledger import FATES
 from ingest.service import Service
 from ingest.settings import Database, Http, NmeaTcpSettings, NmeaUdpSettings, Settings
+from ingest.telemetry import Telemetry
+
+
+def test_a_crowd_is_counted_and_said_once_when_it_begins_and_once_when_it_is_over() -> None:
+    telemetry, minute = Telemetry(), 60_000_000
+    with capture_logs() as log:
+        for at, places in ((0, {}), (1, {"meeting": 3}), (5, {"meeting": 4}), (14, {}), (16, {}), (17, {})):
+            telemetry.crowded(places, at * minute)
+    assert [(line["event"], line["rule"]) for line in log] == [("crowd_began", "meeting"), ("crowd_ended", "meeting")]
+    assert telemetry.registry.get_sample_value("haidang_crowded_places_total", {"rule": "meeting"}) == 7
 
 
 async def test_a_source_has_its_series_and_its_account_before_anything_came_of_it() -> None:

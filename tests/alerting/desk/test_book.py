@@ -168,6 +168,31 @@ def test_steps_that_would_not_reach_whom_they_name_are_said_with_their_place(
     assert book.doubts == tuple(f"{tmp_path}/desk.toml:{doubt}" for doubt in doubts)
 
 
+def test_steps_of_which_the_channels_of_a_rule_are_not_told_are_said_with_their_place(tmp_path: Path) -> None:
+    (tmp_path / "desk.toml").write_text(POLICIES)
+    rule = """
+[[rule]]
+id = "{}"
+kind = "gap"
+after = "3h"
+title = {{ en = "Lost", vi = "Lost" }}
+severity = "major"
+channels = {}
+source = "a test"
+"""
+    named = (("told", '["room"]'), ("both", '["manager", "room"]'), ("silent", '["manager"]'))
+    (tmp_path / "rules.toml").write_text("".join(rule.format(*one) for one in named))
+    book = pack.load([tmp_path], channels=[ROOM, BORDER, MANAGER])
+    none = "none of the channels of rule 'silent' is told of"
+    assert book.doubts == (
+        f"{tmp_path}/desk.toml:11: procedure lost: step 1: {none} 'overdue': nobody is told of its alerts",
+        f"{tmp_path}/desk.toml:10: procedure lost: nobody is reminded of its alerts: {none} 'reminded'",
+    )
+    other = (tmp_path / "rules.toml").read_text().replace('kind = "gap"', 'kind = "feed_silent"')
+    (tmp_path / "rules.toml").write_text(other)
+    assert pack.load([tmp_path], channels=[ROOM, BORDER, MANAGER]).doubts == ()
+
+
 def test_a_procedure_that_can_reach_nobody_is_refused(tmp_path: Path) -> None:
     (tmp_path / "desk.toml").write_text(POLICIES)
     with pytest.raises(pack.PackError) as refused:

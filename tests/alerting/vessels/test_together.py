@@ -64,13 +64,17 @@ def meeting(ship: int, bearing: float, hours: float, phase: float) -> list[Row]:
 
 @pytest.mark.parametrize("chosen", [MEETING, CARRIED], ids=lambda chosen: chosen.kind)
 def test_what_is_held_of_a_crowd_grows_with_its_number_and_not_with_its_square(chosen: Rule) -> None:
-    engine, written = Engine([chosen], []), 0
+    engine, written, crowded = Engine([chosen], []), 0, 0
     for tick in range(4):
         place = 108.5 + 0.02 * tick if chosen is CARRIED else 108.5
         at = START + tick * 11 * MINUTE
         rows = [Row("position", at, at, 300_000_000 + n, place, 16.5) for n in range(600)]
-        written = max(written, len(engine.judge(observations(rows), at).states))
+        verdict = engine.judge(observations(rows), at)
+        written = max(written, len(verdict.states))
+        assert verdict.crowded.keys() <= {chosen.id}
+        crowded += sum(verdict.crowded.values())
     assert 600 <= written <= 6 * 600
+    assert crowded > 300  # of 600 vessels, those that came when 256 were near had no further partner sought
 
 
 def test_a_raft_of_boats_is_one_meeting() -> None:
