@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -22,7 +22,7 @@ from alerting.rules import KINDS, RULE, CombinedRule, Mode
 from alerting.rules.base import fault
 from decoders.catalogue import METRICS
 from geofence.geometries import ZoneError
-from geofence.zones import Zone, read_zones
+from geofence.zones import Zone, feature_lines, read_zones
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
@@ -63,7 +63,7 @@ class RuleBook:
 
     ``desk``: what is done about their alerts. ``registry``: the vessels and devices that they are judged with.
     ``doubts``: what can be used and may not be meant so, a line each: a rule that asks for what nothing in the registry
-    is, for one, matches nothing.
+    is, for one, matches nothing. ``drawn``: of the zones that are from files, where in them (``Drawn``), by id.
     """
 
     rules: tuple[Rule, ...]
@@ -71,6 +71,22 @@ class RuleBook:
     desk: DeskBook = NO_POLICIES
     registry: Registry = UNREGISTERED
     doubts: tuple[str, ...] = ()
+    drawn: Mapping[str, Drawn] = field(default_factory=dict)
+
+
+@dataclass(slots=True, frozen=True)
+class Drawn:
+    """The place of a zone: a file of the sources, and which of its features it is, from 0."""
+
+    file: Path
+    feature: int
+
+    def __str__(self) -> str:
+        """With the line on which it begins, if it can still be read."""
+        try:
+            return f"{self.file}:{feature_lines(self.file.read_text('utf-8-sig'))[self.feature]}"
+        except (OSError, ValueError, IndexError):
+            return str(self.file)
 
 
 def names() -> list[str]:
@@ -101,8 +117,9 @@ def load(
     """
     problems: list[str] = []
     files = [file for source in sources for file in _files(source, problems)]
-    own = [zone for file in files if file.suffix != ".toml" for zone in _zones(file, problems)]
-    replaced = {zone.id for zone in own}
+    pairs = [pair for file in files if file.suffix != ".toml" for pair in _zones(file, problems)]
+    own, drawn = [zone for zone, _ in pairs], {zone.id: place for zone, place in pairs}
+    replaced = drawn.keys()
     found = [*(zone for zone in zones if zone.id not in replaced), *own]
     rules: list[Rule] = []
     where: dict[str, str] = {}
@@ -127,7 +144,7 @@ def load(
         seen.add(zone.id)
     if problems:
         raise PackError(problems)
-    return RuleBook(tuple(rules), tuple(found), DeskBook.of(desk), registry or UNREGISTERED, tuple(doubts))
+    return RuleBook(tuple(rules), tuple(found), DeskBook.of(desk), registry or UNREGISTERED, tuple(doubts), drawn)
 
 
 def files(sources: Iterable[str | Path]) -> list[Path]:
@@ -163,12 +180,12 @@ def _read(file: Path, problems: list[str]) -> bytes | None:
         return None
 
 
-def _zones(file: Path, problems: list[str]) -> list[Zone]:
+def _zones(file: Path, problems: list[str]) -> list[tuple[Zone, Drawn]]:
     data = _read(file, problems)
     if data is None:
         return []
     try:
-        return read_zones(data, file=str(file))
+        return [(zone, Drawn(file, n)) for n, zone in enumerate(read_zones(data, file=str(file)))]
     except ZoneError as error:
         problems.append(str(error))
         return []

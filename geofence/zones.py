@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 MAX_FILE_VERTICES: Final = 2_000_000
 
 _ID: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}")
+#: Where the features of a collection begin, and the next of them.
+_FEATURES: Final = re.compile(r'"features"\s*:\s*\[')
+_FEATURE: Final = re.compile(r"\{|\]")
 _WGS84: Final = re.compile(r"(CRS:?84|EPSG:*4326)$", re.IGNORECASE)
 
 
@@ -100,6 +103,18 @@ def read_zones(data: bytes | str, *, file: str = "") -> list[Zone]:
         taken[zone.id] = number
         zones.append(zone)
     return zones
+
+
+def feature_lines(text: str) -> list[int]:
+    """The line, from 1, on which each feature of a text begins that ``read_zones`` reads."""
+    found = _FEATURES.search(text)
+    if found is None:
+        return [1]
+    decoder, at, lines = json.JSONDecoder(), found.end(), list[int]()
+    while (start := _FEATURE.search(text, at)) is not None and start[0] != "]":
+        lines.append(text.count("\n", 0, start.start()) + 1)
+        _, at = decoder.raw_decode(text, start.start())
+    return lines
 
 
 def to_feature(zone: Zone) -> dict[str, Any]:

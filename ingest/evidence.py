@@ -21,13 +21,14 @@ from alerting.rules import RULE
 from decoders.arrival import before, numbered
 from geofence.zones import to_feature_collection
 from ingest.backtest import count, listened_until, looked_at
-from storage import readers
+from ingest.zones import texts
 from storage.chain import link
 from storage.errors import RequestRefused
 from storage.evidence import record
 from storage.history import TABLES, Choice, history
 from storage.registry import registry
 from storage.times import microseconds
+from storage.zones import zones_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from alerting.rules import Rule
     from decoders.records import Observations
     from geofence.zones import Zone
+    from storage.zones import Past
 
 #: Rows looked through for what an alert stands on; more, and it cannot be shown by a file.
 _MOST = 2_000_000
@@ -81,7 +83,8 @@ async def gather(dsn: str, id_: UUID) -> Evidence:
     facts = {**_plain(recorded), "made_at": datetime.now(UTC).isoformat(), "software": version("haidang")}
     alert = facts["alert"]
     rules = [_rule(kept) for kept in (*facts["conditions"], facts["rule"])]
-    zones = await _zones(dsn, rules, alert)
+    past = await _zones(dsn, rules, recorded)
+    facts["zones_until"] = past.until and past.until.isoformat()
     end = await listened_until(dsn)
     if end is None:
         raise RequestRefused("the database holds no rows")
@@ -91,7 +94,7 @@ async def gather(dsn: str, id_: UUID) -> Evidence:
     began = microseconds(min(t for t in (recorded["alert"]["started_at"], recorded["alert"]["known_at"]) if t))
     found: Evidence | str = ""
     for choice, since in _choices(rules, facts, began):
-        found = await _try(dsn, facts, rules, zones, known, choice, since, end + 1)
+        found = await _try(dsn, facts, rules, past.zones, known, choice, since, end + 1)
         if isinstance(found, Evidence):
             break
     if isinstance(found, str):
@@ -146,26 +149,16 @@ def _rule(kept: dict[str, Any]) -> Rule:
         raise RequestRefused(f"rule {kept['id']} is not one that this version understands") from exc
 
 
-async def _zones(dsn: str, rules: Sequence[Rule], alert: dict[str, Any]) -> list[Zone]:
-    """Those that the rules speak of, wherever they do."""
-    said = {text for rule in rules for text in _texts(rule.body)}
-    zones = [zone for zone in await readers.zones(dsn) if zone.id in said]
-    then = alert["details"].get("zone_version")
-    for zone in zones:
-        if zone.id == alert["zone_id"] and then is not None and zone.version != then:
-            raise RequestRefused(f"zone {zone.id} has been changed since: it is {zone.version}, and was {then}")
-    return zones
-
-
-def _texts(value: object) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _texts(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _texts(item)
+async def _zones(dsn: str, rules: Sequence[Rule], recorded: dict[str, Any]) -> Past:
+    """Those that the rules speak of, wherever they do, as they were when the alert fired."""
+    alert, fired = recorded["alert"], recorded["history"][0]
+    version = fired["details"].get("zone_version")
+    then = {} if version is None else {alert["zone_id"]: version}
+    past = await zones_at(dsn, texts(rules), fired["recorded_at"], then)
+    for zone, wanted in then.items():
+        if wanted not in {found.version for found in past.zones if found.id == zone}:
+            raise RequestRefused(f"zone {zone} is not kept in its version {wanted}")
+    return past
 
 
 def _choices(rules: Sequence[Rule], facts: dict[str, Any], began: int) -> Iterator[tuple[Choice, int]]:
@@ -196,16 +189,18 @@ async def _try(
     """The evidence, if the alert comes out of these rows as it was told, as few of the last of them as do; else why it
     does not.
     """
-    alert, changes = facts["alert"], facts["history"]
     async with history(dsn, choice) as past:
         deaf = [(first, last) for first, last in await past.deaf() if since < last]
         memory = await past.memory(since)
-        telling = Retelling(Known(rules, zones, known, memory, deaf), alert, changes)
-        rows, wrong = 0, _wrong(alert, changes, [])
+        try:
+            telling = Retelling(Known(rules, zones, known, memory, deaf), facts["alert"], facts["history"])
+        except ValueError as exc:  # a zone that was gone before versions were kept
+            return str(exc)
+        rows, wrong = 0, _wrong(facts, [])
         async for observations, tick in past.slices(since, end, [*dict(deaf), *telling.cuts]):
             rows += sum(count(observations, name) for name in TABLES)
             telling.take(observations, tick)
-            wrong = _wrong(alert, changes, telling.told)
+            wrong = _wrong(facts, telling.told)
             if rows > _MOST or not wrong:
                 break
     if wrong:
@@ -230,11 +225,11 @@ async def _try(
     )
 
 
-def _wrong(alert: dict[str, Any], changes: Sequence[dict[str, Any]], told: Sequence[Transition]) -> str:
+def _wrong(facts: dict[str, Any], told: Sequence[Transition]) -> str:
     """In what the alert is not as it was told; nothing: it is."""
     if not told:
         return "rows are gone, or it began too long ago"
-    for what, was, now in differences(alert, changes, told):
+    for what, was, now in differences(facts, told):
         return f"by its rows it has another {what}: {now}, and was told with {was}"
     return ""
 

@@ -8,6 +8,8 @@ live is to go on from something else than it holds, the look is taken once more 
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -23,15 +25,18 @@ from alerting.rejudging.review import ABOUT_HEARING, Case, Found, review
 from alerting.rules import RULE
 from decoders.arrival import joined
 from ingest.backtest import listened_until, looked_at
+from ingest.zones import texts
 from storage import readers, reviews
 from storage.history import Choice, history
+from storage.zones import zones_at
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
     from uuid import UUID
 
     from alerting.model import Notification, Transition
     from alerting.pack import RuleBook
+    from alerting.rejudging.review import Known
     from alerting.rules import Rule
     from decoders.records import Observations
     from storage.reviews import Request, Review
@@ -123,16 +128,13 @@ class Reviewer:
 
     async def _look(self, asked: Review) -> tuple[Found, int]:
         """What is found, and up to which receive time was looked."""
-        rule, book, zones = _rule(asked), await self._book(), await readers.zones(self._dsn)
+        rule, book = _rule(asked), await self._book()
         until = await listened_until(self._dsn)
         if rule is None or rule.kind in ABOUT_HEARING or until is None:
             return Found(stands=_unchanged(asked)), 0
-        # A zone that was edited since is not what was judged then.
-        versions = {zone.version for zone in zones}
-        alerts = [a for a in asked.alerts if asked.details[a.id].get("zone_version", None) in {None, *versions}]
         current = any((r.id, r.version) == (rule.id, rule.version) and r.enabled for r in book.rules)
         choice = _choice(asked, rule)
-        started = (a.started_at for a in alerts if a.open or a.id in asked.asked)
+        started = (a.started_at for a in asked.alerts if a.open or a.id in asked.asked)
         since = min(started, default=until) - max(_LOOK_BACK, warm_up([rule]))
         async with history(self._dsn, choice) as stored:
             before = await stored.memory(since)
@@ -142,23 +144,45 @@ class Reviewer:
             async for found, _ in stored.slices(since, until + 1):
                 slices.append(found)
                 if (count := count + found.rows) > self._most_rows:
-                    log.warning("review_left", rule=rule.id, subject=asked.subject.name, alerts=len(alerts), rows=count)
+                    log.warning(
+                        "review_left", rule=rule.id, subject=asked.subject.name, alerts=len(asked.alerts), rows=count
+                    )
                     return Found(stands=_unchanged(asked)), 0
         rows = joined(slices)
-        case = Case(
+        whole = Case(
             rule=rule,
             subject=asked.subject,
-            zones=zones,
+            zones=(await zones_at(self._dsn, texts([rule]), datetime.now(UTC))).zones,
             registry=book.registry,
             before=before,
             rows=rows,
             now=until,
-            alerts=alerts,
+            alerts=asked.alerts,
             states=asked.states if current else None,
             cut=asked.cut,
             stands=asked.stands,
         )
-        return await in_daemon(review, case), until
+        versions = {zone.id: zone.version for zone in await readers.zones(self._dsn)}
+        (first, *others) = [case async for case in self._by_zones(whole, asked, versions)]
+        told = await in_daemon(review, first)
+        for case in others:  # raised on zones that were others; the engine does not go on from these
+            told.transitions += (await in_daemon(review, case)).transitions
+        return told, until
+
+    async def _by_zones(self, whole: Case, asked: Review, versions: Mapping[str, str]) -> AsyncIterator[Case]:
+        """The alerts that were raised on the zones of today; then those raised on others, each with its zones."""
+        past: dict[tuple[str, str], list[Known]] = {}
+        for alert in whole.alerts:
+            zone, version = asked.zones[alert.id], asked.details[alert.id].get("zone_version")
+            if zone is not None and version is not None and versions.get(zone) != version:
+                past.setdefault((zone, version), []).append(alert)
+        old = {alert.id for alerts in past.values() for alert in alerts}
+        yield replace(whole, alerts=[alert for alert in whole.alerts if alert.id not in old])
+        for (zone, version), alerts in sorted(past.items()):
+            kept_as = await zones_at(self._dsn, [zone], datetime.now(UTC), {zone: version})
+            if kept_as.zones:
+                others = [one for one in whole.zones if one.id != zone]
+                yield replace(whole, zones=[*others, *kept_as.zones], alerts=alerts, states=None)
 
 
 def _choice(asked: Review, rule: Rule) -> Choice:

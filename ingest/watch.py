@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import orjson
@@ -11,6 +12,7 @@ from pydantic import ValidationError
 from alerting import pack
 from alerting.pack import PackError, RuleBook
 from alerting.rules import RULE, CombinedRule
+from ingest.zones import drawn_twice
 from storage import readers
 from storage.desk import import_policies
 from storage.readers import RuleVersion
@@ -58,10 +60,12 @@ async def install(
     zones = await readers.zones(dsn)
     known = await registry(dsn)
     book = await asyncio.to_thread(pack.load, list(sources), zones=zones, channels=channels, registry=known)
-    await readers.import_zones(dsn, book.zones)
+    doubts = await drawn_twice(dsn, book, zones, only=only)
+    files = {id_: str(place.file) for id_, place in book.drawn.items()} if only else None
+    await readers.import_zones(dsn, book.zones, files=files)
     await readers.import_rules(dsn, [RuleVersion(rule.id, rule.version, rule.body) for rule in book.rules], only=only)
     await import_policies(dsn, book.desk, only=only)
-    return book
+    return replace(book, doubts=(*book.doubts, *doubts))
 
 
 async def stored_rule_book(dsn: str) -> RuleBook:

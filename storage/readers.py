@@ -1,8 +1,8 @@
 """What commands and dashboards ask for. Rows come as dictionaries by column name; times are aware ``datetime``.
 
 Every function opens a connection of its own, and raises ``DatabaseAway`` or ``ConfigurationError`` where the database
-cannot be used. What is about alerts, zones and rules is in ``storage.alerts``, ``storage.acts`` and
-``storage.imports``, and can be had from here too.
+cannot be used. What is about alerts, zones and rules is in ``storage.alerts``, ``storage.acts``,
+``storage.zones`` and ``storage.imports``, and can be had from here too.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from storage import ask, roles
 from storage.acts import Said, acknowledge, assign, close, comment, resolve, unacknowledge
 from storage.alerts import alert, alerts, known, pending
 from storage.errors import RequestRefused
-from storage.imports import Imported, RuleVersion, import_rules, import_zones, rules, zones, zones_digest
+from storage.imports import Imported, RuleVersion, import_rules, rules
+from storage.zones import import_zones, zones, zones_digest
 
 if TYPE_CHECKING:
     from datetime import datetime

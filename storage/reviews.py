@@ -38,7 +38,7 @@ GROUP BY 1, 2, 3, 4 ORDER BY min(r.asked_at), 1, 2, 3, 4 LIMIT %s
 _ALERTS: Final = b"""
 WITH mine AS (
     SELECT a.id, a.key, a.subject_name, a.state, a.severity, a.resolved_by, a.retracted, a.started_at,
-        a.revision, a.details, r.asked,
+        a.revision, a.details, a.zone_id, r.asked,
         greatest(a.last_at, a.resolved_at) AS ended_at, r.asked_at <= now() - make_interval(secs => %(settle)s) AS due
     FROM alerts AS a LEFT JOIN alert_reviews AS r ON r.alert_id = a.id
     WHERE (a.rule_id, a.rule_version, a.subject_kind, a.subject_id)
@@ -108,6 +108,7 @@ class Review:
     alerts: Sequence[Known]
     revisions: Mapping[UUID, int]
     details: Mapping[UUID, Mapping[str, Any]]
+    zones: Mapping[UUID, str | None]
     states: Sequence[RuleState]  # that the engine keeps
     cut: int | None  # see ``alerting.rejudging.review.Case``
     stands: Mapping[UUID, Sequence[UUID]]
@@ -141,6 +142,7 @@ async def load(dsn: str, request: Request, settle_seconds: float) -> Review | No
         alerts=[_known(row) for row in alerts],
         revisions={row["id"]: row["revision"] for row in alerts},
         details={row["id"]: row["details"] for row in alerts},
+        zones={row["id"]: row["zone_id"] for row in alerts},
         states=[RuleState(request.rule_id, request.kind, request.subject, row["key"], row["state"]) for row in states],
         cut=before["until"] and microseconds(before["until"]),
         stands={UUID(alert): [UUID(one) for one in ids] for alert, ids in before["stands"].items()},

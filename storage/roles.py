@@ -22,6 +22,8 @@ from psycopg import sql
 from storage.errors import one_line
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from psycopg import Connection
 
     from storage.capability import Capability
@@ -52,12 +54,29 @@ KEPT: Final = (
     "silences",
     "alert_timers",
     "alert_budgets",
+    "zone_versions",
 )
+#: Of tables that are kept, what stays as it was written: what an alert is about and what was in force is no state.
+FIXED: Final = {
+    "alerts": (
+        *("id", "rule_id", "rule_version", "subject_kind", "subject_id", "subject_name", "key", "started_at"),
+        *("fired_at", "known_at", "shadow", "channels"),
+    ),
+    "notifications": ("id", "alert_id", "channel", "event", "at"),
+    "rules": ("id", "version", "body"),
+    "silences": ("id", "matcher", "compiled", "starts_at", "author", "reason", "created_at"),
+    "zone_versions": (
+        *("id", "since", "version", "name", "name_vi", "kind", "geometry", "properties"),
+        *("valid_from", "valid_to", "source"),
+    ),
+}
 #: Rows of these come and go.
 WORKING: Final = (
     *("rule_state", "fragments", "alert_reviews", "rule_reviews", "desk_policies", "alert_inhibitors"),
     "vessel_transponders",
 )
+
+_WHOLE: Final = tuple(table for table in KEPT if table not in FIXED)
 
 _CREATE: Final = """
 DO $$
@@ -107,7 +126,9 @@ def grant(connection: Connection[Any]) -> list[str]:
         sql.SQL("GRANT SELECT ON ALL TABLES IN SCHEMA {} TO {}").format(schema, both),
         sql.SQL("ALTER DEFAULT PRIVILEGES IN SCHEMA {} GRANT SELECT ON TABLES TO {}").format(schema, both),
         sql.SQL("GRANT INSERT ON {} TO {}").format(_tables(HISTORY, there), writer),
-        sql.SQL("GRANT INSERT, UPDATE ON {} TO {}").format(_tables(KEPT, there), writer),
+        sql.SQL("GRANT INSERT ON {} TO {}").format(_tables(KEPT, there), writer),
+        sql.SQL("GRANT UPDATE ON {} TO {}").format(_tables(_WHOLE, there), writer),
+        *(command for table in FIXED if table in there for command in _of_columns(connection, table, writer)),
         sql.SQL("GRANT INSERT, UPDATE, DELETE ON {} TO {}").format(_tables(WORKING, there), writer),
         sql.SQL("GRANT INSERT, UPDATE (redriven_at, redrive_outcome, redrives) ON quarantine TO {}").format(writer),
     ]
@@ -126,6 +147,19 @@ def _function_there(connection: Connection[Any], name: str) -> bool:
     """Whether the schema has it: an upgrade to an earlier version than this program's has not all of them."""
     query = "SELECT FROM pg_proc WHERE proname = %s AND pronamespace = current_schema()::regnamespace"
     return connection.execute(query, (name,)).fetchone() is not None
+
+
+def _of_columns(connection: Connection[Any], table: str, writer: sql.Identifier) -> Iterator[sql.Composed]:
+    """That the writer may update the columns of a table that are not fixed, and no others."""
+    name = sql.Identifier(table)
+    columns = connection.execute(
+        "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped"
+        " AND attname <> ALL(%s) ORDER BY attnum",
+        (table, list(FIXED[table])),
+    ).fetchall()
+    yield sql.SQL("REVOKE UPDATE ON {} FROM {}").format(name, writer)
+    some = sql.SQL(", ").join(sql.Identifier(column) for (column,) in columns)
+    yield sql.SQL("GRANT UPDATE ({}) ON {} TO {}").format(some, name, writer)
 
 
 def _roles() -> tuple[str, str, str]:

@@ -102,6 +102,7 @@ def pack(evidence: Evidence) -> bytes:
         "made_at": evidence.facts["made_at"],
         "alert": evidence.facts["alert"]["id"],
         "until": iso(evidence.until),
+        "zones_until": evidence.facts.get("zones_until"),
         "deaf": [[iso(since), iso(until)] for since, until in evidence.deaf],
         "members": {
             name: {"sha256": sha256(data).hexdigest(), "bytes": len(data)} for name, data in sorted(members.items())
@@ -153,8 +154,9 @@ def _read(manifest: Mapping[str, Any], members: Mapping[str, bytes]) -> Evidence
     rows.records = [_ais_record(line) for line in members["rows/ais_messages.jsonl"].splitlines()]
     numbered(rows)
     facts = {name: orjson.loads(members[f"{name}.json"]) for name in _FACTS}
+    facts |= {"software": manifest["software"], "made_at": manifest["made_at"], "id": manifest["alert"]}
     return Evidence(
-        facts={**facts, "software": manifest["software"], "made_at": manifest["made_at"], "id": manifest["alert"]},
+        facts=facts | {"zones_until": manifest.get("zones_until")},  # not in files of versions that kept none
         rule=orjson.loads(members["rule.json"]),
         zones=orjson.loads(members["zones.geojson"]),
         before=_remembered(orjson.loads(members["before.json"])),
@@ -188,7 +190,7 @@ def check(evidence: Evidence) -> list[Transition]:
     if {one.id: one.version for one in conditions} != stood_on:
         raise EvidenceError("the rules that the rule stands on are not those of the alert, or not in their versions")
     versions = {zone.id: zone.version for zone in zones}
-    then = alert["details"].get("zone_version")
+    then = fired_with(evidence.facts["history"]).get("zone_version")
     if then is not None and versions.get(alert["zone_id"]) != then:
         raise EvidenceError(f"zone {alert['zone_id']} is version {versions.get(alert['zone_id'])}, and was {then}")
     subject = Subject(SubjectKind(alert["subject_kind"]), int(alert["subject_id"]), alert["subject_name"])
@@ -200,10 +202,13 @@ def check(evidence: Evidence) -> list[Transition]:
     ):
         raise EvidenceError("registry.json says of the alert's subject something else than the alert")
     known = Known([*conditions, rule], zones, evidence.registry, evidence.before, evidence.deaf)
-    told = retell(known, alert, evidence.facts["history"], evidence.rows, evidence.until)
+    try:
+        told = retell(known, alert, evidence.facts["history"], evidence.rows, evidence.until)
+    except ValueError as exc:  # a zone that a rule speaks of is not among them
+        raise EvidenceError(str(exc)) from exc
     if not told:
         raise EvidenceError("the rule does not come to this alert by these rows")
-    for what, was, now in differences(alert, evidence.facts["history"], told):
+    for what, was, now in differences(evidence.facts, told):
         raise EvidenceError(f"by these rows the alert has another {what}: {now}, and was told with {was}")
     return told
 

@@ -136,24 +136,26 @@ def fired_with(history: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     return found
 
 
-def differences(
-    alert: Mapping[str, Any], history: Sequence[Mapping[str, Any]], told: Sequence[Transition]
-) -> list[tuple[str, Any, Any]]:
+def differences(facts: Mapping[str, Any], told: Sequence[Transition]) -> list[tuple[str, Any, Any]]:
     """In what an alert and its changes by the engine, as stored, are others than those told: (what, was, now).
 
     Changes by people are theirs. What came late and revised or retracted it is another telling, and what a change of
-    the rules, of zones or want of room ended, no rows did.
+    the rules, of zones or want of room ended, no rows did; nor is what was recorded after a zone went out of force
+    that it stands on (``zones_until`` of the facts) found by the zone as it was.
     """
-    first = told[0]
+    alert, first = facts["alert"], told[0]
+    zones_until = facts.get("zones_until")
     after = {(t.event.value, t.at): t.severity.value for t in told}
     found: list[tuple[str, Any, Any]] = [("time", instant(alert["fired_at"]), first.at)]
     severity = first.severity.value
-    for change in history:
+    for change in facts["history"]:
         if change["change"] == "revised":
             severity = alert["severity"]
         if change["actor"] != "engine" or change["change"] not in _CHANGES:
             continue
-        if change["details"].get("reason") not in _NOT_OF_ROWS:
+        if zones_until is not None and instant(change["recorded_at"]) >= instant(zones_until):
+            severity = change["details"].get("severity", severity)
+        elif change["details"].get("reason") not in _NOT_OF_ROWS:
             said = (change["change"], instant(change["at"]))
             found.append((f"change ({said[0]})", said[1], said[1] if said in after else None))
             severity = after.get(said, severity)

@@ -119,6 +119,7 @@ class PortVisits(Following):
         return {
             "port": visit.port,
             "port_name": {"en": zone.name_en, "vi": zone.name_vi},
+            "port_version": zone.version,
             "since": iso(visit.since),
             "entry_seen": visit.entered,
             "stops": visit.stops,

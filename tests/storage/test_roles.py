@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import psycopg
@@ -10,14 +11,22 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from alerting.model import RuleState, SubjectKind, Verdict
+from geofence.zones import read_zones
+from storage import readers
 from storage.audit import audit
 from storage.errors import ConfigurationError
 from storage.migrate import upgrade
 from storage.outbox import DatabaseOutbox
+from storage.readers import RuleVersion, Said
 from storage.retention import NOT_ALLOWED, Retention, retain
 from storage.seals import seal
+from storage.silences import end_silence, silence
 from storage.writer import Store
+from storage.zones import import_zones, retire_zones
+from tests.geofence.drawings import collection
 from tests.storage.samples import ask, batch, connected, positions, readings, record, reject, statics, transition
+
+NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
 
 def acting_as(dsn: str, role: str) -> str:
@@ -60,6 +69,14 @@ FORBIDDEN_TO_THE_WRITER = (
     "ALTER TABLE alert_history DISABLE TRIGGER ALL",
     "SET session_replication_role = replica",
     "UPDATE quarantine SET raw = ''",
+    "UPDATE alerts SET started_at = now()",
+    "UPDATE alerts SET rule_version = 'x'",
+    "UPDATE notifications SET channel = 'x'",
+    "UPDATE rules SET body = '{}'",
+    "UPDATE silences SET author = 'x'",
+    "UPDATE zone_versions SET geometry = '{}'",
+    "DELETE FROM zone_versions",
+    "DELETE FROM silences",
     "INSERT INTO schema_migrations (version, name, checksum, state) VALUES (9, 'x', 'x', 'applied')",
 )
 FORBIDDEN_TO_THE_READER = (
@@ -135,6 +152,18 @@ async def test_the_writer_can_do_all_that_the_service_does(any_migrated: str) ->
         await store.memory()
         await store.recent()
         assert await outbox.claim("log", 1, 1.0) == []
+    made = RuleVersion("flood", "v1", {"raise": 3.5})
+    for rules in ([made], [], [made]):
+        await readers.import_rules(dsn, rules, only=True)
+    ring = [[0, 0], [1, 0], [1, 1], [0, 0]]
+    for name in ("a", "b"):
+        await import_zones(dsn, read_zones(collection("Polygon", [ring], name=name)), files={})
+    await retire_zones(dsn, ["z"])
+    silenced = await silence(
+        dsn, {"rule": ("flood",)}, starts_at=NOW, ends_at=NOW + timedelta(days=9999), author="x", reason="y"
+    )
+    await end_silence(dsn, silenced["id"], actor="x")
+    await readers.acknowledge(dsn, transition().alert_id, Said("x"))
     assert (await seal(dsn)) is not None
     assert (await audit(acting_as(any_migrated, "haidang_reader"))).faults == []
     # Retention is not the service's unless it is given the owner's rights: it says so, and drops nothing.
