@@ -18,7 +18,7 @@ from decoders.records import Name, Observations, Reason, concatenate
 from decoders.refused import Refused
 from decoders.register import RECEIVER, Register
 from decoders.times import MAX_FUTURE_US
-from decoders.topics import Format, Route, route
+from decoders.topics import REMEMBERED, Format, Route, route
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -71,12 +71,19 @@ class TopicDecoder:
             Format.POSITION: PositionDecoder(register=register, bounds=bounds, max_future_us=max_future_us),
         }
 
+        self._known: dict[str, Format] = {}  # topics whose route is nothing but a format
+
     def decode(self, blocks: Sequence[Block]) -> Observations:
         """Everything the blocks said, in arrival order."""
-        routed: dict[Format, list[Block]] = {}
+        routed: dict[Format, list[Block]] = {form: [] for form in self._decoders}
         here = Observations(messages=max((b.first + b.messages for b in blocks), default=0))
         names: dict[Name, None] = {}
+        most = self._bounds.payload_bytes
         for block in blocks:
+            known = self._known.get(block.origin)
+            if known is not None and block.size <= len(block.data) <= most:
+                routed[known].append(block)
+                continue
             where = route(block.origin)
             if isinstance(where, Route):
                 where = self._problem(where, block) or where
@@ -90,14 +97,21 @@ class TopicDecoder:
             if where.format is Format.NMEA:
                 block = block._replace(data=LineEnds().feed(block.data))  # noqa: PLW2901  # what is read of it
                 names[_receiver_of(where)] = None
-            routed.setdefault(where.format, []).append(block)
+            else:
+                self._know(block.origin, where.format)
+            routed[where.format].append(block)
         here.names = list(names)
-        parts = [self._decoders[form].decode(part) for form, part in routed.items()]
+        parts = [self._decoders[form].decode(part) for form, part in routed.items() if part]
         if here.rejects or here.names or len(parts) != 1:
             return concatenate([here, *parts])
         (only,) = parts
         only.messages = here.messages
         return only
+
+    def _know(self, topic: str, form: Format) -> None:
+        if len(self._known) >= REMEMBERED:
+            self._known.clear()
+        self._known[topic] = form
 
     def _problem(self, where: Route, block: Block) -> Refused | None:
         if len(block.data) > self._bounds.payload_bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -27,13 +28,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from decoders.block import Block
-    from decoders.records import Reject, Table
+    from decoders.records import Reject
     from decoders.register import Device
 
 _METRIC: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _NUMBERS: Final = frozenset({int, float})
-#: What gateways say beside the readings, and we have no use for.
-_SCALARS: Final = frozenset({int, float, bool, type(None)})
+#: What gateways say beside the readings, and we have no use for. An object brings names, and so colons.
+_PLAIN: Final = frozenset({int, float, bool, type(None), str, dict})
 _OWN: Final = frozenset({"time", "readings"})
 #: Sets of metrics that come together, remembered; when there are more, all are forgotten and learnt anew.
 _SHAPES: Final = 4096
@@ -51,23 +52,16 @@ class _Shape:
     metrics: int  # the same as bits
 
 
+#: The rows of one entry: where they are from, whose and of when they are, and the codes of their metrics.
+_Run = tuple["Block", "Device", int, "Sequence[int]"]
+
+
 @dataclass(slots=True)
 class _Rows:
-    """A run is the rows of one entry; the lists of runs are of one length, and so are those of rows."""
+    """Runs, and the values of all their rows."""
 
-    blocks: list[Block] = field(default_factory=list)
-    devices: list[Device] = field(default_factory=list)
-    times: list[int] = field(default_factory=list)
-    counts: list[int] = field(default_factory=list)
-    codes: list[int] = field(default_factory=list)
+    runs: list[_Run] = field(default_factory=list)
     values: list[float] = field(default_factory=list)
-
-    def run(self, block: Block, device: Device, time: int, codes: Sequence[int]) -> None:
-        self.blocks.append(block)
-        self.devices.append(device)
-        self.times.append(time)
-        self.counts.append(len(codes))
-        self.codes += codes
 
 
 class ReadingsDecoder(JsonDecoder[_Rows]):
@@ -93,6 +87,7 @@ class ReadingsDecoder(JsonDecoder[_Rows]):
         self._short = min(self._bounds.payload_bytes, self._bounds.text_chars) if quick else -1
         self._topics: dict[str, Device] = {}  # of kept devices only, and so as bounded as they are
         self._shapes: dict[tuple[str, ...], _Shape] = {}
+        self._entries: dict[tuple[str, ...], int] = {}  # names of entries in which nothing is to be seen to
         self._low: NDArray[np.float64] = np.zeros(0)  # by code
         self._high: NDArray[np.float64] = np.zeros(0)
         self._ids: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
@@ -124,7 +119,7 @@ class ReadingsDecoder(JsonDecoder[_Rows]):
         if codes:
             self._register.keep(device)
             self._topics[block.origin] = device
-            rows.run(block, device, time, codes)
+            rows.runs.append((block, device, time, codes))
             if len(codes) == len(fields["readings"]):
                 self._learn(tuple(fields["readings"]), codes)
 
@@ -148,8 +143,8 @@ class ReadingsDecoder(JsonDecoder[_Rows]):
 
     def _quick(self, block: Block, rows: _Rows) -> bool:
         """Take a payload whose values are numbers and whose all else is known to be good."""
-        device = self._topics.get(block.origin)
         data = block.data
+        device = self._topics.get(block.origin)
         if device is None or len(data) > self._short:
             return False
         try:
@@ -157,7 +152,7 @@ class ReadingsDecoder(JsonDecoder[_Rows]):
             given = fields["time"]
             readings = fields["readings"]
             shape = self._shapes[tuple(readings)]
-            colons = len(readings) + len(fields)
+            colons = self._plain(tuple(fields)) + len(readings)
             if type(given) is str:
                 since = datetime.fromisoformat(given) - EPOCH
                 time = since.days * _DAY_US + since.seconds * _SECOND_US + since.microseconds
@@ -166,8 +161,6 @@ class ReadingsDecoder(JsonDecoder[_Rows]):
                 time = given * 1000
             else:
                 return False
-            if len(fields) > len(_OWN):
-                colons += _colons_beside(fields)
         except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, OverflowError):
             return False
         ordinary = (
@@ -176,48 +169,62 @@ class ReadingsDecoder(JsonDecoder[_Rows]):
             and (self._max_future is None or time <= block.received_at + self._max_future)
             and not shape.metrics & ~device.metrics
             and _NUMBERS.issuperset(map(type, readings.values()))
+            and (len(fields) == len(_OWN) or _PLAIN.issuperset(map(type, fields.values())))
             # A name brings a colon, and texts have theirs: more, and a name came twice.
-            and data.count(b":") == colons
+            and (data.count(b":") == colons or data.count(b":") == colons + _colons_beside(fields))
             and b"\\" not in data
         )
         if ordinary:
-            rows.run(block, device, time, shape.codes)
+            rows.runs.append((block, device, time, shape.codes))
             rows.values += readings.values()
         return ordinary
+
+    def _plain(self, names: tuple[str, ...]) -> int:
+        """How many names an entry has, if there is nothing to be seen to in them.
+
+        Raises:
+            ValueError: there is.
+        """
+        if names not in self._entries:
+            if any(":" in name or name in CLAIMS for name in names):
+                raise ValueError("not plain")
+            if len(self._entries) >= _SHAPES:
+                self._entries.clear()
+            self._entries[names] = len(names)
+        return self._entries[names]
 
     # --- the batch
 
     def _finish(self, rows: _Rows, out: Observations) -> None:
-        if not rows.codes:
+        if not rows.runs:
             return
-        codes = np.array(rows.codes)
+        blocks, devices, times, codes_of = zip(*rows.runs, strict=True)
+        codes = np.fromiter(chain.from_iterable(codes_of), np.int64, len(rows.values))
         values = np.array(rows.values, dtype=np.float64)
         low, high = self._limits()
         good = (values >= low[codes]) & (values <= high[codes])
-        of = np.repeat(np.arange(len(rows.counts)), rows.counts)
-        devices = rows.devices
+        of = np.repeat(np.arange(len(codes_of)), list(map(len, codes_of)))
         if not good.all():
-            out.rejects.extend(self._refused(rows, np.flatnonzero(~good), of))
+            out.rejects.extend(self._refused(blocks, codes, np.flatnonzero(~good), of))
             out.rejects.sort(key=lambda r: r.message)
             of, codes, values = of[good], codes[good], values[good]
-            devices = [devices[run] for run in dict.fromkeys(of.tolist())]
-        out.readings = self._table(rows, of, self._ids[codes], values)
+        columns = np.empty((5, len(blocks)), np.int64)
+        columns[0] = times
+        columns[1] = [block.received_at for block in blocks]
+        columns[2] = [device.id for device in devices]
+        columns[3] = [block.source for block in blocks]
+        columns[4] = [block.first for block in blocks]
+        if len(of) != len(blocks) or not good.all():
+            columns = columns[:, of]
+        table = out.readings = empty(READING, len(of))
+        for name, column in zip(("time", "received_at", "device", "source", "message"), columns, strict=True):
+            table[name] = column
+        table["metric"] = self._ids[codes]
+        table["value"] = values
         metrics = self._register.metrics
         out.names = [metrics[code] for code in np.flatnonzero(np.bincount(codes)).tolist()]
-        out.names += [Name("device", device.id, device.name) for device in dict.fromkeys(devices)]
-
-    def _table(
-        self, rows: _Rows, of: NDArray[np.int64], metric: NDArray[np.int64], values: NDArray[np.float64]
-    ) -> Table:
-        table = empty(READING, len(of))
-        table["time"] = np.array(rows.times)[of]
-        table["received_at"] = np.array([block.received_at for block in rows.blocks])[of]
-        table["device"] = np.array([device.id for device in rows.devices])[of]
-        table["metric"] = metric
-        table["source"] = np.array([block.source for block in rows.blocks])[of]
-        table["value"] = values
-        table["message"] = np.array([block.first for block in rows.blocks])[of]
-        return table
+        heard = dict.fromkeys(devices if len(of) == len(good) else (devices[run] for run in of.tolist()))
+        out.names += [Name("device", device.id, device.name) for device in heard]
 
     def _limits(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """What each metric can be at least and at most, by code."""
@@ -228,15 +235,17 @@ class ReadingsDecoder(JsonDecoder[_Rows]):
             self._ids = np.array([metric.id for metric in metrics])
         return self._low, self._high
 
-    def _refused(self, rows: _Rows, bad: NDArray[np.int64], of: NDArray[np.int64]) -> Iterator[Reject]:
+    def _refused(
+        self, blocks: Sequence[Block], codes: NDArray[np.int64], bad: NDArray[np.intp], of: NDArray[np.int64]
+    ) -> Iterator[Reject]:
         """Say of values that came the short way why they are not taken."""
         parsed, fields = -1, {}
         for at in bad.tolist():
             run = int(of[at])
-            block = rows.blocks[run]
+            block = blocks[run]
             if run != parsed:
                 parsed, fields = run, orjson.loads(block.data)
-            metric = self._register.metrics[rows.codes[at]].name
+            metric = self._register.metrics[codes[at]].name
             given = fields["readings"][metric]
             refused = self._value(metric, given)
             assert isinstance(refused, Refused)
@@ -245,21 +254,8 @@ class ReadingsDecoder(JsonDecoder[_Rows]):
 
 
 def _colons_beside(fields: dict[str, Any]) -> int:
-    """Colons in the texts beside time and readings.
-
-    Raises:
-        ValueError: something there wants to be looked at.
-    """
-    colons = 0
-    for name in fields.keys() - _OWN:
-        value = fields[name]
-        if type(value) is str:
-            colons += value.count(":")
-        elif type(value) not in _SCALARS:
-            raise ValueError("not plain")
-        if ":" in name or name in CLAIMS:
-            raise ValueError("not plain")
-    return colons
+    """Colons in the texts beside the time, which are no names."""
+    return sum(value.count(":") for name, value in fields.items() if type(value) is str and name != "time")
 
 
 def _part(fields: dict[str, Any], metric: str) -> dict[str, Any]:

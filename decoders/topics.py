@@ -19,7 +19,7 @@ MAX_LEVEL: Final = 128
 
 #: No topic of ours is longer, in characters; and topics remembered, so that they take some 16 MB at most.
 _LONGEST: Final = 2 * MAX_LEVEL + 32
-_REMEMBERED: Final = 16_384
+REMEMBERED: Final = 16_384
 
 _PREFIX: Final = ["haidang", "v1"]
 
@@ -53,7 +53,7 @@ def route(topic: str) -> Route | Refused:
     return _route(topic)
 
 
-@lru_cache(_REMEMBERED)
+@lru_cache(REMEMBERED)
 def _route(topic: str) -> Route | Refused:
     levels = topic.split("/")
     if levels[:2] != _PREFIX or len(levels) not in (4, 5):

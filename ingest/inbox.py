@@ -17,6 +17,8 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ingest.delivery import Delivery
 
 #: How far the instants handed out may run ahead of the clock: one that was put back is not held up for longer.
@@ -93,12 +95,32 @@ class Inbox:
         """
         if self._closed:
             raise InboxClosed
-        if 0 < self._free - delivery.received_at <= _AHEAD_US:
-            delivery = delivery._replace(received_at=self._free)
-        self._free = delivery.received_at + delivery.messages
-        self._waiting.append(delivery)
-        self._messages += delivery.messages
-        self._bytes += len(delivery.payload)
+        if (instant := self.instant(delivery.received_at)) != delivery.received_at:
+            delivery = delivery._replace(received_at=instant)
+        self._took([delivery], instant + delivery.messages, delivery.messages, len(delivery.payload))
+
+    def instant(self, now: int) -> int:
+        """When what arrives now counts as received, microseconds: at an instant that no message has yet."""
+        return self._free if 0 < self._free - now <= _AHEAD_US else now
+
+    def force_all(self, deliveries: Sequence[Delivery]) -> None:
+        """Hand over as ``force`` does what arrived together, at least one: a message each, its ``received_at`` the
+        ``instant`` of the first, and of each of the others a microsecond more than of the one before.
+
+        Raises:
+            InboxClosed: the pipeline has stopped; none is taken.
+        """
+        if self._closed:
+            raise InboxClosed
+        count = len(deliveries)
+        size = sum([len(delivery.payload) for delivery in deliveries])
+        self._took(deliveries, deliveries[-1].received_at + 1, count, size)
+
+    def _took(self, deliveries: Sequence[Delivery], free: int, messages: int, size: int) -> None:
+        self._free = free
+        self._waiting += deliveries
+        self._messages += messages
+        self._bytes += size
         self._arrived.set()
         if self.full:
             self._room.clear()

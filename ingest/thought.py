@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from dataclasses import dataclass, replace
+from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -144,18 +146,18 @@ class Thinker:
         return self._judge(mind, deliveries, self._decode(mind, deliveries, now), now)
 
     def _decode(self, mind: Mind, deliveries: Sequence[Delivery], now: int) -> Observations:
-        blocks: dict[str, list[Block]] = {}
+        blocks: dict[str, list[Block]] = defaultdict(list)
         damaged: list[Reject] = []
         first = 0
-        for d in deliveries:
-            if d.damaged:
-                damaged.append(_as_it_is(d, first, Reason.SPOOL_DAMAGED, "the checksum is wrong"))
-            else:
-                block = Block(
-                    d.payload, source_id(d.source), d.origin, d.received_at, first, d.per_line, d.line, d.size
-                )
-                blocks.setdefault(self._formats[d.source], []).append(block)
-            first += d.messages
+        for source, group in groupby(deliveries, attrgetter("source")):
+            number = source_id(source)
+            for d in group:
+                if d.damaged:
+                    damaged.append(_as_it_is(d, first, Reason.SPOOL_DAMAGED, "the checksum is wrong"))
+                else:
+                    block = Block(d.payload, number, d.origin, d.received_at, first, d.per_line, d.line, d.size)
+                    blocks[self._formats[source]].append(block)
+                first += d.messages
         parts = [mind.decoders[name].decode(of) for name, of in blocks.items()]
         if mind.fragments or any(part.pending for part in parts):
             expired = (decoder.expire(now) for decoder in mind.decoders.values())

@@ -16,7 +16,7 @@ from tests.servers import mqtt_packets as mqtt
 from tests.servers.scripted_broker import Peer, ScriptedBroker
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from ingest.delivery import Delivery
 
@@ -37,10 +37,10 @@ class Gauge(Inbox):
         self.under_way = self.highest = 0  # messages
         self.bytes_under_way = self.highest_bytes = 0
 
-    def force(self, delivery: Delivery) -> None:
-        super().force(delivery)
-        self.under_way += 1
-        self.bytes_under_way += len(delivery.payload)
+    def force_all(self, deliveries: Sequence[Delivery]) -> None:
+        super().force_all(deliveries)
+        self.under_way += len(deliveries)
+        self.bytes_under_way += sum(len(delivery.payload) for delivery in deliveries)
         self.highest = max(self.highest, self.under_way)
         self.highest_bytes = max(self.highest_bytes, self.bytes_under_way)
 

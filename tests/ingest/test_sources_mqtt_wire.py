@@ -113,7 +113,8 @@ streams = st.booleans().flatmap(
 def test_any_split_of_the_stream_gives_the_same_packets(stream: tuple[bool, list[Case]], cuts: list[int]) -> None:
     five, cases = stream
     data = b"".join(case.raw for case in cases)
-    assert read(data, five=five, cuts=cuts) == [case.packet for case in cases]
+    # Twice: a topic that came before is read in a way of its own.
+    assert read(data + data, five=five, cuts=cuts) == 2 * [case.packet for case in cases]
 
 
 @given(streams)

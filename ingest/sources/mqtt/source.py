@@ -9,6 +9,8 @@ import asyncio
 import secrets
 import time
 from dataclasses import replace
+from itertools import count, groupby, repeat
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from ingest.delivery import Delivery
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 _CLIENTS: dict[str, type[Connection]] = {"native": NativeConnection, "aiomqtt": LibraryConnection}
 _LONGEST_TAKEN_OVER_PAUSE = 300.0
+#: Whether the broker keeps a message until it is acked.
+_kept_back = attrgetter("qos")
 
 
 class MqttSource(Source):
@@ -144,30 +148,27 @@ class MqttSource(Source):
         inbox = self._inbox
         if self.stopping or inbox is None:
             return False
-        now = time.time_ns() // 1000
-        name = self.name
         received = 0
         try:
-            for topic, payload, qos, dup, retain, packet_id, size in publishes:
+            for kept_back, group in groupby(publishes, _kept_back):
+                some = list(group)
+                acks = window.open_all(some) if kept_back else repeat(None)
+                instant = inbox.instant(time.time_ns() // 1000)
                 # A retained message comes with each new subscription, so the broker may have sent it before.
-                delivery = Delivery(
-                    payload,
-                    name,
-                    topic,
-                    now,
-                    redelivered=dup or retain,
-                    size=size,
-                    ack=window.open(packet_id, qos, len(payload)) if qos else None,
-                )
-                if qos:
-                    inbox.force(delivery)  # bounded by the window
-                    received += 1
-                else:
+                deliveries = [
+                    Delivery(payload, self.name, topic, at, 1, False, 0, size, dup or retain, False, ack)
+                    for at, (topic, payload, _, dup, retain, _, size), ack in zip(count(instant), some, acks)
+                ]
+                if kept_back:
+                    inbox.force_all(deliveries)  # bounded by the window
+                    received += len(deliveries)
+                    continue
+                for delivery in deliveries:
                     received += self._offer(inbox, delivery)
         except InboxClosed:
             return False  # as when stopping
         finally:
-            self.watcher.received(name, received)
+            self.watcher.received(self.name, received)
         return True
 
     def _offer(self, inbox: Inbox, delivery: Delivery) -> int:

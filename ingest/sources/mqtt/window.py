@@ -6,7 +6,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+    from ingest.sources.mqtt.wire import Publish
 
 
 class Window:
@@ -67,12 +69,14 @@ class Window:
     def closed(self) -> bool:
         return self._closed
 
-    def open(self, packet_id: int, qos: int, size: int) -> Callable[[], None]:
-        """Take a message in; what acks it."""
-        number = self._opened
-        self._opened += 1
-        self._bytes += size
-        return partial(self._ack, number, packet_id, qos, size)
+    def open_all(self, publishes: Sequence[Publish]) -> list[Callable[[], None]]:
+        """Take messages in, in the order of arrival; what acks each."""
+        first, ack = self._opened, self._ack
+        sizes = [len(publish.payload) for publish in publishes]
+        self._opened += len(sizes)
+        self._bytes += sum(sizes)
+        numbered = zip(range(first, self._opened), publishes, sizes, strict=True)
+        return [partial(ack, number, publish.packet_id, publish.qos, size) for number, publish, size in numbered]
 
     def close(self) -> None:
         """The connection is over."""

@@ -44,6 +44,12 @@ SERVER_KEEP_ALIVE: Final = 0x13
 REASON_STRING: Final = 0x1F
 TOPIC_ALIAS: Final = 0x23
 
+#: The first byte of a PUBLISH of QoS 1 with neither DUP nor RETAIN (3.3.1).
+_ORDINARY: Final = 0x32
+#: Topics remembered, so that each is decoded once, and the longest that is, in bytes: 1 MB at most.
+_REMEMBERED: Final = 4096
+_LONGEST: Final = 256
+
 #: Bytes of a PUBLISH beside its payload that are kept for one that is too large: topic, packet id, properties.
 _HEAD: Final = 128 * 1024
 
@@ -123,6 +129,7 @@ class PacketReader:
         self._need = 0  # bytes it takes before looking at _tail again is worth it
         self._passing = 0  # bytes still to pass over of a packet that is too large
         self._large: Publish | None = None  # that packet
+        self._topics: dict[bytes, str] = {}  # as they came, and as they are handed on
 
     @property
     def held(self) -> int:
@@ -174,9 +181,22 @@ class PacketReader:
             else:
                 self._at = stop
                 if first >> 4 == _PUBLISH:
-                    yield self._publish(first, data, body, stop)
+                    ordinary = self._ordinary(data, body, stop) if first == _ORDINARY else None
+                    yield ordinary or self._publish(first, data, body, stop)
                 else:
                     yield self._control(first, data[body:stop])
+
+    def _ordinary(self, data: bytes, body: int, stop: int) -> Publish | None:
+        """A PUBLISH of QoS 1 on a topic that came before, without properties; None: it is another."""
+        at = body + 2 + (data[body] << 8 | data[body + 1]) if stop - body > 2 else stop
+        start = at + 2 + self._five
+        if start > stop or (self._five and data[start - 1]):
+            return None
+        topic = self._topics.get(data[body + 2 : at])
+        packet_id = data[at] << 8 | data[at + 1]
+        if topic is None or not packet_id:
+            return None
+        return Publish(topic, data[start:stop], 1, False, False, packet_id, stop - start)
 
     def _publish(self, first: int, data: bytes, body: int, stop: int) -> Publish:
         """PUBLISH (3.3), read where it lies: what carries the load is not copied twice."""
@@ -204,7 +224,14 @@ class PacketReader:
             name = topic.decode(errors="backslashreplace")
         if 0 in topic:
             name = name.replace("\0", "\\x00")
+        self._remember(topic, name)
         return Publish(name, data[at:stop], qos, first & 8 != 0, first & 1 != 0, packet_id, stop - at)
+
+    def _remember(self, topic: bytes, name: str) -> None:
+        if len(topic) <= _LONGEST:
+            if len(self._topics) >= _REMEMBERED:
+                self._topics.clear()
+            self._topics[topic] = name
 
     def _expect(self, first: int) -> None:
         """Refuse at its first byte what need not be waited for."""
