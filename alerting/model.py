@@ -39,9 +39,11 @@ class Event(StrEnum):
     COMMENTED = "commented"
     OVERDUE = "overdue"  # nobody has seen to it by a deadline
     OVER_BUDGET = "over_budget"  # its rule has told of more in this shift than it may
+    GROUPED = "grouped"  # it has become part of an incident, or others of the incident that it began
     REMINDED = "reminded"  # nobody has acknowledged it yet
     RETRACTED = "retracted"  # data that came late show that it was none; it is resolved thereby
     RESOLVED = "resolved"
+    INCIDENT_OVER = "incident_over"  # all alerts of the incident that it began are over
     CLOSED = "closed"
 
     @property
@@ -80,6 +82,12 @@ class SubjectKind(StrEnum):
     TRANSPONDER = "transponder"
     DEVICE = "device"
     SOURCE = "source"
+    GATEWAY = "gateway"
+
+    @property
+    def has_place(self) -> bool:
+        """Whether one can be somewhere."""
+        return self in {SubjectKind.TRANSPONDER, SubjectKind.DEVICE}
 
 
 @dataclass(slots=True, frozen=True)
@@ -181,6 +189,7 @@ class Notification:
     named: bool = False  # by a step of a procedure: told whatever channels its rule names
     if_told: bool = False  # only if the channel was told of the alert before
     known: int = 0  # when it became known, by receive time; 0: at ``at``
+    groups: bool = False  # its channel is told of incidents, and so need not be told of each of their alerts
 
 
 @dataclass(slots=True, frozen=True)

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from storage import budgets, desk
+from storage import budgets, desk, incidents
 from storage.errors import RequestRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime, timedelta
 
     from alerting.desk.notify import ChannelSpec
@@ -27,6 +27,7 @@ class Desk:
         link: see ``alerting.desk.notify.notifications``.
         close_after: how long an alert has been over when it is closed by itself; None: never.
         on_told: called when there is something new in the outbox.
+        on_open: called with how many incidents of each policy last.
     """
 
     def __init__(
@@ -37,17 +38,20 @@ class Desk:
         link: str | None = None,
         close_after: timedelta | None = None,
         on_told: Callable[[], None] = lambda: None,
+        on_open: Callable[[Mapping[str, int]], None] = lambda _open: None,
     ) -> None:
         self._dsn = dsn
         self._channels, self._link = channels, link
         self._close_after = close_after
-        self._on_told = on_told
+        self._on_told, self._on_open = on_told, on_open
 
     async def once(self, now: datetime) -> None:
         """One look."""
         told = await desk.release(self._dsn)
         told += await desk.deadlines(self._dsn, self._channels, now, link=self._link)
         told += await budgets.warn(self._dsn, desk.ACTOR, self._channels, link=self._link)
+        told += await incidents.tell(self._dsn, desk.ACTOR, self._channels, now, link=self._link)
+        self._on_open(await incidents.open_incidents(self._dsn))
         if self._close_after is not None:
             try:
                 await desk.close_old(self._dsn, self._channels, self._close_after, now, link=self._link)

@@ -76,6 +76,7 @@ class Jobs:
         between: has something done between two batches (``Pipeline.between``).
         on_told: called when there is something new in the outbox.
         on_reviewed: called with each change that a review has made.
+        on_open: called with how many incidents of each policy last.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class Jobs:
         *,
         on_told: Callable[[], None],
         on_reviewed: Callable[[Transition], None],
+        on_open: Callable[[Mapping[str, int]], None] = lambda _open: None,
     ) -> None:
         self._settings = settings
         self._dsn = settings.database.dsn.get_secret_value()
@@ -99,6 +101,7 @@ class Jobs:
             link=settings.alerts.link,
             close_after=None if days is None else timedelta(days=days),
             on_told=on_told,
+            on_open=on_open,
         )
 
     def all(self) -> dict[str, Coroutine[Any, Any, None]]:

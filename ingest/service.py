@@ -112,6 +112,7 @@ class Service:
             self.pipeline.between,
             on_told=self._tell,
             on_reviewed=self._reviewed,
+            on_open=self.telemetry.incidents,
         )
         self._on_committed = on_committed
         self._dispatcher: Dispatcher | None = None

@@ -157,9 +157,11 @@ class Telemetry:
         self._notifications = Counter(
             "haidang_notifications", "Notifications by outcome.", ["channel", "outcome"], registry=r
         )
+        self._incidents = Gauge("haidang_incidents_open", "Incidents of which an alert lasts.", ["policy"], registry=r)
         self._quarantined = Counter("haidang_rejects", "Messages or parts of them refused.", ["reason"], registry=r)
         self._database_up = Gauge("haidang_database_up", "1 while the database takes our commits.", registry=r)
         self._database_up.set(1)
+        self._grouping: set[str] = set()  # policies of which there was an incident
         self._up: dict[str, bool] = {}
         self.database_up = True
 
@@ -233,6 +235,12 @@ class Telemetry:
 
     def notification(self, channel: str, outcome: str) -> None:
         self._notifications.labels(channel, outcome).inc()
+
+    def incidents(self, lasting: Mapping[str, int]) -> None:
+        """How many incidents of each policy last; of those that are not named, none does any more."""
+        self._grouping |= lasting.keys()
+        for policy in self._grouping:
+            self._incidents.labels(policy).set(lasting.get(policy, 0))
 
     def database(self, up: bool, reason: str = "") -> None:
         """Called at every attempt; logs the edge."""

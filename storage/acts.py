@@ -6,7 +6,7 @@ in a state in which that can be done, and ``DatabaseAway`` or ``ConfigurationErr
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
@@ -62,7 +62,14 @@ class Said:
 
 async def acknowledge(dsn: str, id_: UUID, said: Said) -> Row:
     """Somebody has seen it: firing -> acknowledged."""
-    return await _once(dsn, id_, said, _Act(Event.ACKNOWLEDGED, (AlertState.FIRING,), _signed("acknowledged")))
+    async with ask.connected(dsn) as connection:
+        return await acknowledging(connection, await locked(connection, id_), said)
+
+
+async def acknowledging(connection: Connection, before: Row, said: Said) -> Row:
+    """The same within a transaction; ``before`` is the alert as ``locked``."""
+    act = _Act(Event.ACKNOWLEDGED, (AlertState.FIRING,), _signed("acknowledged"))
+    return await _do(connection, before, said, act, said.at or datetime.now(UTC))
 
 
 async def unacknowledge(dsn: str, id_: UUID, said: Said) -> Row:
@@ -89,17 +96,29 @@ async def comment(dsn: str, id_: UUID, said: Said) -> Row:
 
 async def close(dsn: str, id_: UUID, said: Said, verdict: Verdict | None = None) -> Row:
     """It is dealt with: any other state -> closed. One that is not over is resolved first."""
-    ending = _Act(Event.RESOLVED, OPEN, _signed("resolved"))
-    details = {"verdict": verdict} if verdict else {}
-    closing = _Act(
-        Event.CLOSED, (*OPEN, AlertState.RESOLVED), _signed("closed") | {"verdict": sql.Literal(verdict)}, details
-    )
     async with ask.connected(dsn) as connection:
-        before = await locked(connection, id_)
-        at = said.at or datetime.now(UTC)
-        if before["state"] in OPEN:
-            before = await _do(connection, before, said, ending, at)
-        return await _do(connection, before, said, closing, at)
+        return await closing(connection, await locked(connection, id_), said, verdict)
+
+
+async def closing(connection: Connection, before: Row, said: Said, verdict: Verdict | None = None) -> Row:
+    """The same within a transaction; ``before`` is the alert as ``locked``."""
+    at = said.at or datetime.now(UTC)
+    if before["state"] in OPEN:
+        before = await _do(connection, before, said, _Act(Event.RESOLVED, OPEN, _signed("resolved")), at)
+    details = {"verdict": verdict} if verdict else {}
+    columns = _signed("closed") | {"verdict": sql.Literal(verdict)}
+    act = _Act(Event.CLOSED, (*OPEN, AlertState.RESOLVED), columns, details)
+    return await _do(connection, before, said, act, at)
+
+
+async def said_of_incident(
+    connection: Connection, before: Row, said: Said, event: Event, details: Mapping[str, Any], at: datetime
+) -> Row:
+    """Something is said of the incident that it began (``grouped``, ``incident_over``), and put into its history alone.
+
+    ``before`` is the alert as ``locked``.
+    """
+    return await _do(connection, before, replace(said, channels=()), _Act(event, tuple(AlertState), {}, details), at)
 
 
 async def over_budget(connection: Connection, before: Row, said: Said, details: Mapping[str, Any], at: datetime) -> Row:
@@ -154,6 +173,8 @@ async def _do(connection: Connection, before: Row, said: Said, act: _Act, at: da
             *(said.note, Jsonb(act.details)),
         ),
     )
+    if state != before["state"]:
+        await connection.execute(b"SELECT incidents_settle(ARRAY[%s])", (after["id"],))
     change = transition(after, act.event, at, {"actor": said.actor, "note": said.note, **act.details})
     queued = notifications([change], said.channels, link=said.link)
     for statement, rows in queueing(queued):

@@ -94,12 +94,20 @@ async def alert(dsn: str, id_: UUID) -> Row:
 
 
 async def locked(connection: Connection, id_: UUID) -> Row:
-    """One alert, nobody else's to change before the transaction ends.
+    """One alert, nobody else's to change before the transaction ends, and its incident.
+
+    The incident first, as whoever writes a batch does: two that lock crosswise would wait for each other.
 
     Raises:
         RequestRefused: there is no such alert.
     """
+    await connection.execute(_INCIDENT, (id_,))
     return await _alert(connection, id_, lock=True)
+
+
+_INCIDENT: Final = b"""
+SELECT FROM incidents WHERE id = (SELECT incident_id FROM incident_alerts WHERE alert_id = %s) FOR UPDATE
+"""
 
 
 async def _alert(connection: Connection, id_: UUID, *, lock: bool) -> Row:

@@ -23,18 +23,25 @@ class Decisions:
     fires: str | None = None
     changes: list[str] = field(default_factory=list)  # waves: each has one change of an alert at most
     resolves: str | None = None
+    joins: str | None = None  # which alerts, and when it became known that they are over, of those that are
+    settles: str | None = None  # which alerts
 
     def statements(self) -> list[tuple[bytes, tuple[str]]]:
         """To be carried out in this order; each answers how many it changed."""
-        found = [(statements.FIRE_ALERTS, (self.fires,))] if self.fires else []
-        found += [(statements.CHANGE_ALERTS, (wave,)) for wave in self.changes]
-        return found + ([(statements.RESOLVE_ALERTS, (self.resolves,))] if self.resolves else [])
+        given = (
+            *((statements.FIRE_ALERTS, self.fires), (statements.JOIN_INCIDENTS, self.joins)),
+            *((statements.CHANGE_ALERTS, wave) for wave in self.changes),
+            *((statements.RESOLVE_ALERTS, self.resolves), (statements.SETTLE_INCIDENTS, self.settles)),
+        )
+        return [(statement, (rows,)) for statement, rows in given if rows is not None]
 
     def counts(self, answers: Sequence[int]) -> tuple[int, int, int]:
         """How many alerts were fired, changed and resolved, by what the statements answered."""
-        fires = int(self.fires is not None)
-        end = fires + len(self.changes)
-        return sum(answers[:fires]), sum(answers[fires:end]), sum(answers[end:])
+        of: dict[bytes, int] = {}
+        for (statement, _), answer in zip(self.statements(), answers, strict=True):
+            of[statement] = of.get(statement, 0) + answer
+        fired, changed, resolved = statements.FIRE_ALERTS, statements.CHANGE_ALERTS, statements.RESOLVE_ALERTS
+        return of.get(fired, 0), of.get(changed, 0), of.get(resolved, 0)
 
 
 def decisions(transitions: Iterable[Transition]) -> Decisions:
@@ -58,10 +65,14 @@ def decisions(transitions: Iterable[Transition]) -> Decisions:
             continue
         fires.setdefault(id_, row | _new(transition))
     waves = max((len(of) for of in changes.values()), default=0)
+    touched = sorted(fires.keys() | changes.keys() | resolves.keys())
+    ended = [{"id": id_, "known": row["known"]} for id_, row in resolves.items()]
     return Decisions(
         json_text(list(fires.values())) if fires else None,
         [json_text([of[n] for of in changes.values() if n < len(of)]) for n in range(waves)],
         json_text(list(resolves.values())) if resolves else None,
+        json_text({"touched": touched, "ended": ended}) if touched else None,
+        json_text(touched) if changes or resolves else None,
     )
 
 

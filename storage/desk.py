@@ -73,7 +73,8 @@ async def import_policies(dsn: str, policies: Iterable[Policy], *, only: bool = 
 
 # --- what was held
 
-#: What holds it is over; whether something else does is looked at alert by alert.
+#: What holds it is over; whether something else does is looked at alert by alert. What an incident holds stays so: that
+#: it is there has been told with the incident.
 _FREE: Final = b"""
 SELECT DISTINCT n.alert_id
 FROM notifications AS n
@@ -83,20 +84,24 @@ LEFT JOIN silences AS s
 LEFT JOIN alerts AS a
     ON a.id = CASE WHEN n.held_by LIKE 'alert %%' THEN substr(n.held_by, 7)::uuid END
     AND a.state IN ('firing', 'acknowledged')
-WHERE n.state = 'held' AND s.id IS NULL AND a.id IS NULL
+WHERE n.state = 'held' AND n.held_by NOT LIKE 'incident %%' AND s.id IS NULL AND a.id IS NULL
 ORDER BY n.alert_id LIMIT %s
 """
 _HELD: Final = b"""
 SELECT n.id, n.channel, n.event, n.payload, n.held_by, EXISTS (
     SELECT FROM notifications AS k
     WHERE (k.alert_id, k.channel) = (n.alert_id, n.channel) AND k.state NOT IN ('held', 'muted')) AS known
-FROM notifications AS n WHERE n.alert_id = %s AND n.state = 'held'
+FROM notifications AS n WHERE n.alert_id = %s AND n.state = 'held' AND n.held_by NOT LIKE 'incident %%'
 ORDER BY n.channel, n.at, array_position(%s::text[], n.event), n.id
 """
 _FREED: Final = b"""
 UPDATE notifications SET state = 'queued', payload = %s, created_at = clock_timestamp(),
     next_attempt_at = clock_timestamp()
 WHERE id = %s
+"""
+_GROUPED: Final = b"""
+SELECT notifications_grouped(jsonb_build_array(jsonb_build_object('id', %s::uuid, 'known', now())), '-infinity')
+    AS held
 """
 _MUTED: Final = b"""
 WITH muted AS (UPDATE notifications SET state = 'muted' WHERE id = ANY(%s) RETURNING *)
@@ -120,7 +125,9 @@ async def _release(dsn: str, id_: UUID) -> int:
         alert = await _locked(connection, id_)
         if alert["gate"] is not None:
             await connection.execute(
-                "UPDATE notifications SET held_by = %s WHERE alert_id = %s AND state = 'held'", (alert["gate"], id_)
+                "UPDATE notifications SET held_by = %s"
+                " WHERE alert_id = %s AND state = 'held' AND held_by NOT LIKE 'incident %%'",
+                (alert["gate"], id_),
             )
             return 0
         rows = await (await connection.execute(_HELD, (id_, list(EVENT_ORDER)))).fetchall()
@@ -131,7 +138,8 @@ async def _release(dsn: str, id_: UUID) -> int:
             if chosen is not None:
                 payload = last["payload"] | {"event": chosen["event"], "notification_id": str(chosen["id"])}
                 await connection.execute(_FREED, (Jsonb(payload), chosen["id"]))
-                told += 1
+                held_again = await (await connection.execute(_GROUPED, (chosen["id"],))).fetchone()
+                told += held_again == {"held": 0}
             if muted := [row["id"] for row in held if row is not chosen]:
                 await connection.execute(_MUTED, (muted,))
         if told:
@@ -152,11 +160,19 @@ def chosen_of(held: Sequence[Row], state: AlertState) -> Row | None:
 
 # --- deadlines
 
-#: Those of alerts that nobody is to be told of now wait, and are in no other's way.
+#: Those of alerts that nobody is to be told of now wait, and are in no other's way. Of what is told of with its
+#: incident nobody is reminded by itself.
 _DUE: Final = b"""
 SELECT t.alert_id, t.procedure, t.step FROM alert_timers AS t JOIN alerts AS a ON a.id = t.alert_id
 WHERE t.outcome IS NULL AND t.due_at <= %s
-    AND (a.state NOT IN ('firing', 'acknowledged') OR alert_gate(a, clock_timestamp()) IS NULL)
+    AND (a.state NOT IN ('firing', 'acknowledged')
+        OR alert_gate(a, clock_timestamp()) IS NULL
+            AND NOT (t.step = 0
+                AND EXISTS (
+                    SELECT FROM notifications AS n
+                    WHERE n.alert_id = a.id AND n.state = 'held' AND n.held_by LIKE 'incident %%')
+                AND NOT EXISTS (
+                    SELECT FROM notifications AS n WHERE n.alert_id = a.id AND n.state NOT IN ('held', 'muted'))))
 ORDER BY t.due_at, t.alert_id, t.procedure, t.step LIMIT %s
 """
 _TIMER: Final = b"""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from alerting.model import Notification, RuleState, Transition
 
 
-_ENDS: Final = frozenset({Event.RESOLVED.value, Event.RETRACTED.value, Event.CLOSED.value})
+_ENDS: Final = frozenset(event.value for event in (Event.RESOLVED, Event.RETRACTED, Event.CLOSED, Event.INCIDENT_OVER))
 
 
 def json_text(value: Any) -> str:
@@ -68,9 +68,11 @@ def queueing(notifications: Iterable[Notification]) -> list[tuple[bytes, tuple[s
             "named": n.named,
             "if_told": n.if_told,
             "known": iso(n.known) if n.known else None,
+            "groups": n.groups,
         }
         (ends if n.event in _ENDS else news).append(row)
-    both = ((statements.QUEUE_NEWS, news), (statements.QUEUE_ENDS, ends))
+    new = [{"id": row["id"], "known": row["known"] or row["at"]} for row in news if row["groups"]]
+    both = ((statements.QUEUE_NEWS, news), (statements.HOLD_GROUPED, new), (statements.QUEUE_ENDS, ends))
     return [(statement, (json_text(rows),)) for statement, rows in both if rows]
 
 

@@ -36,6 +36,7 @@ READER: Final = "haidang_reader"
 HISTORY: Final = (
     *("positions", "readings", "statics", "ais_messages", "receptions"),
     *("alert_history", "alert_deliveries", "seals", "seal_heads", "deaf_spans"),
+    "incident_alerts",
 )
 #: Rows of these are added and kept up to date.
 KEPT: Final = (
@@ -55,6 +56,8 @@ KEPT: Final = (
     "alert_timers",
     "alert_budgets",
     "zone_versions",
+    "incidents",
+    "incident_news",
 )
 #: Of tables that are kept, what stays as it was written: what an alert is about and what was in force is no state.
 FIXED: Final = {
@@ -64,6 +67,8 @@ FIXED: Final = {
     ),
     "notifications": ("id", "alert_id", "channel", "event", "at"),
     "rules": ("id", "version", "body"),
+    "incidents": ("id", "policy", "labels", "body", "first_alert", "opened_at"),
+    "incident_news": ("incident_id", "seq", "at", "event", "alerts"),
     "silences": ("id", "matcher", "compiled", "starts_at", "author", "reason", "created_at"),
     "zone_versions": (
         *("id", "since", "version", "name", "name_vi", "kind", "geometry", "properties"),

@@ -97,6 +97,7 @@ WITH given AS (
         state = CASE WHEN locked.opens THEN 'firing' ELSE a.state END,
         resolved_at = CASE WHEN NOT coalesce(locked.opens, false) THEN a.resolved_at END,
         resolved_by = CASE WHEN NOT coalesce(locked.opens, false) THEN a.resolved_by END,
+        ended_known_at = CASE WHEN NOT coalesce(locked.opens, false) THEN a.ended_known_at END,
         retracted = a.retracted AND given.change <> 'revised',
         told = a.told IS NOT FALSE
             OR given.change = 'escalated' AND coalesce(current_setting('haidang.tells', true), '') <> 'off',
@@ -120,13 +121,16 @@ SELECT count(*) FROM changed
 RESOLVE_ALERTS: Final = b"""
 WITH given AS (
     SELECT * FROM jsonb_to_recordset(%s::text::jsonb) AS t (
-        id uuid, change text, at timestamptz, value double precision, summary_en text, summary_vi text, details jsonb)
+        id uuid, change text, at timestamptz, known timestamptz, value double precision, summary_en text,
+        summary_vi text, details jsonb)
 ), locked AS MATERIALIZED (
     SELECT a.id, a.state FROM alerts AS a JOIN given USING (id) ORDER BY a.id FOR UPDATE OF a
 ), changed AS (
     UPDATE alerts AS a
     SET state = CASE WHEN a.state = 'closed' THEN 'closed' ELSE 'resolved' END,
         resolved_at = coalesce(a.resolved_at, given.at), resolved_by = coalesce(a.resolved_by, 'engine'),
+        ended_known_at = CASE WHEN a.resolved_at IS NULL THEN given.known ELSE a.ended_known_at END,
+        changed_known_at = greatest(a.changed_known_at, given.known),
         last_at = greatest(a.last_at, given.at),
         retracted = given.change = 'retracted', revision = a.revision + 1
     FROM given JOIN locked USING (id)
@@ -140,6 +144,16 @@ WITH given AS (
     FROM given JOIN changed USING (id)
 )
 SELECT count(*) FROM changed
+"""
+
+#: Which incidents alerts are of: see migration 0025. Between firing and all other changes of a batch, for what it adds
+#: to the history of an alert is to follow its firing, whatever else the batch holds.
+JOIN_INCIDENTS: Final = b"""
+WITH given AS (SELECT %s::text::jsonb AS said)
+SELECT incidents_join(ARRAY(SELECT jsonb_array_elements_text(said -> 'touched')::uuid), said -> 'ended') FROM given
+"""
+SETTLE_INCIDENTS: Final = b"""
+SELECT incidents_settle(ARRAY(SELECT jsonb_array_elements_text(%s::text::jsonb)::uuid))
 """
 
 #: What came late may change what is to be said of alerts of its time, about its subject or others that they name
@@ -172,7 +186,7 @@ OUTBOX_CHANNEL: Final = "haidang_outbox"
 _GIVEN: Final = b"""
     SELECT t.* FROM jsonb_to_recordset(%s::text::jsonb) AS t (
         id uuid, alert_id uuid, channel text, event text, at timestamptz, payload jsonb, named boolean,
-        if_told boolean, known timestamptz)
+        if_told boolean, known timestamptz, groups boolean)
     LEFT JOIN alerts AS a ON a.id = t.alert_id
     WHERE (a.told IS NOT FALSE OR t.event IN ('acknowledged', 'unacknowledged', 'assigned', 'commented', 'closed'))
         AND (a.channels IS NULL OR t.channel = ANY(a.channels) OR t.named)
@@ -199,8 +213,9 @@ _TOLD: Final = b"""
 """
 
 #: What is news of an alert. At the time it was known, something may have been in force by which nobody is told of the
-#: alert: then it is held. It does not overtake what is held of the same alert and channel; and where nobody was told,
-#: nobody is told that it has become less. What a deadline says was decided by what is in force now, and is not held.
+#: alert: then it is held. It does not overtake what is held of the same alert and channel, unless by an incident, which
+#: is decided after it (``HOLD_GROUPED``); and where nobody was told, nobody is told that it has become less. What a
+#: deadline says was decided by what is in force now, and is not held.
 QUEUE_NEWS: Final = (
     b"WITH given AS ("
     + _GIVEN
@@ -209,7 +224,8 @@ QUEUE_NEWS: Final = (
     SELECT g.*, CASE WHEN g.event NOT IN ('overdue', 'reminded') THEN coalesce(
             alert_gate(a, coalesce(g.known, greatest(g.at, a.known_at))),
             (SELECT min(n.held_by) FROM notifications AS n
-             WHERE (n.alert_id, n.channel, n.state) = (g.alert_id, g.channel, 'held'))) END AS holder,
+             WHERE (n.alert_id, n.channel, n.state) = (g.alert_id, g.channel, 'held')
+                AND n.held_by NOT LIKE 'incident %%')) END AS holder,
         g.event IN ('deescalated', 'revised') AND EXISTS (
             SELECT FROM notifications AS n
             WHERE (n.alert_id, n.channel) = (g.alert_id, g.channel)
@@ -219,9 +235,9 @@ QUEUE_NEWS: Final = (
     + _TOLD
     + b"""
 ), inserted AS (
-    INSERT INTO notifications (id, alert_id, channel, event, at, payload, state, held_by)
+    INSERT INTO notifications (id, alert_id, channel, event, at, payload, state, held_by, groups)
     SELECT id, alert_id, channel, event, at, payload,
-        CASE WHEN idle THEN 'muted' WHEN holder IS NOT NULL THEN 'held' ELSE 'queued' END, holder
+        CASE WHEN idle THEN 'muted' WHEN holder IS NOT NULL THEN 'held' ELSE 'queued' END, holder, groups
     FROM judged ORDER BY id
     ON CONFLICT (id) DO NOTHING
     RETURNING *
@@ -232,6 +248,9 @@ QUEUE_NEWS: Final = (
 SELECT pg_notify('haidang_outbox', '') FROM inserted WHERE state = 'queued' LIMIT 1
 """
 )
+
+#: Of what was queued just now, what an incident makes needless is held.
+HOLD_GROUPED: Final = b"SELECT notifications_grouped(%s::text::jsonb, now())"
 
 #: That an alert is over is told to whom it was told that it is there, whatever is in force. To others it is not, nor
 #: is what was held for them.

@@ -157,6 +157,7 @@ def test_the_page_of_metrics_has_every_one_with_its_type_and_labels() -> None:
     telemetry.crowded({"r": 1}, 0)
     telemetry.alert("r", "firing")
     telemetry.notification("c", "sent")
+    telemetry.incidents({"storm": 1})
     telemetry.committed(seconds=0.1, wait=0.1, rows={"readings": 1}, batch_rows=1)
     exposed = {
         f"{family.name}{'_total' if family.type == 'counter' else ''}": (

@@ -18,6 +18,8 @@ EVENTS: Final[dict[str, Text]] = {
     "reminded": Text("Reminder", "Nhắc lại"),
     "overdue": Text("Overdue", "Quá hạn"),
     "over_budget": Text("Too many alerts", "Quá nhiều cảnh báo"),
+    "grouped": Text("Several alerts", "Nhiều cảnh báo cùng sự cố"),
+    "incident_over": Text("Incident over", "Sự cố đã kết thúc"),
     "assigned": Text("Assigned", "Đã phân công"),
     "commented": Text("Comment", "Ý kiến"),
     "closed": Text("Closed", "Đã đóng"),

@@ -1,4 +1,4 @@
-"""The policies of the desk, as data: ``[[inhibit]]``, ``[[procedure]]`` and ``[[budget]]`` tables beside rules."""
+"""The policies of the desk, as data: ``[[inhibit]]``, ``[[procedure]]``, ``[[budget]]`` and ``[[group]]`` tables."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from alerting.desk.matching import LABELS, Matcher, compiled, may_meet
+from alerting.model import Severity
 from alerting.rules.base import Duration, Model, Positive, Slug, Text, Title, UtcOffset, east, fault
 
 if TYPE_CHECKING:
@@ -130,6 +131,40 @@ class Budget(Policy):
         }
 
 
+class Group(Policy):
+    """Alerts that have one cause are one incident: those that ``match`` means, and have equal values of the labels in
+    ``by``, and fire ``within`` that time of the one before while at least one of them lasts.
+
+    The first is told. One after it is, to a channel that is told of incidents, only if it is more severe than those
+    before, or as severe as ``tell_from``. How many there are is told ``wait`` after the first of those that nobody was
+    told of, and no sooner than ``every`` after the time before. ``within_m``: no farther from the first, in metres; an
+    alert without a place is of no such incident.
+    """
+
+    kind: ClassVar[str] = "group"
+    match: Matcher
+    by: Labels = ()
+    within: Positive
+    within_m: Annotated[float, Field(gt=0, le=2_000_000, allow_inf_nan=False)] | None = None
+    wait: Duration = 60_000_000
+    every: Annotated[Duration, Field(ge=60_000_000)] = 900_000_000
+    tell_from: Annotated[Severity, Field(strict=False)] = Severity.CRITICAL
+    title: Title | None = None  # what its incidents are called
+
+    @property
+    def body(self) -> dict[str, Any]:
+        return {
+            "match": compiled(self.match),
+            "by": list(self.by),
+            "within": self.within,
+            "within_m": self.within_m,
+            "wait": self.wait,
+            "every": self.every,
+            "tell_from": self.tell_from.value,
+            "title": self.title.model_dump() if self.title is not None else None,
+        }
+
+
 @dataclass(slots=True, frozen=True)
 class DeskBook:
     """All policies, in the order of their files."""
@@ -137,6 +172,7 @@ class DeskBook:
     inhibit: tuple[Inhibition, ...] = ()
     procedure: tuple[Procedure, ...] = ()
     budget: tuple[Budget, ...] = ()
+    group: tuple[Group, ...] = ()
 
     @classmethod
     def of(cls, found: Iterable[Policy]) -> DeskBook:
@@ -154,7 +190,7 @@ class DeskBook:
 NO_POLICIES: Final = DeskBook()
 
 #: Table of a file to the model of its entries.
-TABLES: Final[Mapping[str, type[Policy]]] = {model.kind: model for model in (Inhibition, Procedure, Budget)}
+TABLES: Final[Mapping[str, type[Policy]]] = {model.kind: model for model in (Inhibition, Procedure, Budget, Group)}
 
 
 def policy(table: str, body: dict[str, Any]) -> tuple[Policy | None, list[Fault]]:

@@ -45,6 +45,11 @@ class ChannelSpec:
             fnmatchcase(transition.rule_id, pattern) for pattern in self.rules
         )
 
+    @property
+    def groups(self) -> bool:
+        """Whether it is told how many alerts an incident has, so that it need not be told of each."""
+        return Event.GROUPED in self.events and Event.GROUPED in self.carries
+
     def suits(self, transition: Transition) -> bool:
         """Whether a change says that the alert is or was severe enough for it."""
         worst = Severity(transition.details.get("worst_severity", transition.severity))
@@ -84,6 +89,7 @@ def notifications(
                     payload={**shared, "notification_id": str(row_id)},
                     if_told=not channel.suits(transition),
                     known=transition.known,
+                    groups=channel.groups,
                 )
             )
     return rows

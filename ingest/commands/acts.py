@@ -31,13 +31,13 @@ Tell = Annotated[
 @refusals
 def ack(alert: Id, dsn: Dsn, by: By = None, note: Note = None, config: Tell = None, as_json: Json = False) -> None:
     """Say that somebody has seen it: firing becomes acknowledged."""
-    _done(readers.acknowledge(dsn, alert, _said(by, note, config)), as_json=as_json)
+    _done(readers.acknowledge(dsn, alert, said_by(by, note, config)), as_json=as_json)
 
 
 @refusals
 def unack(alert: Id, dsn: Dsn, by: By = None, note: Note = None, config: Tell = None, as_json: Json = False) -> None:
     """Take an acknowledgement back: acknowledged becomes firing."""
-    _done(readers.unacknowledge(dsn, alert, _said(by, note, config)), as_json=as_json)
+    _done(readers.unacknowledge(dsn, alert, said_by(by, note, config)), as_json=as_json)
 
 
 @refusals
@@ -54,7 +54,7 @@ def assign(
     """Charge somebody with it. It keeps its state."""
     if (to is None) is not nobody:
         raise typer.BadParameter("say --to NAME or --nobody")
-    _done(readers.assign(dsn, alert, _said(by, note, config), to), as_json=as_json)
+    _done(readers.assign(dsn, alert, said_by(by, note, config), to), as_json=as_json)
 
 
 @refusals
@@ -67,13 +67,13 @@ def comment(
     as_json: Json = False,
 ) -> None:
     """Say something about it, for the record."""
-    _done(readers.comment(dsn, alert, _said(by, text, config)), as_json=as_json)
+    _done(readers.comment(dsn, alert, said_by(by, text, config)), as_json=as_json)
 
 
 @refusals
 def resolve(alert: Id, dsn: Dsn, by: By = None, note: Note = None, config: Tell = None, as_json: Json = False) -> None:
     """End it by hand. While its condition lasts it does not fire again."""
-    _done(readers.resolve(dsn, alert, _said(by, note, config)), as_json=as_json)
+    _done(readers.resolve(dsn, alert, said_by(by, note, config)), as_json=as_json)
 
 
 @refusals
@@ -87,13 +87,14 @@ def close(
     as_json: Json = False,
 ) -> None:
     """Say that it is dealt with, and what it was. One that is not over is resolved first."""
-    _done(readers.close(dsn, alert, _said(by, note, config), verdict), as_json=as_json)
+    _done(readers.close(dsn, alert, said_by(by, note, config), verdict), as_json=as_json)
 
 
 ACTS: Final[tuple[Callable[..., None], ...]] = (ack, unack, assign, comment, resolve, close)
 
 
-def _said(by: str | None, note: str | None, config: Path | None) -> readers.Said:
+def said_by(by: str | None, note: str | None, config: Path | None) -> readers.Said:
+    """Who does it by these options, and who is told."""
     who = by or getpass.getuser()
     if config is None:
         return readers.Said(who, note)

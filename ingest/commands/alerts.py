@@ -13,7 +13,7 @@ from rich.console import Console
 
 from alerting.model import AlertState, Severity
 from alerting.rejudging.instants import EvidenceError
-from ingest.commands import acts, audit, budgets, silences
+from ingest.commands import acts, audit, budgets, incidents, silences
 from ingest.commands.acts import Id
 from ingest.commands.options import Dsn, Json, moment
 from ingest.evidence import make
@@ -32,6 +32,7 @@ for _act in acts.ACTS:
 app.command("audit")(audit.audit)
 app.command("budgets")(budgets.budgets)
 app.add_typer(silences.app, name="silence")
+app.add_typer(incidents.app, name="incident")
 
 
 @app.command("list")

@@ -18,6 +18,7 @@ NAME = "test_storage"
 _BESIDE = (
     *("alert_reviews", "rule_reviews", "alert_deliveries", "seals", "seal_heads", "deaf_spans"),
     *("silences", "desk_policies", "alert_timers", "alert_inhibitors", "alert_budgets"),
+    *("incidents", "incident_alerts", "incident_news"),
     *("zones", "zone_versions", "rules", "vessels", "vessel_transponders"),
 )
 

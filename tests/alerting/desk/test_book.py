@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import re
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -13,13 +14,10 @@ from hypothesis import strategies as st
 
 from alerting import pack
 from alerting.channels.settings import ALERTMANAGER_EVENTS, LogSettings
-from alerting.desk.book import NO_POLICIES, Inhibition, Procedure
+from alerting.desk.book import NO_POLICIES, TABLES, Inhibition, Procedure
 from alerting.desk.matching import matches, may_meet
 from alerting.desk.notify import ChannelSpec
 from alerting.model import Event
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 POLICIES = """\
 [[inhibit]]
@@ -65,6 +63,13 @@ def test_policies_are_read_beside_rules(tmp_path: Path) -> None:
     }
     assert list(desk) == [inhibit, procedure]
     assert pack.load([]).desk == NO_POLICIES
+
+
+def test_the_policies_on_the_page_about_alerts_can_be_read_and_there_is_one_of_each(tmp_path: Path) -> None:
+    page = Path(__file__).parents[3] / "docs" / "alerts.md"
+    examples = re.findall(r"^```toml\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+    (tmp_path / "desk.toml").write_text("\n".join(examples))
+    assert {one.kind for one in pack.load([tmp_path]).desk} == set(TABLES)
 
 
 @pytest.mark.parametrize(
