@@ -12,7 +12,7 @@ import shapely
 from alerting import pack
 from alerting.desk.notify import ChannelSpec
 from alerting.engine import Engine
-from alerting.model import AlertState
+from alerting.model import AlertState, Event, Severity
 from alerting.registry.register import BEGINNING, END, Carried, Registry, Site, Vessel
 from alerting.rules import (
     KINDS,
@@ -309,7 +309,7 @@ def judged(rule: Rule) -> list[Transition]:  # noqa: C901, PLR0911  # one for ea
 
 def windy_sea(engine: Engine, now: int) -> list[Transition]:
     """Force 6 for an hour and a half, with a boat that goes from the port out to sea, off the station, and back."""
-    windy = next(r for r in BOOK.rules if r.id == "wind-force-6")
+    windy = next(r for r in BOOK.rules if r.id == "strong-wind")
     assert isinstance(windy, ThresholdRule)
     wind = readings(windy, [(now, 10.8), (now + 5 * MINUTE, 10.8), (now + 100 * MINUTE, 3.0)])
     boat = voyage([(107.643, 16.553), (107.72, 16.65), (107.643, 16.553)], now + MINUTE)
@@ -343,6 +343,21 @@ def test_flood_alarm_levels_are_reached_when_equalled(device: str, levels: tuple
         assert [t.severity for t in at.transitions] == [rung.severity]
         assert rung.name
         assert rung.name.vi in at.transitions[0].summary_vi
+
+
+def test_a_storm_that_rises_and_falls_is_one_alert_a_station() -> None:
+    rule = next(r for r in BOOK.rules if r.id == "strong-wind")
+    assert isinstance(rule, ThresholdRule)
+    speeds = [10.8, 10.8, 17.2, 17.2, 16.0, 15.4, 9.6, 9.4]
+    rows = [(a_day(rule) + 5 * n * MINUTE, speed) for n, speed in enumerate(speeds)]
+    told = Engine(BOOK.rules, BOOK.zones).judge(readings(rule, rows), rows[-1][0]).transitions
+    assert [(t.rule_id, t.event, t.severity) for t in told] == [
+        ("strong-wind", Event.FIRING, Severity.WARNING),
+        ("strong-wind", Event.ESCALATED, Severity.CRITICAL),
+        ("strong-wind", Event.DEESCALATED, Severity.WARNING),
+        ("strong-wind", Event.RESOLVED, Severity.WARNING),
+    ]
+    assert len({t.alert_id for t in told}) == 1
 
 
 def test_the_pm2_5_limit_falls_on_new_year_s_day_2026_at_hue() -> None:
