@@ -16,9 +16,10 @@ from codecs import BOM_UTF8
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import orjson
 
-from decoders.clock import LogClock, absolute_time, times_until
+from decoders.clock import LogClock, said, times_until
 from decoders.line_ends import LineEnds
 from decoders.times import EARLIEST, LATEST, MAX_AHEAD_US, microseconds, to_iso
 from ingest.delivery import Delivery
@@ -26,12 +27,15 @@ from ingest.inbox import InboxClosed
 from ingest.sources.base import Source, SourceUnavailable, SourceWatcher
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
+    from decoders.nmea_columns import Ints
     from ingest.inbox import Inbox
 
 _DAY = 86_400_000_000
+#: Bytes of a log whose times are read at once.
+_PIECE = 1 << 20
 #: What a gzip file begins with (RFC 1952, 2.3.1).
 GZIP = b"\x1f\x8b"
 
@@ -77,7 +81,7 @@ class FileSource(Source):
         self._path = path
         self._start = start
         self._data: bytes | None = None
-        self._times: list[int] | None = None  # of the lines, where they had to be guessed
+        self._times: list[Ints] | None = None  # of the lines of each piece, where they had to be guessed
         #: Whether the log says times of its own; known after ``check``.
         self.timed = False
         #: When the file was last written, if that is all that is known of its time; known after ``check``.
@@ -88,7 +92,7 @@ class FileSource(Source):
     def start(self) -> int | None:
         """The time of the first message, microseconds since the epoch; known after ``check``. None: there is none."""
         if self._times is not None:
-            return self._times[0] if self._times else None
+            return int(self._times[0][0]) if self._times else None
         return self._start
 
     @property
@@ -130,15 +134,19 @@ class FileSource(Source):
             raise SourceUnavailable(f"{self._shown}: gzip: {exc}") from exc
 
     def _find_start(self, data: bytes, modified: int) -> None:
-        lines = _split(data)
         latest = _latest()
-        first = next((t for t in map(absolute_time, lines) if t is not None and EARLIEST <= t <= latest), None)
-        self.timed = first is not None
+        lines = []
+        for _, piece in _pieces(data):
+            lines.append(said(piece))
+            time = lines[-1].time
+            times = time[(time >= EARLIEST) & (time <= latest)]
+            if len(times):
+                self.timed = True
+                self._start = int(times[0]) if self._start is None else self._start
+                return
         if self._start is None:
-            self._start = first
-            if first is None:
-                self.written = modified
-                self._times = times_until(lines, modified)
+            self.written = modified
+            self._times = times_until(lines, modified)
 
     async def run(self, inbox: Inbox) -> None:
         """Read to the end.
@@ -165,34 +173,42 @@ class FileSource(Source):
     def _lines(self, data: bytes) -> Iterator[Delivery]:
         """Runs of lines received at the same instant, as one delivery each."""
         origin = self._path.name if self._path else "-"
-        lines = _split(data)
+        begin = before = 0  # where the run begins, and how many lines come before it
+        now: int | None = None  # when it was received
+        count = 0
+        for at, starts, times in self._timed(data):
+            changes = np.flatnonzero(np.diff(times, prepend=times[0] if now is None else now))
+            columns = ((at + starts[changes]).tolist(), (count + changes).tolist(), times[changes].tolist())
+            now = int(times[0]) if now is None else now
+            for start, number, at_once in zip(*columns, strict=True):
+                yield self._delivery(data[begin:start], origin, now, before, number)
+                begin, before, now = start, number, at_once
+            count += len(times)
+        if now is not None:
+            yield self._delivery(data[begin:], origin, now, before, count)
+
+    def _timed(self, data: bytes) -> Iterator[tuple[int, Ints, Ints]]:
+        """The pieces of a log: where each begins, where in it lines begin, and when they were received."""
         if self._times is None:
             assert self._start is not None
-            times: Iterable[int] = map(LogClock(self._start, latest=_latest()).line, lines)
-        else:
-            times = self._times
-        run: list[bytes] = []
-        run_time = run_line = 0
-        for number, (line, at) in enumerate(zip(lines, times, strict=True), start=1):
-            if run and at != run_time:
-                yield self._delivery(run, origin, run_time, run_line)
-                run = []
-            if not run:
-                run_time, run_line = at, number
-            run.append(line)
-        if run:
-            yield self._delivery(run, origin, run_time, run_line)
+            clock = LogClock(self._start, latest=_latest())
+        for number, (at, piece) in enumerate(_pieces(data)):
+            lines = said(piece)
+            yield at, lines.start, clock.lines(lines) if self._times is None else self._times[number]
 
-    def _delivery(self, lines: list[bytes], origin: str, at: int, line: int) -> Delivery:
-        payload = b"\n".join(lines) + b"\n"
-        return Delivery(payload, self.name, origin, at, messages=len(lines), per_line=True, line=line)
+    def _delivery(self, payload: bytes, origin: str, at: int, before: int, end: int) -> Delivery:
+        """The lines after the first ``before``, up to the ``end``-th."""
+        ended = payload if payload.endswith(b"\n") else payload + b"\n"
+        return Delivery(ended, self.name, origin, at, messages=end - before, per_line=True, line=before + 1)
 
 
-def _split(data: bytes) -> list[bytes]:
-    lines = data.split(b"\n")
-    if not lines[-1]:
-        lines.pop()
-    return lines
+def _pieces(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Whole lines, about a megabyte at a time, and where they begin."""
+    begin = 0
+    while begin < len(data):
+        end = data.find(b"\n", begin + _PIECE) + 1 or len(data)
+        yield begin, data[begin:end]
+        begin = end
 
 
 def _latest() -> int:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyais.encode import encode_dict
 
-from decoders.clock import LogClock, absolute_time, times_until, utc_second
+from decoders.clock import LogClock, absolute_time, said, times_until, utc_second
+from decoders.nmea_columns import UNTOLD
 from tests.decoders import support
+from tests.decoders.test_columns import streams
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SECOND = 1_000_000
 
@@ -97,10 +103,46 @@ def test_a_log_without_times_ends_at_the_second_it_carries_within_the_minute_bef
     seconds: list[int | None], end: int
 ) -> None:
     lines = [b"# nothing" if second is None else sentence(1, second) for second in seconds]
-    times = times_until(lines, end)
-    assert len(times) == len(lines)
+    halves = lines[: len(lines) // 2], lines[len(lines) // 2 :]
+    of_halves = times_until([said(text(half)) for half in halves], end)
+    assert [len(times) for times in of_halves] == [len(half) for half in halves]
+    times = [time for of_half in of_halves for time in of_half.tolist()]
     if lines:
         assert 0 <= end - times[-1] < 60 * SECOND
         # It is the clock's own reading from that start on: a replay with --start says the same.
         clock = LogClock(times[0])
         assert [clock.line(line) for line in lines] == times
+
+
+def text(lines: list[bytes]) -> bytes:
+    return b"".join(line + b"\n" for line in lines)
+
+
+def line_by_line(line: bytes) -> tuple[int, int]:
+    time, second = absolute_time(line), utc_second(line)
+    return (UNTOLD, -1 if second is None else second) if time is None else (time, -1)
+
+
+def columns(lines: bytes) -> list[tuple[int, int]]:
+    found = said(lines)
+    return list(zip(found.time.tolist(), found.second.tolist(), strict=True))
+
+
+@settings(max_examples=50)
+@given(streams(), st.integers(0, 9), st.sampled_from([None, 1_300_000_000 * SECOND, 2**61]))
+def test_many_lines_at_once_say_what_each_of_them_says_and_move_the_clock_as_one_by_one(
+    stream: list[tuple[bytes, int, str, int]], cut: int, latest: int | None
+) -> None:
+    lines = text([line for line, *_ in stream]).split(b"\n")[:-1]
+    found = columns(text(lines))
+    assert found == [line_by_line(line) for line in lines]
+    one, many = (LogClock(1_200_000_000 * SECOND, latest) for _ in range(2))
+    pieces = [said(text(lines[:cut])), said(text(lines[cut:]))]
+    assert [time for piece in pieces for time in many.lines(piece).tolist()] == [one.line(line) for line in lines]
+    assert many.now == one.now
+
+
+@pytest.mark.parametrize("log", support.logs())
+def test_every_line_of_a_real_log_says_the_same_alone_and_among_others(log: Path) -> None:
+    lines = log.read_bytes().removesuffix(b"\n").split(b"\n")
+    assert columns(text(lines)) == [line_by_line(line) for line in lines]
