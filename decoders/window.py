@@ -13,6 +13,7 @@ the others are looked at one after the other.
 from __future__ import annotations
 
 from collections import OrderedDict
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -213,10 +214,23 @@ class ReceptionWindow:
         if len(places):
             self._last = int(rows["received_at"][places[-1]])
         if self._renewed:
-            for place in places.tolist():
-                if self._heard.get(keys[place]) == number + place:
-                    self._heard.move_to_end(keys[place])
+            if len(keys) < len(self._heard) // 2:
+                for place in places.tolist():
+                    if self._heard.get(keys[place]) == number + place:
+                        self._heard.move_to_end(keys[place])
+            else:
+                self._rearrange()
             self._renewed = False
+
+    def _rearrange(self) -> None:
+        """Order all by their numbers, and forget what is out of the span."""
+        keys = list(self._heard)
+        numbers = np.fromiter(self._heard.values(), np.int64, count=len(keys))
+        known = self._last - self._first["received_at"][numbers - self._base] <= self._span
+        order = np.flatnonzero(known)
+        order = order[np.argsort(numbers[order])]
+        self._heard = OrderedDict(zip((keys[at] for at in order.tolist()), numbers[order].tolist(), strict=True))
+        self._forget_who_else()
 
     def _hear_again(self, key: _Key, source: int, time: int, received_at: int, number: int) -> _Verdict:
         """What becomes of a row that was taken in with this number."""
@@ -324,8 +338,18 @@ class ReceptionWindow:
             self._earlier.popitem(last=False)
 
     def _forget_first(self, count: int) -> None:
-        for _ in range(count):
-            self._also.pop(self._heard.popitem(last=False)[1], None)
+        if count <= len(self._heard) // 2:
+            for _ in range(count):
+                self._also.pop(self._heard.popitem(last=False)[1], None)
+        else:  # what is left is fewer
+            self._heard = OrderedDict(islice(self._heard.items(), count, None))
+            self._forget_who_else()
+
+    def _forget_who_else(self) -> None:
+        """Forget who has heard what is forgotten."""
+        oldest = next(iter(self._heard.values()), self._next)
+        for number in [number for number in self._also if number < oldest]:
+            del self._also[number]
 
 
 def _keys(rows: Table) -> list[_Key]:
