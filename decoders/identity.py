@@ -53,10 +53,21 @@ _FORMS: Final = {
 }
 
 
+def _by_first_digits() -> list[MmsiClass]:
+    found = (
+        next((form for length in (3, 2, 1) if (form := _FORMS.get(f"{digits:03d}"[:length]))), MmsiClass.UNKNOWN)
+        for digits in range(1000)
+    )
+    return list(found)
+
+
+#: By the first three digits.
+_CLASSES: Final = _by_first_digits()
+
+
 def mmsi_class(mmsi: int) -> MmsiClass:
     """The class of a nine-digit MMSI; ``UNKNOWN`` for a form the standard does not assign."""
-    text = f"{mmsi:09d}"
-    return next((found for length in (3, 2, 1) if (found := _FORMS.get(text[:length]))), MmsiClass.UNKNOWN)
+    return _CLASSES[mmsi // 1_000_000]
 
 
 def mid(mmsi: int) -> int | None:

@@ -223,9 +223,10 @@ class Advance:
                         return None
                     known = self._tracks.told(entry.state[at])
                 continue
-            low, high = np.searchsorted(entry.transponder, (transponder, transponder + 1)).tolist()
+            low = int(entry.transponder.searchsorted(transponder))
+            high = int(entry.transponder.searchsorted(transponder, "right"))
             column = entry.row if by_row else entry.message
-            found = low + int(np.searchsorted(column[low:high], limit)) - 1
+            found = low + int(column[low:high].searchsorted(limit)) - 1
             if found >= low:
                 known = entry.fix(found), self._tracks.index.zone_set(int(entry.zones[found]))
                 if entry.row[found] >= 0:
@@ -316,7 +317,7 @@ class Tracks:
 
     def last(self, transponder: int) -> tuple[Fix, tuple[str, ...]] | None:
         """The last judged fix of a transponder and its zones."""
-        slot = int(self._slots.find(np.array([transponder]))[0])
+        slot = self._slots.find_one(transponder)
         if slot < 0:
             return None
         return self.told(self._state[slot])

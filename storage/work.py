@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -215,7 +214,7 @@ def _prepare_transponders(work: Work, known: Known) -> None:
         if 0 <= id_ < _MMSI_END:
             kinds.append("ais")
             identifiers.append(f"{id_:09d}")
-            classes.append(_class(id_))
+            classes.append(mmsi_class(id_).value)
         else:
             name = names.get(id_)
             kinds.append(name.detail if name is not None else "unknown")
@@ -224,11 +223,6 @@ def _prepare_transponders(work: Work, known: Known) -> None:
     seen = fixed_array("timestamptz", first), fixed_array("timestamptz", last)
     arrays = (fixed_array("bigint", distinct), kinds, identifiers, classes, *seen)
     work.before.append((statements.UPSERT_TRANSPONDERS, arrays))
-
-
-@lru_cache(maxsize=65_536)
-def _class(mmsi: int) -> str:
-    return str(mmsi_class(mmsi))
 
 
 def _prepare_decisions(work: Work) -> None:

@@ -173,6 +173,11 @@ class Scope(Selection):
         return self._asks or bool(self.exclude is not None and self.exclude._asks)  # noqa: SLF001  # of our kind
 
     @cached_property
+    def asks_ship_type(self) -> bool:
+        """Whether it hangs on what a vessel says it is."""
+        return self.ship_types is not None or (self.exclude is not None and self.exclude.ship_types is not None)
+
+    @cached_property
     def asks_licence(self) -> bool:
         """Whether it hangs on a licence, and so may change with time."""
         return self.licence is not None or bool(self.exclude is not None and self.exclude.licence is not None)

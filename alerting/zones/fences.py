@@ -102,6 +102,7 @@ class Fences:
         self._passing = Passing(self._holdings)
         self._inside = Inside(self._holdings, self._passing)
         self._approaching = Approaching(self._holdings, self._approach, alerts)
+        self._typed = any(rule.scope.asks_ship_type for _, rule in rules)
         self._edited: set[Key] = set()  # fences to be looked at anew, before the next batch
         #: By rule and zone, as ``_versions``: what was kept of those by which it was judged who is inside.
         self._judged_by: dict[str, dict[str, list[str]]] = {}
@@ -219,7 +220,7 @@ class Fences:
             return  # an older report that came late
         ship_type = known if said == NULL_I2 else said
         self.ships.learn(transponder, time, ship_type)
-        if ship_type == known:
+        if ship_type == known or not self._typed:
             return
         where = advance.at(transponder, cause.message)
         for fence, held in self._holdings.all(transponder):

@@ -23,6 +23,7 @@ def test_slots_number_ids_as_a_dictionary_would(batches: list[list[int]], others
         known |= {number: len(known) + i for i, number in enumerate(fresh)}
         asked = [*batch, *others]
         assert slots.find(np.array(asked, np.int64)).tolist() == [known.get(number, -1) for number in asked]
+        assert [slots.find_one(number) for number in asked] == [known.get(number, -1) for number in asked]
         assert len(slots) == len(known)
     kept = list(known)[::2]
     slots.rebuild(np.array(kept, np.int64))
