@@ -30,8 +30,8 @@ class Replay(Row):
     )
 
     def prepare(self) -> None:
-        fleet = inputs.fleet_log(600, 3_000) if not self.quick else inputs.fleet_log(20, 60)
-        data, _ = inputs.real_log(self.size(60_000, 2_000))
+        fleet = inputs.fleet_log(600, 6_000) if not self.quick else inputs.fleet_log(20, 60)
+        data, _ = inputs.real_log(self.size(240_000, 2_000))
         real = self.folder / "real.nmea"
         real.write_bytes(data)
         self._logs = {"fleet": fleet, "real log": real}
