@@ -145,6 +145,7 @@ class Transition:
     shadow: bool = False  # of a rule that is tried out: nobody is to be told
     channels: tuple[str, ...] | None = None  # where it fires: the only ones that are told of the alert; None: all
     known: int = 0  # receive time at which it became known: of the row it follows from, or when a timer ran out
+    message: int = field(default=-1, compare=False, repr=False)  # of the batch, that decided; -1: none did but time
 
     @property
     def event(self) -> Event:

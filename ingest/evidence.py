@@ -100,7 +100,7 @@ async def gather(dsn: str, id_: UUID) -> Evidence:
     if isinstance(found, str):
         raise RequestRefused(f"alert {id_} does not come out of what is stored: {found}")
     rows = {name: count(found.rows, name) for name in sorted(TABLES)}
-    found.page = page(alert, facts["history"], facts["notifications"], rows, facts["software"])
+    found.page = page(facts, rows)
     return found
 
 

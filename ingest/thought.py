@@ -19,6 +19,7 @@ from decoders.arrival import in_order, spread
 from decoders.block import Block
 from decoders.identity import source_id
 from decoders.records import Name, Observations, Reason, Reject, concatenate
+from ingest.deciding import deciding
 from storage.batch import Batch
 from storage.errors import RowRefused
 
@@ -209,10 +210,12 @@ class Thinker:
             duplicates |= _finished_before(observations, again)
         verdict = mind.engine.judge(observations, now)
         fragments = [block for decoder in mind.decoders.values() for block in decoder.pending()]
-        changed = fragments != list(mind.fragments)
-        mind.fragments = fragments
+        waited, mind.fragments = mind.fragments, fragments
+        changed = fragments != list(waited)
         told = self._told(verdict.transitions)
         batch = Batch(observations, verdict, told, fragments=fragments if changed else None, until=now)
+        if verdict.transitions:
+            batch.deciding = deciding(deliveries, observations, verdict.transitions, waited, self._formats)
         return self._ready(Thought(deliveries, observations, duplicates, batch))
 
     def _ready(self, thought: Thought) -> Thought:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from uuid import UUID
 
     import numpy as np
     from numpy.typing import NDArray
@@ -14,6 +15,20 @@ if TYPE_CHECKING:
     from alerting.model import Notification, Verdict
     from decoders.block import Block
     from decoders.records import Observations
+
+
+class Deciding(NamedTuple):
+    """A message that decided a change of an alert, as received; columns of ``alert_messages``."""
+
+    alert: UUID
+    received_at: int  # of its delivery, microseconds UTC
+    message: int  # which of that, from 0
+    source: int
+    origin: str
+    format: str  # key of the decoder that read it
+    per_line: bool
+    raw: bytes
+    size: int
 
 
 @dataclass(slots=True)
@@ -27,6 +42,8 @@ class Batch:
     fragments: Sequence[Block] | None = None
     #: The tick that ended it: everything received before has been taken in. None: the latest time within it.
     until: int | None = None
+    #: The messages that decided the changes of alerts.
+    deciding: Sequence[Deciding] = ()
 
 
 @dataclass(slots=True)

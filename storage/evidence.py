@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 async def record(dsn: str, id_: UUID) -> dict[str, Any]:
     """``alert``, its ``history``, ``notifications`` and ``deliveries`` (whole rows, oldest first), and the ``rule``.
 
+    ``messages``: those that decided, their bytes as Base64.
+
     ``details_text`` of the history is what its hash is of; ``conditions`` are the rules that the rule stood on.
 
     Raises:
@@ -37,11 +39,17 @@ async def record(dsn: str, id_: UUID) -> dict[str, Any]:
         )
         changes = await history.fetchall()
         first: Row = next((row["details"] for row in changes if row["change"] == "firing"), {})
+        messages = await connection.execute(
+            "SELECT received_at, message, source_id, origin, format, per_line, size, encode(raw, 'base64') AS raw"
+            " FROM alert_messages WHERE alert_id = %s ORDER BY received_at, message, source_id",
+            (id_,),
+        )
         return {
             "alert": found,
             "history": changes,
             "deliveries": await deliveries.fetchall(),
             "notifications": await told.fetchall(),
+            "messages": await messages.fetchall(),
             "rule": await _rule(connection, found["rule_id"], found["rule_version"]),
             "conditions": [await _rule(connection, *each) for each in sorted(first.get("rules", {}).items())],
         }

@@ -286,6 +286,18 @@ SELECT pg_notify('haidang_outbox', '') FROM inserted WHERE state = 'queued' LIMI
 """
 )
 
+#: Of alerts that are there: one of a rule that is only a condition is not.
+INSERT_ALERT_MESSAGES: Final = b"""
+INSERT INTO alert_messages (alert_id, received_at, message, source_id, origin, format, per_line, raw, size)
+SELECT alert_id, received_at, message, source_id, origin, format, per_line, decode(raw, 'hex'), size
+FROM jsonb_to_recordset(%s::text::jsonb) AS t (
+    alert_id uuid, received_at timestamptz, message integer, source_id bigint, origin text, format text,
+    per_line boolean, raw text, size bigint)
+WHERE EXISTS (SELECT FROM alerts AS a WHERE a.id = t.alert_id)
+ORDER BY 1, 2, 3, 4
+ON CONFLICT DO NOTHING
+"""
+
 INSERT_QUARANTINE: Final = b"""
 INSERT INTO quarantine (id, received_at, source_id, origin, reason, detail, line, raw, size, sha256)
 SELECT id, received_at, source_id, origin, reason, detail, line, decode(raw, 'hex'), size, decode(sha256, 'hex')

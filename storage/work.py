@@ -15,7 +15,7 @@ from storage.decisions import Decisions, decisions
 from storage.errors import RowRefused
 from storage.part import Part
 from storage.payload import json_text, queueing, remembering
-from storage.quarantine import Refusal, refusal
+from storage.quarantine import Refusal, clean, refusal
 from storage.rows import fresh, leaders, newest, spans
 from storage.times import iso
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from decoders.records import AisRecord, Name
-    from storage.batch import Batch
+    from storage.batch import Batch, Deciding
     from storage.known import Known
     from storage.straight import Straight
     from storage.tables import Table
@@ -233,6 +233,8 @@ def _prepare_decisions(work: Work) -> None:
 def _prepare_state(work: Work, instance: str) -> None:
     """What is to be found after a restart, and the outbox."""
     batch = work.batch
+    if batch.deciding:
+        work.after.append((statements.INSERT_ALERT_MESSAGES, (json_text(list(map(_deciding, batch.deciding))),)))
     if batch.notifications:
         work.after += queueing(batch.notifications)
     work.after += remembering(batch.verdict.states)
@@ -254,6 +256,20 @@ def _prepare_state(work: Work, instance: str) -> None:
         if fragments:
             work.after.append((statements.INSERT_FRAGMENTS, (json_text(fragments),)))
     work.received = _received_until(batch)
+
+
+def _deciding(message: Deciding) -> dict[str, Any]:
+    return {
+        "alert_id": str(message.alert),
+        "received_at": iso(message.received_at),
+        "message": message.message,
+        "source_id": message.source,
+        "origin": clean(message.origin),
+        "format": message.format,
+        "per_line": message.per_line,
+        "raw": message.raw.hex(),
+        "size": message.size,
+    }
 
 
 def _received_until(batch: Batch) -> int | None:

@@ -209,7 +209,12 @@ class Outcome:
         self._transitions.sort(key=lambda found: found[0])
         return Verdict(
             transitions=[
-                replace(transition, known=order.known, details={**transition.details, **_row(order, observations)})
+                replace(
+                    transition,
+                    known=order.known,
+                    details={**transition.details, **_row(order, observations)},
+                    message=-1 if order.timer else order.message,
+                )
                 for order, transition in self._transitions
             ],
             states=[self._states[place] for place in sorted(self._states)],

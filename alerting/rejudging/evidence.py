@@ -6,8 +6,9 @@ the sums anew, but has to come to the alert all the same: ``check`` puts the rul
 was handed over is what was made is certain only where that last sum was noted elsewhere when it was made.
 
 Rows are as the tables have them, one JSON object a line, times as ISO 8601 with microseconds, null where there is no
-value. The bytes that came over the wire are not among them: of messages that were stored they are not kept. ``digest``
-is that of what was transmitted (``decoders.identity.digest``): who recorded it can be found to have the same.
+value. Of the messages that decided a change of the alert the bytes that came over the wire are there, too
+(``alerting.rejudging.wire``). ``digest`` is that of what was transmitted (``decoders.identity.digest``): who recorded
+it can be found to have the same.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from alerting.model import Memory, Subject, SubjectKind, alert_id, shadow_id
 from alerting.registry.register import UNREGISTERED, Registry
 from alerting.rejudging.instants import EvidenceError, instant, iso
 from alerting.rejudging.retelling import Known, differences, fired_with, retell
+from alerting.rejudging.wire import check_messages
 from alerting.rules import RULE
 from decoders.arrival import numbered
 from decoders.records import NULL_I1, NULL_I2, NULL_I4, POSITION, READING, RECEPTION, STATIC, AisRecord, Observations
@@ -47,7 +49,7 @@ if TYPE_CHECKING:
 
 FORMAT: Final = "haidang.evidence/1"
 _DTYPES: Final = {"positions": POSITION, "readings": READING, "statics": STATIC, "receptions": RECEPTION}
-_FACTS: Final = ("alert", "history", "notifications", "deliveries")
+_FACTS: Final = ("alert", "history", "notifications", "deliveries", "messages")
 _TIMES: Final = frozenset({"time", "received_at"})
 _NULLS: Final = {"i1": NULL_I1, "i2": NULL_I2, "i4": NULL_I4}
 #: What reading a damaged archive or manifest can end in.
@@ -87,6 +89,7 @@ def pack(evidence: Evidence) -> bytes:
         "history.json": _json(evidence.facts["history"]),
         "notifications.json": _json(evidence.facts["notifications"]),
         "deliveries.json": _json(evidence.facts["deliveries"]),
+        "messages.json": _json(evidence.facts["messages"]),
         "rule.json": _json(evidence.rule),
         "conditions.json": _json(list(evidence.conditions)),
         "zones.geojson": _json(evidence.zones),
@@ -153,7 +156,7 @@ def _read(manifest: Mapping[str, Any], members: Mapping[str, bytes]) -> Evidence
         setattr(rows, name, _table(members[f"rows/{name}.jsonl"], dtype))
     rows.records = [_ais_record(line) for line in members["rows/ais_messages.jsonl"].splitlines()]
     numbered(rows)
-    facts = {name: orjson.loads(members[f"{name}.json"]) for name in _FACTS}
+    facts = {name: orjson.loads(members.get(f"{name}.json", b"[]")) for name in _FACTS}  # versions kept no messages
     facts |= {"software": manifest["software"], "made_at": manifest["made_at"], "id": manifest["alert"]}
     return Evidence(
         facts=facts | {"zones_until": manifest.get("zones_until")},  # not in files of versions that kept none
@@ -210,6 +213,7 @@ def check(evidence: Evidence) -> list[Transition]:
         raise EvidenceError("the rule does not come to this alert by these rows")
     for what, was, now in differences(evidence.facts, told):
         raise EvidenceError(f"by these rows the alert has another {what}: {now}, and was told with {was}")
+    check_messages(evidence.facts["messages"], evidence.rows, evidence.until)
     return told
 
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from alerting.rejudging.evidence import check, pack, unpack
 from alerting.rejudging.instants import EvidenceError
+from alerting.rejudging.wire import check_messages
 from simulators.ais_wire import Hull, Payload, Report, position_a, sentences, static_a, tag_block
 from tests.ingest.command import haidang, rows
 from tests.ingest.running import EPOCH_MS
@@ -213,6 +214,10 @@ def test_every_alert_is_come_to_again_by_its_file_alone(site: Site) -> None:
         assert done.only["sha256"] == sha256(data).hexdigest()
         found = unpack(data)
         assert {str(told.alert_id) for told in check(found)} >= {id_}
+        # Every change that a message decided has that message's bytes with it.
+        decided = {h["details"]["row"]["time"] for h in found.facts["history"] if "row" in h["details"]}
+        assert len(found.facts["messages"]) == len(decided)
+        assert check_messages(found.facts["messages"], found.rows, found.until) == len(decided)
         if what.startswith("feed"):  # it is about everybody whom the receiver hears
             continue
         # No more than it takes: the rows of its subject, and none of the sort that its rule does not look at.
@@ -290,6 +295,7 @@ def _forged(data: bytes, name: str, old: bytes, new: bytes) -> bytes:
         ("history.json", b'"change": "escalated"', b'"change": "deescalated"', "another change (deescalated)"),
         ("history.json", b'"actor": "engine"', b'"actor": "nobody"', "history: row 1 was changed"),
         ("history.json", b'"metric": "water_level",', b'"metric": "water",', "other details than its hash is of"),
+        ("messages.json", b'"received_at": "2026-06-01T00:05', b'"received_at": "2026-06-01T00:06', "does not say"),
         ("before.json", b'"readings": [', b'"readings": [{', "the file does not hold what it should"),
     ],
 )

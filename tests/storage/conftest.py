@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 NAME = "test_storage"
 #: What is to be empty too, though it is not held against another run's.
 _BESIDE = (
-    *("alert_reviews", "rule_reviews", "alert_deliveries", "seals", "seal_heads", "deaf_spans"),
+    *("alert_reviews", "rule_reviews", "alert_deliveries", "seals", "seal_heads", "deaf_spans", "alert_messages"),
     *("silences", "desk_policies", "alert_timers", "alert_inhibitors", "alert_budgets"),
     *("incidents", "incident_alerts", "incident_news"),
     *("zones", "zone_versions", "rules", "vessels", "vessel_transponders"),
