@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from storage import budgets, desk, incidents
+from storage import budgets, desk, incidents, silences
 from storage.errors import RequestRefused
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ class Desk:
 
     async def once(self, now: datetime) -> None:
         """One look."""
+        await silences.expire(self._dsn)
         told = await desk.release(self._dsn)
         told += await desk.deadlines(self._dsn, self._channels, now, link=self._link)
         told += await budgets.warn(self._dsn, desk.ACTOR, self._channels, link=self._link)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from hashlib import sha256
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
@@ -116,13 +117,28 @@ def verify(data: bytes) -> Evidence:
         previous: bytes | None = None
         for number, row in enumerate(found.facts[name]):
             said = [_field(row, field) for field in fields]
+            if row.get("payload_sha256") is not None:
+                said.append(row["payload_sha256"])
             previous = link(previous, *said)
             if previous.hex() != row["hash"]:
                 raise EvidenceError(f"{name}: row {number + 1} was changed: it does not follow from the rows before it")
     for row in found.facts["history"]:
         if orjson.loads(row["details_text"]) != row["details"]:
             raise EvidenceError(f"history: row {row['seq']} has other details than its hash is of")
+    _check_payloads(found.facts)
     return found
+
+
+def _check_payloads(facts: dict[str, Any]) -> None:
+    """What was told is what the deliveries say was told."""
+    given = {row["id"]: row for row in facts["notifications"]}
+    for row in facts["deliveries"]:
+        if row.get("payload_sha256") is None:
+            continue
+        told = given.get(row["notification_id"], {"payload_text": "null", "payload": None})
+        text, digest = told["payload_text"], row["payload_sha256"]
+        if sha256(text.encode()).hexdigest() != digest or orjson.loads(text) != told["payload"]:
+            raise EvidenceError(f"notification {row['notification_id']} says something else than what was told")
 
 
 def _field(row: dict[str, Any], field: str) -> str | None:

@@ -1,7 +1,7 @@
 """Whether the record of alerts is what it was when it was written.
 
 Everything is computed again from what is stored: the chains of each alert (``alert_history``, ``alert_deliveries``)
-and the seals over them. What the database says of itself is not believed.
+and silence (``silence_history``), and the seals over them. What the database says of itself is not believed.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ MOST: Final = 100
 _WHICH: Final = b"""(%(since)s::timestamptz IS NULL OR alert_id IN (
     SELECT alert_id FROM alert_history WHERE recorded_at >= %(since)s
     UNION ALL SELECT alert_id FROM alert_deliveries WHERE at >= %(since)s
+    UNION ALL SELECT silence_id FROM silence_history WHERE at >= %(since)s
     UNION ALL SELECT alert_id FROM seal_heads JOIN seals ON seals.seq = seal WHERE at >= %(since)s))
 """
 _CHAINS: Final = {
@@ -40,8 +41,17 @@ _CHAINS: Final = {
     % _WHICH,
     "deliveries": b"""
         SELECT alert_id, seq, hash, haidang_microseconds(at) AS recorded, ARRAY[alert_id::text, seq::text,
-            haidang_microseconds(at), notification_id::text, channel, event, outcome, attempts::text, note] AS fields
+            haidang_microseconds(at), notification_id::text, channel, event, outcome, attempts::text, note]
+            || CASE WHEN payload_sha256 IS NOT NULL THEN ARRAY[encode(payload_sha256, 'hex')] END AS fields,
+            payload_sha256 IS NULL OR payload_sha256 = (
+                SELECT sha256(convert_to(n.payload::text, 'UTF8')) FROM notifications AS n WHERE n.id = notification_id
+            ) IS TRUE AS stands
         FROM alert_deliveries WHERE %b ORDER BY alert_id, seq"""
+    % _WHICH,
+    "silences": b"""
+        SELECT alert_id, seq, hash, haidang_microseconds(at) AS recorded, ARRAY[alert_id::text, seq::text,
+            haidang_microseconds(at), actor, change, details::text] AS fields
+        FROM (SELECT *, silence_id AS alert_id FROM silence_history) AS s WHERE %b ORDER BY alert_id, seq"""
     % _WHICH,
 }
 _HEADS: Final = (
@@ -132,7 +142,7 @@ async def _chains(connection: Connection, chain: str, since: datetime | None, au
     if chain == "history":
         sources.append(_groups(connection, "standing", _STANDING, values))
     async for alert, (rows, heads, *standing) in _merged(sources):
-        where = f"alert {alert}, {chain}"
+        where = f"silence {alert}" if chain == "silences" else f"alert {alert}, {chain}"
         if chain == "history":
             audit.alerts += 1
         audit.rows += len(rows)
@@ -152,6 +162,8 @@ def _broken(rows: Sequence[Row]) -> str | None:
             return f"row {number} is missing"
         if link(previous, *row["fields"]) != row["hash"]:
             return f"row {number} is not what was written, or does not follow the row before"
+        if not row.get("stands", True):
+            return f"row {number} tells of a notification that says something else now"
         previous = row["hash"]
     return None
 

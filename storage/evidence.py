@@ -20,7 +20,8 @@ async def record(dsn: str, id_: UUID) -> dict[str, Any]:
 
     ``messages``: those that decided, their bytes as Base64.
 
-    ``details_text`` of the history is what its hash is of; ``conditions`` are the rules that the rule stood on.
+    ``details_text`` of the history and ``payload_text`` of notifications are what hashes are of; ``conditions`` are the
+    rules that the rule stood on.
 
     Raises:
         RequestRefused: there is no such alert, or its rule is not kept.
@@ -35,7 +36,9 @@ async def record(dsn: str, id_: UUID) -> dict[str, Any]:
         )
         deliveries = await connection.execute("SELECT * FROM alert_deliveries WHERE alert_id = %s ORDER BY seq", (id_,))
         told = await connection.execute(
-            "SELECT * FROM notifications WHERE alert_id = %s ORDER BY at, created_at, channel, id", (id_,)
+            "SELECT *, payload::text AS payload_text FROM notifications WHERE alert_id = %s"
+            " ORDER BY at, created_at, channel, id",
+            (id_,),
         )
         changes = await history.fetchall()
         first: Row = next((row["details"] for row in changes if row["change"] == "firing"), {})

@@ -36,7 +36,7 @@ READER: Final = "haidang_reader"
 HISTORY: Final = (
     *("positions", "readings", "statics", "ais_messages", "receptions"),
     *("alert_history", "alert_deliveries", "seals", "seal_heads", "deaf_spans"),
-    *("incident_alerts", "alert_messages"),
+    *("incident_alerts", "alert_messages", "silence_history"),
 )
 #: Rows of these are added and kept up to date.
 KEPT: Final = (

@@ -1,4 +1,4 @@
-"""Seals: what the chains of all alerts have come to, hashed together with the seal before.
+"""Seals: what the chains of all alerts and silences have come to, hashed together with the seal before.
 
 A chain by itself shows that a row was changed, or one in its midst taken away. It does not show that its last rows are
 gone, nor all of them. A seal does: it holds the last row of every chain that has grown since the seal before, and when
@@ -40,6 +40,13 @@ FROM alert_deliveries AS d
 WHERE (%(all)s OR d.at >= %(last)s::timestamptz - interval '1 hour') AND NOT EXISTS (
     SELECT FROM seal_heads AS s WHERE (s.alert_id, s.chain) = (d.alert_id, 'deliveries') AND s.seq >= d.seq)
 GROUP BY d.alert_id
+UNION ALL
+SELECT s.silence_id, 'silences', min(s.seq), max(s.seq), (array_agg(s.hash ORDER BY s.seq DESC))[1],
+    haidang_link(NULL, VARIADIC array_agg(haidang_microseconds(s.at) ORDER BY s.seq))
+FROM silence_history AS s
+WHERE (%(all)s OR s.at >= %(last)s::timestamptz - interval '1 hour') AND NOT EXISTS (
+    SELECT FROM seal_heads AS h WHERE (h.alert_id, h.chain) = (s.silence_id, 'silences') AND h.seq >= s.seq)
+GROUP BY s.silence_id
 ORDER BY 1, 2
 """
 _HEAD: Final = b"""
@@ -51,7 +58,7 @@ INSERT INTO seal_heads (seal, alert_id, chain, seq_from, seq, hash, recorded) VA
 class Head:
     """A chain that had grown when a seal was made; columns of ``seal_heads``."""
 
-    alert_id: UUID
+    alert_id: UUID  # of the chain "silences": a silence
     chain: str
     seq_from: int
     seq: int

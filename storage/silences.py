@@ -78,6 +78,21 @@ async def end_silence(dsn: str, id_: UUID, *, actor: str) -> Row:
     return row
 
 
+async def expire(dsn: str) -> int:
+    """Put on record which silences have run out since the last time; how many."""
+    async with ask.connected(dsn) as connection:
+        return (await connection.execute(_EXPIRE)).rowcount
+
+
+_EXPIRE: Final = b"""
+INSERT INTO silence_history (silence_id, actor, change, details)
+SELECT id, 'desk', 'expired', silence_said(s) FROM silences AS s
+WHERE ends_at <= clock_timestamp() AND ended_by IS NULL
+    AND NOT EXISTS (SELECT FROM silence_history AS h WHERE h.silence_id = s.id AND h.change <> 'made')
+ORDER BY ends_at, id
+"""
+
+
 def silenced_by(alert: Mapping[str, Any], lasting: Iterable[Row]) -> UUID | None:
     """The silence that an alert (a row of it) is under now, of those that last."""
     if alert["state"] not in {"firing", "acknowledged"}:

@@ -62,7 +62,10 @@ WITH given AS (
     RETURNING id, shadow
 ), history AS (
     INSERT INTO alert_history (alert_id, seq, at, actor, to_state, change, details)
-    SELECT id, 1, at, 'engine', 'firing', 'firing', details FROM given JOIN inserted USING (id)
+    SELECT id, 1, at, 'engine', 'firing', 'firing', details || jsonb_strip_nulls(
+        jsonb_build_object('value', value, 'summary_en', summary_en, 'summary_vi', summary_vi,
+            'severity', severity, 'channels', channels))
+    FROM given JOIN inserted USING (id)
 )
 SELECT count(*) FROM inserted WHERE NOT shadow
 """
@@ -121,7 +124,7 @@ SELECT count(*) FROM changed
 RESOLVE_ALERTS: Final = b"""
 WITH given AS (
     SELECT * FROM jsonb_to_recordset(%s::text::jsonb) AS t (
-        id uuid, change text, at timestamptz, known timestamptz, value double precision, summary_en text,
+        id uuid, change text, at timestamptz, known timestamptz, severity text, value double precision, summary_en text,
         summary_vi text, details jsonb)
 ), locked AS MATERIALIZED (
     SELECT a.id, a.state FROM alerts AS a JOIN given USING (id) ORDER BY a.id FOR UPDATE OF a
@@ -140,7 +143,8 @@ WITH given AS (
 ), history AS (
     INSERT INTO alert_history (alert_id, seq, at, actor, from_state, to_state, change, details)
     SELECT id, revision, at, 'engine', from_state, changed.state, change, details || jsonb_strip_nulls(
-        jsonb_build_object('value', value, 'summary_en', summary_en, 'summary_vi', summary_vi))
+        jsonb_build_object('value', value, 'summary_en', summary_en, 'summary_vi', summary_vi,
+            'severity', severity))
     FROM given JOIN changed USING (id)
 )
 SELECT count(*) FROM changed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -19,6 +20,7 @@ from storage.outbox import DatabaseOutbox
 from storage.readers import Said, acknowledge
 from storage.script import packaged
 from storage.seals import Seal, seal
+from storage.silences import end_silence, expire, silence
 from storage.writer import Store
 from tests.storage.samples import SECOND, T0, ask, batch, connected, transition
 
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
-RECORD = ("alert_history", "alert_deliveries", "seals", "seal_heads")
+RECORD = ("alert_history", "alert_deliveries", "silence_history", "seals", "seal_heads")
 ALERTS = [transition(started_at=T0 + n * SECOND, at=T0 + n * SECOND) for n in range(2)]
 
 
@@ -132,6 +134,42 @@ async def test_what_was_rewritten_is_found_and_the_first_broken_row_named(record
     found = await audit(record)
     assert any(fault.format(f"alert {id_}") in line for line in found.faults), found.faults
     assert not any(str(ALERTS[1].alert_id) in line for line in found.faults)
+
+
+async def test_all_that_was_told_is_in_the_chains_and_who_silenced_what_until_when(record: str) -> None:
+    [(severity, text)] = ask(
+        record,
+        "SELECT details ->> 'severity', details ->> 'summary_vi' FROM alert_history WHERE change = 'firing'"
+        " AND alert_id = %s",
+        ALERTS[1].alert_id,
+    )
+    assert (severity, text) == (ALERTS[1].severity.value, ALERTS[1].summary_vi)
+    start, what = datetime.now(UTC), {"rule": ("flood",)}
+    made = [
+        await silence(record, what, starts_at=start, ends_at=start + timedelta(hours=1), author="Lan", reason=reason)
+        for reason in ("r", "s")
+    ]
+    await end_silence(record, made[1]["id"], actor="Minh")
+    assert await expire(record) == 0
+    with intruder(record) as connection:  # rather than wait for its time to be up
+        connection.execute("UPDATE silences SET ends_at = now() WHERE id = %s", (made[0]["id"],))
+    assert [await expire(record), await expire(record)] == [1, 0]
+    query = "SELECT silence_id, actor, change FROM silence_history ORDER BY at"
+    assert ask(record, query) == [
+        *((one["id"], "Lan", "made") for one in made),
+        (made[1]["id"], "Minh", "ended"),
+        (made[0]["id"], "desk", "expired"),
+    ]
+    assert (await seal(record)) is not None
+    assert (await audit(record)).faults == []
+    id_, silent = ALERTS[0].alert_id, made[1]["id"]
+    with intruder(record) as connection:
+        connection.execute("UPDATE silence_history SET actor = 'nobody' WHERE change = 'ended'")
+        connection.execute("UPDATE notifications SET payload = '{}' WHERE alert_id = %s", (id_,))
+    faults = (await audit(record)).faults
+    assert f"alert {id_}, deliveries: row 1 tells of a notification that says something else now" in faults
+    assert any(fault.startswith(f"silence {silent}: row 2 is not what was written") for fault in faults)
+    assert len(faults) == 2
 
 
 async def test_a_chain_and_its_seals_made_anew_do_not_pass_for_what_the_log_has(record: str) -> None:
