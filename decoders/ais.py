@@ -19,7 +19,7 @@ import numpy as np
 from decoders import ais_batch
 from decoders.ais_batch import eta as shown_eta
 from decoders.ais_fields import (
-    ADDRESSED_CHANNEL_FIELDS,
+    ADDRESSED_CHANNEL,
     KINDS,
     MINIMUM_BITS,
     RECORD_FIELDS,
@@ -71,14 +71,31 @@ class Decoded:
     records: list[AisRecord]
     #: (index of the transmission, why it cannot be taken)
     refused: list[tuple[int, Refused]]
-    #: Index of the transmission that each row or record came from.
-    position_index: Ints
-    static_index: Ints
-    record_index: Ints
 
 
 def decode(transmissions: Sequence[Transmission]) -> Decoded:
     """Decode every transmission, one by one: into a row, two rows (type 19), a record, or a refusal."""
+    rows, refused = _each(transmissions)
+    return Decoded(table(POSITION, rows.positions), table(STATIC, rows.statics), rows.records, refused)
+
+
+def decode_all(text: Text, sent: Payloads) -> Decoded:
+    """The same of whole columns: by table what can be, the rest one by one."""
+    read = ais_batch.read(text, sent)
+    rest, refused = _each(_transmissions(text, sent, read.left))
+    positions = [*read.positions, (read.left[rest.position_index], table(POSITION, rest.positions))]
+    statics = [*read.statics, (read.left[rest.static_index], table(STATIC, rest.statics))]
+    if rest.records:
+        read.records[read.left[rest.record_index]] = rest.records
+    return Decoded(
+        ais_batch.ordered(POSITION, positions),
+        ais_batch.ordered(STATIC, statics),
+        read.records[read.records.astype(np.bool_)].tolist(),
+        [(int(read.left[index]), why) for index, why in refused],
+    )
+
+
+def _each(transmissions: Sequence[Transmission]) -> tuple[_Rows, list[tuple[int, Refused]]]:
     rows = _Rows()
     refused: list[tuple[int, Refused]] = []
     for index, sent in enumerate(transmissions):
@@ -87,38 +104,7 @@ def decode(transmissions: Sequence[Transmission]) -> Decoded:
         problem = bits if isinstance(bits, Refused) else _decode(sent, bits, rows)
         if problem is not None:
             refused.append((index, problem))
-    return Decoded(
-        table(POSITION, rows.positions),
-        table(STATIC, rows.statics),
-        rows.records,
-        refused,
-        *(np.array(index, np.int64) for index in (rows.position_index, rows.static_index, rows.record_index)),
-    )
-
-
-def decode_all(text: Text, sent: Payloads) -> Decoded:
-    """The same of whole columns: by table what can be, the rest one by one."""
-    read = ais_batch.read(text, sent)
-    rest = decode(_transmissions(text, sent, read.left))
-    records, record_index = read.records, read.record_index
-    if rest.records:
-        both = np.concatenate([record_index, read.left[rest.record_index]])
-        order = np.argsort(both)
-        everything = [*records, *rest.records]
-        records, record_index = [everything[index] for index in order.tolist()], both[order]
-    positions, position_index = _merged(
-        read.positions, read.position_index, rest.positions, read.left[rest.position_index]
-    )
-    statics, static_index = _merged(read.statics, read.static_index, rest.statics, read.left[rest.static_index])
-    return Decoded(
-        positions,
-        statics,
-        records,
-        [(int(read.left[index]), why) for index, why in rest.refused],
-        position_index,
-        static_index,
-        record_index,
-    )
+    return rows, refused
 
 
 def _transmissions(text: Text, sent: Payloads, index: Ints) -> list[Transmission]:
@@ -130,15 +116,6 @@ def _transmissions(text: Text, sent: Payloads, index: Ints) -> list[Transmission
         Transmission(data[start:end] + data[more:more_end] if more else data[start:end], *others)
         for start, end, more, more_end, *others in zip(*columns, strict=True)
     ]
-
-
-def _merged(rows: Table, index: Ints, more: Table, more_index: Ints) -> tuple[Table, Ints]:
-    """Rows of two tables in the order of their indices."""
-    if not len(more):
-        return rows, index
-    both = np.concatenate([index, more_index])
-    order = np.argsort(both, kind="stable")
-    return np.concatenate([rows, more])[order], both[order]
 
 
 @dataclass(slots=True)
@@ -340,16 +317,15 @@ def _fields(bits: bit_vector, msg_type: int) -> dict[str, Any] | Refused:
     """The fields of a record by their names; a field the message is too short for is null."""
     if msg_type in (25, 26):
         return _binary(bits, msg_type)
+    fields = RECORD_FIELDS[msg_type]
+    if msg_type == 22 and bits.get_bool(139):
+        fields = ADDRESSED_CHANNEL
     out: dict[str, Any] = {}
-    for entry in RECORD_FIELDS[msg_type]:
+    for entry in fields:
         value = _field(bits, entry)
         if isinstance(value, Refused):
             return value
         out[entry[0]] = value
-    if msg_type == 22 and out["addressed"]:
-        for name in ("ne_lon", "ne_lat", "sw_lon", "sw_lat"):
-            del out[name]
-        out.update((entry[0], _field(bits, entry)) for entry in ADDRESSED_CHANNEL_FIELDS)
     if msg_type == 21 and not any(out[name] for name in ("to_bow", "to_stern", "to_port", "to_starboard")):
         out.update(to_bow=None, to_stern=None, to_port=None, to_starboard=None)
     return out

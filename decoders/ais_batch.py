@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from decoders import armour
-from decoders.ais_fields import KINDS, MINIMUM_BITS, RECORD_FIELDS, Form
+from decoders.ais_fields import ADDRESSED_CHANNEL, KINDS, MINIMUM_BITS, RECORD_FIELDS, Form
 from decoders.ais_tables import CRAFT, ETA, NO_ETA, PART, POSITION_FIELDS, STATIC_FIELDS
 from decoders.identity import ais_digests
 from decoders.records import NULL_I1, NULL_I2, NULL_I4, POSITION, STATIC, AisRecord, empty, take
@@ -40,6 +40,12 @@ _WIDTHS: Final = (32, 72, 168)
 _FEW: Final = 6
 
 _FORBIDDEN_PARTS: Final = 2
+#: Of message 22, whether it is addressed: a bit.
+_ADDRESSED: Final = (139, 1)
+#: Bits of communication state at the end of message 26.
+_STATE: Final = 20
+#: Messages whose layout depends on their flags, and which have no table.
+_BINARY: Final = (25, 26)
 _NULLS: Final[dict[str, float]] = {
     "sog": nan,
     "cog": nan,
@@ -72,16 +78,15 @@ class Payloads:
 
 @dataclass(slots=True)
 class Read:
-    """What was read, with the index among the payloads that each row or record came from, in rising order."""
+    """What was read."""
 
-    positions: Table
-    position_index: Ints
-    statics: Table
-    static_index: Ints
-    records: list[AisRecord]
-    record_index: Ints
+    #: By the index of the payload; None where that is no record.
+    records: NDArray[np.object_]
+    #: Tables with, of each row, the index of its payload.
+    positions: list[tuple[Ints, Table]] = field(default_factory=list)
+    statics: list[tuple[Ints, Table]] = field(default_factory=list)
     #: Indices of the payloads to look at one by one, in rising order.
-    left: Ints
+    left: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
 @dataclass(slots=True)
@@ -111,21 +116,12 @@ class _Heads:
         return list(map(partial(tuple.__new__, AisRecord), rows))
 
 
-@dataclass(slots=True)
-class _Parts:
-    """What has been read so far, by table; records by their index."""
-
-    records: NDArray[np.object_]
-    positions: list[tuple[Ints, Table]] = field(default_factory=list)
-    statics: list[tuple[Ints, Table]] = field(default_factory=list)
-
-
 def read(text: Text, sent: Payloads) -> Read:
     """Read all that is plain."""
     count = len(sent.start)
     done = np.zeros(count, np.bool_)
     heads = _Heads(sent, *np.zeros((3, count), np.int64))
-    parts = _Parts(np.full(count, None))
+    out = Read(np.full(count, None))
     narrower = 0
     for width in _WIDTHS:
         index = np.flatnonzero((sent.length > narrower) & (sent.length <= width))
@@ -142,6 +138,9 @@ def read(text: Text, sent: Payloads) -> Read:
         minimum = _MINIMUM[msg_type]
         part = np.where(msg_type == 24, bits.integers(*PART), 0)
         minimum[part == 1] = _PART_B
+        for binary in np.flatnonzero((msg_type == 25) | (msg_type == 26)).tolist():
+            flags = int(words[0, binary]) >> armour.WORD_BITS - 40
+            minimum[binary] += 30 * (flags >> 1 & 1) + 16 * (flags & 1)
         good = armoured & (bits.length >= minimum) & (mmsi >= 1) & (mmsi <= 999_999_999) & (part < _FORBIDDEN_PARTS)
         tables = np.where(good, _TABLE[msg_type], 0).astype(np.uint8)
         order = np.argsort(tables, kind="stable")
@@ -149,22 +148,22 @@ def read(text: Text, sent: Payloads) -> Read:
         for table in range(1, len(ends)):
             chosen = order[ends[table - 1] : ends[table]]
             if len(chosen) > _FEW:
-                done[index[chosen]] = _read_table(table, bits.take(chosen), part[chosen], index[chosen], heads, parts)
-    positions, position_index = _ordered(POSITION, parts.positions)
-    statics, static_index = _ordered(STATIC, parts.statics)
-    records = np.flatnonzero(parts.records != None)  # noqa: E711  # of each element
-    found = parts.records[records].tolist()
-    return Read(positions, position_index, statics, static_index, found, records, np.flatnonzero(~done))
+                done[index[chosen]] = _read_table(table, bits.take(chosen), part[chosen], index[chosen], heads, out)
+    out.left = np.flatnonzero(~done)
+    return out
 
 
-def _read_table(table: int, bits: Bits, part: Ints, index: Ints, heads: _Heads, parts: _Parts) -> Flags:
+def _read_table(table: int, bits: Bits, part: Ints, index: Ints, heads: _Heads, out: Read) -> Flags:
     """Read messages of types that share a table, ``table`` being the least of them; returns which could be."""
     good = np.ones(len(index), np.bool_)
-    if table in RECORD_FIELDS:
-        good = _places(bits, RECORD_FIELDS[table])
+    if table in RECORD_FIELDS or table in _BINARY:
+        if table == 22:
+            good = _places(bits, RECORD_FIELDS[22]) | (bits.integers(*_ADDRESSED) == 1)
+        elif table in RECORD_FIELDS:
+            good = _places(bits, RECORD_FIELDS[table])
         if not good.all():
             bits, index = bits.take(np.flatnonzero(good)), index[good]
-        parts.records[index] = heads.records(index, cache(partial(_records, bits, RECORD_FIELDS[table])))
+        out.records[index] = heads.records(index, cache(partial(_FIELDS_OF.get(table, _records), bits, table)))
         return good
     if table in POSITION_FIELDS:
         good = _places(bits, POSITION_FIELDS[table])
@@ -176,9 +175,9 @@ def _read_table(table: int, bits: Bits, part: Ints, index: Ints, heads: _Heads, 
         if not there.all():
             nowhere = np.flatnonzero(~there)
             fields = cache(partial(_placeless, rows[nowhere], bits.take(nowhere), table))
-            parts.records[index[nowhere]] = heads.records(index[nowhere], fields)
+            out.records[index[nowhere]] = heads.records(index[nowhere], fields)
             rows = rows[there]
-        parts.positions.append((index[there], rows))
+        out.positions.append((index[there], rows))
     for which in np.unique(part).tolist():
         fields_of = STATIC_FIELDS.get((table, which))
         if fields_of is not None:
@@ -186,19 +185,19 @@ def _read_table(table: int, bits: Bits, part: Ints, index: Ints, heads: _Heads, 
             rows = empty(STATIC, len(chosen))
             heads.fill(rows, index[chosen])
             _statics(rows, bits.take(chosen), fields_of)
-            parts.statics.append((index[chosen], rows))
+            out.statics.append((index[chosen], rows))
     return good
 
 
-def _ordered(dtype: np.dtype[Any], parts: list[tuple[Ints, Table]]) -> tuple[Table, Ints]:
+def ordered(dtype: np.dtype[Any], parts: list[tuple[Ints, Table]]) -> Table:
+    """Tables as one, by the index of each row's payload."""
+    parts = [part for part in parts if len(part[0])]
     if not parts:
-        return empty(dtype), np.zeros(0, np.int64)
+        return empty(dtype)
     if len(parts) == 1:
-        return parts[0][1], parts[0][0]
-    index = np.concatenate([index for index, _ in parts])
-    rows = np.concatenate([rows for _, rows in parts])
-    order = np.argsort(index, kind="stable")
-    return take(rows, order), index[order]
+        return parts[0][1]
+    order = np.argsort(np.concatenate([index for index, _ in parts]), kind="stable")
+    return take(np.concatenate([rows for _, rows in parts]), order)
 
 
 def _places(bits: Bits, fields: Sequence[Field]) -> Flags:
@@ -309,8 +308,12 @@ def eta(*parts: int) -> str | None:
     return "{}-{}T{}:{}Z".format(*shown)
 
 
-def _records(bits: Bits, fields: Sequence[Field]) -> list[dict[str, Any]]:
+def _records(bits: Bits, table: int) -> list[dict[str, Any]]:
     """The fields of records by their names; a field the message is too short for is null."""
+    return _by_fields(bits, RECORD_FIELDS[table])
+
+
+def _by_fields(bits: Bits, fields: Sequence[Field]) -> list[dict[str, Any]]:
     columns: dict[str, list[Any]] = {}
     for name, first, width, form, absent in fields:
         columns[name] = _record_column(bits, first, width, form, absent)
@@ -320,6 +323,50 @@ def _records(bits: Bits, fields: Sequence[Field]) -> list[dict[str, Any]]:
             if not any(one[name] for name in _SIZE):
                 one.update(dict.fromkeys(_SIZE))
     return out
+
+
+def _variants(bits: Bits, flags: Ints, read: Callable[[Bits, int], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The fields of records whose layout depends on flags, given how messages with the same flags are read."""
+    out: list[dict[str, Any]] = [{}] * len(flags)
+    for flag in np.unique(flags).tolist():
+        chosen = np.flatnonzero(flags == flag)
+        for place, fields in zip(chosen.tolist(), read(bits.take(chosen), flag), strict=True):
+            out[place] = fields
+    return out
+
+
+def _channels(bits: Bits, table: int) -> list[dict[str, Any]]:
+    """Message 22: to an area, or to two stations."""
+
+    def read(some: Bits, addressed: int) -> list[dict[str, Any]]:
+        return _by_fields(some, ADDRESSED_CHANNEL if addressed else RECORD_FIELDS[table])
+
+    return _variants(bits, bits.integers(*_ADDRESSED), read)
+
+
+def _binaries(bits: Bits, table: int) -> list[dict[str, Any]]:
+    """Messages 25 and 26: where the data begins depends on two flags; 26 ends in 20 bits of communication state."""
+
+    def read(some: Bits, flags: int) -> list[dict[str, Any]]:
+        addressed, structured = bool(flags & 2), bool(flags & 1)
+        at = 70 if addressed else 40
+        state = _STATE if table == 26 else 0
+        nothing: list[Any] = [None] * len(some.length)
+        data = some.since(at + 16 if structured else at, without=state)
+        columns = {
+            "repeat": some.integers(6, 2).tolist(),
+            "addressed": [addressed] * len(nothing),
+            "structured": [structured] * len(nothing),
+            "dest_mmsi": [mmsi or None for mmsi in some.integers(40, 30).tolist()] if addressed else nothing,
+            "dac": some.integers(at, 10).tolist() if structured else nothing,
+            "fid": some.integers(at + 10, 6).tolist() if structured else nothing,
+            "data": [octets.hex() or None for octets in data.data(0, armour.WORD_BITS * len(data.words))],
+        }
+        if state:
+            columns["radio"] = some.last(state).tolist()
+        return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+    return _variants(bits, bits.integers(38, 2), read)
 
 
 def _record_column(bits: Bits, first: int, width: int, form: Form, absent: int | None) -> list[Any]:
@@ -365,6 +412,8 @@ def _turns() -> NDArray[np.float64]:
 
 
 _TURN: Final = _turns()
+#: How the fields of a table's records are read, where their layout depends on flags.
+_FIELDS_OF: Final = {22: _channels, 25: _binaries, 26: _binaries}
 _KIND: Final = np.array([KINDS.get(code) for code in range(64)], object)
 #: By message type: bits it must have (more than any has, where it is not read here), and its table: the least type of
 #: those that share it, 0 for none.
@@ -373,8 +422,6 @@ _TABLE: Final = np.zeros(64, np.int64)
 _PART_B: Final = 162
 for _type, _bits in MINIMUM_BITS.items():
     _found = POSITION_FIELDS.get(_type) or RECORD_FIELDS.get(_type)
-    if _type in (22, 25, 26):  # what their bits are depends on other bits: left to be read one by one
-        continue
     _MINIMUM[_type] = _bits
     _TABLE[_type] = _type
     for _other in range(1, _type):

@@ -218,7 +218,7 @@ RECORD_FIELDS: Final[dict[int, tuple[Field, ...]]] = {
         ("assigned", 270, 1, Form.FLAG, None),
         ("name_ext", 272, 88, Form.TEXT, None),
     ),
-    22: (  # where "addressed" is set, decoders.ais reads two destinations in place of the area
+    22: (  # where "addressed" is set, ADDRESSED_CHANNEL
         _REPEAT,
         ("channel_a", 40, 12, Form.UNSIGNED, None),
         ("channel_b", 52, 12, Form.UNSIGNED, None),
@@ -247,8 +247,9 @@ RECORD_FIELDS: Final[dict[int, tuple[Field, ...]]] = {
     ),
 }
 
-#: Message 22 addressed to two stations (bit 139 set): in place of the four corners.
-ADDRESSED_CHANNEL_FIELDS: Final[tuple[Field, ...]] = (
+#: Message 22 addressed to two stations (bit 139 set): two destinations in place of the four corners.
+ADDRESSED_CHANNEL: Final[tuple[Field, ...]] = (
+    *(field for field in RECORD_FIELDS[22] if field[3] is not Form.TENTHS),
     ("dest1", 69, 30, Form.MMSI, 0),
     ("dest2", 104, 30, Form.MMSI, 0),
 )

@@ -43,6 +43,22 @@ class Bits:
         """Some of the messages."""
         return Bits(self.words[:, index], self.length[index])
 
+    def since(self, first: int, without: int = 0) -> Bits:
+        """From bit ``first`` on, without as many at the end: messages of their own."""
+        count = max(1, -(-(WORD_BITS * len(self.words) - first) // WORD_BITS))
+        words = np.stack([self.unsigned(first + WORD_BITS * place, WORD_BITS) for place in range(count)])
+        return Bits(words, self.length - first - without)
+
+    def last(self, width: int) -> Ints:
+        """The last ``width`` (1..48) bits of each message."""
+        word, offset = np.divmod(self.length - width, WORD_BITS)
+        both = np.vstack([self.words, np.zeros_like(self.words[:1])])
+        high, low = (np.take_along_axis(both, (word + i)[None], axis=0)[0] for i in range(2))
+        # The bits of two words that begin with the first asked for: as many of the one as are not before it.
+        value = high << offset.astype(_U) | low >> (WORD_BITS - offset).astype(_U)
+        out: Ints = (value >> _U(WORD_BITS - width) & _U((1 << width) - 1)).view(np.int64)
+        return out
+
     def unsigned(self, first: int, width: int) -> Words:
         """The field of ``width`` (1..48) bits from bit ``first`` on; without meaning beyond ``length``."""
         word, offset = divmod(first, WORD_BITS)

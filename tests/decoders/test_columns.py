@@ -520,3 +520,23 @@ def test_parts_that_say_that_they_are_far_apart_are_no_plain_pair() -> None:
     first = sentence(b"5" + b"0" * 59, total=2, number=1, sequence="1", tag="c:1767323045")
     second = sentence(b"0" * 11, 2, total=2, number=2, sequence="1", tag="c:1767323099")
     assert len(Both(max_future_us=None).decode([block([first, second])]).rejects) == 2
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from([22, 25, 26]),
+    st.lists(st.tuples(st.integers(40, 336), st.integers(0, 2**298 - 1), st.booleans()), min_size=8, max_size=14),
+)
+def test_messages_whose_layout_hangs_on_flags_are_read_as_one_by_one(
+    msg_type: int, messages: list[tuple[int, int, bool]]
+) -> None:
+    lines = []
+    for length, value, corners in messages:
+        text = f"{msg_type:06b}00{574123456:030b}{value:0298b}"[:length]
+        if corners and length >= 140:  # of an area on the globe
+            text = f"{text[:69]}{0:070b}0{text[140:]}"
+        fill = -len(text) % 6
+        text += "0" * fill
+        sixes = (int(text[i : i + 6], 2) for i in range(0, len(text), 6))
+        lines.append(sentence(bytes(six + 48 if six < 40 else six + 56 for six in sixes), fill))
+    Both().decode([block(lines)])
