@@ -345,7 +345,7 @@ class Live:
         return [alert.id for alert in self.alerts.values() if alert.open]
 
 
-@settings(deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     st.sampled_from(
         [
