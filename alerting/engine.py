@@ -26,7 +26,7 @@ from alerting.combined.part import Combined
 from alerting.judging.heard import Heard
 from alerting.judging.hearing import Hearing
 from alerting.judging.lateness import late
-from alerting.judging.outcome import FORM, Order, Outcome, Ruled, form, readable
+from alerting.judging.outcome import ASKS, FORM, Order, Outcome, Ruled, marks, readable
 from alerting.judging.series import Series
 from alerting.model import AlertState, Event, Severity, Subject, SubjectKind, Transition, shadow_id
 from alerting.readings.figures import Figures
@@ -84,7 +84,7 @@ class Engine:
         self._modes = {r.rule.id: (r.rule.mode, r.version) for r in ruled}
         self._channels = {r.rule.id: r.rule.channels for r in ruled if r.rule.channels is not None}
         self._rules = {r.rule.id: r.rule for r in ruled}
-        self._forms = {r.rule.id: form(r.rule) for r in ruled}
+        self._marks = {r.rule.id: marks(r.rule) for r in ruled}
         self._registry = registry
         places = Places(registry, zones)
         self._names = Names(names, registry=registry, capacity=capacity)
@@ -98,15 +98,15 @@ class Engine:
         # Vessels before fences, which learn the batch's ship types.
         self._parts: tuple[Part, ...] = (self._thresholds, self._figures, self._silence, self._vessels, self._fences)
         self._combined = Combined(ruled, self._names, registry, self._hearing)
-        self._withdrawn: list[RuleState] = []
+        self._withdrawn: list[tuple[RuleState, str]] = []  # and why
         self._now = -(2**62)
 
     def restore(self, memory: Memory, *, edited: bool = False) -> None:
         """Become what an engine would be that had never stopped. To be called once, before the first ``judge``.
 
         Rules that look back on readings have them again by ``recall``. Episodes of rules that are gone, are of another
-        kind now, or no longer cover their subject, are closed by the next ``judge``; so are those that were left behind
-        in a form that is not read any more.
+        kind now, ask something else now (``BaseRule.asks``), or no longer cover their subject, are closed by the next
+        ``judge``; so are those that were left behind in a form that is not read any more.
 
         Args:
             memory: what the database remembers.
@@ -127,11 +127,13 @@ class Engine:
                 continue
             rule = self._rules.get(state.rule_id)
             known = readable(state, rule) and (rule is None or self._in_mode(state.state, rule))
-            kept = replace(state, state={name: said for name, said in state.state.items() if name != FORM})
-            if known and not self._dropped(kept, rule) and self._take_up(kept):
+            kept = replace(state, state={name: said for name, said in state.state.items() if name not in (FORM, ASKS)})
+            asks = self._marks.get(state.rule_id, {}).get(ASKS)
+            another = known and rule is not None and state.state.get(ASKS, asks) != asks
+            if known and not another and not self._dropped(kept, rule) and self._take_up(kept):
                 self._combined.hold(kept)
             else:
-                self._withdrawn.append(state)
+                self._withdrawn.append((state, "edited" if another else "withdrawn"))
         self._combined.restore(memory.listened)
         if edited:
             self._fences.reconsider()
@@ -199,7 +201,7 @@ class Engine:
     def judge(self, observations: Observations, now: int) -> Verdict:
         """Judge a batch, rows in arrival order, and what is due by ``now`` (microseconds UTC)."""
         self._names.learn(observations.names)
-        out = Outcome(self._forms)
+        out = Outcome(self._marks)
         self._now = max(
             self._now,
             now,
@@ -217,9 +219,22 @@ class Engine:
         self._combined.judge(heard, out.found[withdrawn:], out)
         verdict = out.verdict(observations, late_positions=advance.late, late_readings=late_readings)
         verdict.late = [*late(heard), *out.late]
-        found = (self._in_its_mode(self._described(transition)) for transition in verdict.transitions)
+        going_on = self._going_on(verdict.transitions)
+        found = (
+            self._in_its_mode(self._described(transition))
+            for transition in verdict.transitions
+            if transition.alert_id not in going_on
+        )
         verdict.transitions = [told for told in found if told is not None]
         return verdict
+
+    @staticmethod
+    def _going_on(transitions: Sequence[Transition]) -> set[UUID]:
+        """Alerts of edited rules that would end and fire anew at once: by what the rule asks now, they go on."""
+        ended = {told.alert_id for told in transitions if told.details.get("reason") == "edited"}
+        return ended and {
+            told.alert_id for told in transitions if told.alert_id in ended and told.event is Event.FIRING
+        }
 
     def _described(self, told: Transition) -> Transition:
         """With what the registry says of its subject, and where a device stands."""
@@ -249,23 +264,23 @@ class Engine:
 
     def _withdraw(self, out: Outcome) -> None:
         """Close what no rule watches any more."""
-        for old in self._withdrawn:
+        for old, reason in self._withdrawn:
             state = old.state or {}
             subject = self._names.subject(old.subject_kind, old.subject_id, state.get("started_at"))
             if state.get("alert") and _mode(state) is not Mode.CONDITION:
                 out.add(
                     Order(self._now, True, 0, 0, old.subject_id, -1, old.key, 0),
-                    self._closed(old, state, subject),
+                    self._closed(old, state, subject, reason),
                 )
             out.remember(old.rule_id, subject, old.key, None)
         self._withdrawn.clear()
 
-    def _closed(self, old: RuleState, state: Mapping[str, Any], subject: Subject) -> Transition:
+    def _closed(self, old: RuleState, state: Mapping[str, Any], subject: Subject, reason: str) -> Transition:
         title = state["title"]
         assert isinstance(title, dict)
         started_at = state["started_at"]
         assert isinstance(started_at, int)
-        text = messages.withdrawn(title, subject.name)
+        text = (messages.edited if reason == "edited" else messages.withdrawn)(title, subject.name)
         return Transition(
             alert_id=UUID(str(state["alert"])),
             rule_id=old.rule_id,
@@ -279,7 +294,7 @@ class Engine:
             summary_en=text.en,
             summary_vi=text.vi,
             zone_id=state.get("zone", old.key) if old.subject_kind is SubjectKind.TRANSPONDER else None,
-            details={"title": title, "reason": "withdrawn"},
+            details={"title": title, "reason": reason},
             shadow=bool(state.get("shadow")),
         )
 

@@ -71,7 +71,7 @@ class RuleBook:
     desk: DeskBook = NO_POLICIES
     registry: Registry = UNREGISTERED
     doubts: tuple[str, ...] = ()
-    drawn: Mapping[str, Drawn] = field(default_factory=dict)
+    drawn: Mapping[str, Drawn] = field(default_factory=dict, compare=False)
 
 
 @dataclass(slots=True, frozen=True)
@@ -101,6 +101,7 @@ def load(
     metrics: Mapping[str, Metric] = METRICS,
     channels: Sequence[ChannelSpec] | None = None,
     registry: Registry | None = None,
+    now: int | None = None,
 ) -> RuleBook:
     """The rules and zones of all sources, in order.
 
@@ -110,7 +111,8 @@ def load(
         zones: zones known from elsewhere, of which rules may speak; one of the sources with the same id replaces it.
         metrics: the metric catalogue.
         channels: those that are set up; None: not known, and what rules say of them is believed.
-        registry: what rules are judged with; None: not known, and nothing is doubted.
+        registry: what rules are judged with; None: not known, and nothing of it is doubted.
+        now: microseconds UTC; None: no matter, and no rule is doubted because its time is over.
 
     Raises:
         PackError: anything is unknown, missing, malformed or there twice.
@@ -133,7 +135,7 @@ def load(
         if file.suffix == ".toml" and (read := _document(file, problems)) is not None:
             mine = _rules(file, *read, known, metrics, channels, where, spoken, problems)
             rules += [rule for _, rule in mine]
-            doubts += [] if words is None else _doubts(file, read[1], mine, words)
+            doubts += _doubts(file, read[1], mine, words, now)
             desk += _policies(file, *read, desk, channels, procedures, problems, doubts)
     problems += _among(rules, spoken)
     doubts += _unheard(procedures, rules, channels or ())
@@ -320,11 +322,20 @@ def _among(rules: Sequence[Rule], spoken: Mapping[str, _Place]) -> Iterable[str]
 
 
 def _doubts(
-    file: Path, text: str, rules: Iterable[tuple[int, Rule]], words: Mapping[str, Container[str]]
+    file: Path,
+    text: str,
+    rules: Iterable[tuple[int, Rule]],
+    words: Mapping[str, Container[str]] | None,
+    now: int | None,
 ) -> Iterator[str]:
     lines = Lines(text)
     for number, rule in rules:
-        for place, reason in rule.doubts(words) if rule.enabled and rule.mode is not Mode.SHADOW else ():
+        if not rule.enabled:
+            continue
+        found = [] if words is None or rule.mode is Mode.SHADOW else list(rule.doubts(words))
+        if now is not None and rule.window[1] <= now:
+            found.append((("valid_to",), f"valid_to {rule.valid_to} is over: nothing more is judged by it"))
+        for place, reason in found:
             yield f"{file}:{lines.of(number, place)}: rule {rule.id!r}: {reason}"
 
 
@@ -339,7 +350,7 @@ def _rule(
         if "source" not in table:  # that hides what only a whole rule shows
             faults += [one for one in _rule({**table, "source": "-"}, zones, metrics)[1] if one not in faults]
         return None, faults
-    return rule, rule.faults(metrics, zones)
+    return rule, [*rule.faults(metrics, zones), *rule.never()]
 
 
 def _fault(error: ErrorDetails, kind: object) -> Fault:

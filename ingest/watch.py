@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from alerting import pack
 from alerting.pack import PackError, RuleBook
 from alerting.rules import RULE, CombinedRule
+from ingest.clock import wall_clock
 from ingest.zones import drawn_twice
 from storage import readers
 from storage.desk import import_policies
@@ -59,7 +60,9 @@ async def install(
     """
     zones = await readers.zones(dsn)
     known = await registry(dsn)
-    book = await asyncio.to_thread(pack.load, list(sources), zones=zones, channels=channels, registry=known)
+    book = await asyncio.to_thread(
+        pack.load, list(sources), zones=zones, channels=channels, registry=known, now=wall_clock()
+    )
     doubts = await drawn_twice(dsn, book, zones, only=only)
     files = {id_: str(place.file) for id_, place in book.drawn.items()} if only else None
     await readers.import_zones(dsn, book.zones, files=files)

@@ -42,6 +42,8 @@ _TABLES: Final = ("statics", "positions", "readings")
 
 #: The name, in a state, of its form.
 FORM: Final = "form"
+#: The name, in a state, of what its rule asked (``BaseRule.asks``). Those without are of before it was kept.
+ASKS: Final = "asks"
 #: By kind of rule, how many forms its states have had; one where nothing is said. Likewise by the place of what is kept
 #: beside rules, "(deaf)" for one. A state of another form is not read, and its alert is closed: to be counted up with
 #: every change of what a state holds that the code before cannot read, or that cannot read what the code before left.
@@ -62,9 +64,10 @@ _FORMS: Final = dict.fromkeys(
 )
 
 
-def form(rule: Rule) -> str:
-    """What the states of a rule are marked by: the kind, and which of its forms it is."""
-    return _form(rule.kind)
+def marks(rule: Rule) -> dict[str, str]:
+    """What the states of a rule are marked by: the kind, which of its forms it is, and what the rule asks."""
+    asks = rule.asks
+    return {FORM: _form(rule.kind)} | ({ASKS: asks} if asks else {})
 
 
 def readable(state: RuleState, rule: Rule | None) -> bool:
@@ -170,10 +173,10 @@ def _key(table: str, time: int, **ids: int) -> dict[str, str]:
 class Outcome:
     """Transitions and states as they are found; ``verdict`` puts them in order.
 
-    ``forms``: by the id of a rule, what its states are marked by.
+    ``marks``: by the id of a rule, what its states are marked by.
     """
 
-    _forms: Mapping[str, str]
+    _marks: Mapping[str, Mapping[str, str]]
     _transitions: list[tuple[Order, Transition]] = field(default_factory=list)
     _states: dict[tuple[str, str, int, str], RuleState] = field(default_factory=dict)
     #: What came so late that alerts of its time are to be looked at again, though it was judged.
@@ -193,7 +196,7 @@ class Outcome:
         """The state after the batch; the last call for an episode is the one that counts. None: forget it."""
         place = (rule_id, subject.kind.value, subject.id, key)
         if state is not None:
-            state = {**state, FORM: self._forms[rule_id]}
+            state = {**state, **self._marks[rule_id]}
         self._states[place] = RuleState(rule_id, subject.kind, subject.id, key, state)
 
     def keep(self, state: RuleState | None) -> None:

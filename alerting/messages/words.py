@@ -112,6 +112,14 @@ def withdrawn(title: dict[str, Any], subject: str) -> Text:
     )
 
 
+def edited(title: dict[str, Any], subject: str) -> Text:
+    """The rule asks something else now."""
+    return Text(
+        f"{title['en']}: over for {subject}: the rule was edited and asks something else now",
+        f"{title['vi']}: đã hết đối với {subject}: quy tắc đã sửa, điều kiện đã khác",
+    )
+
+
 def revised(text: Text) -> Text:
     """What is to be said now, of an alert of which something else was told."""
     return Text(f"{text.en} (revised: some data came late)", f"{text.vi} (sửa lại: có dữ liệu đến muộn)")

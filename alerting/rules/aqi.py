@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from alerting import vn_aqi
 from alerting.rules.devices import OnDevices
-from alerting.rules.ladder import LadderRule, Level, Rung
+from alerting.rules.ladder import LADDER, LadderRule, Level, Rung
+from alerting.rules.reachable import between, levels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,6 +52,8 @@ class AqiRule(LadderRule, OnDevices):
     a later one. An hour counts for a metric with ``min_samples`` readings in it.
     """
 
+    asking: ClassVar[tuple[str, ...]] = (*LADDER, "period")
+
     kind: Literal["vn_aqi"]
     period: Annotated[Period, Field(strict=False)] = Period.HOUR
     levels: Annotated[tuple[AqiRung, ...], Field(strict=False, min_length=1)] | None = None
@@ -61,8 +64,12 @@ class AqiRule(LadderRule, OnDevices):
         return vn_aqi.METRICS
 
     def faults(self, metrics: Mapping[str, Metric], zones: Mapping[str, Zone]) -> list[Fault]:
-        return super().faults(metrics, zones) + [
-            (("kind",), f"the index wants {name} in {_UNIT}")
-            for name in self.watched
-            if name not in metrics or metrics[name].unit != _UNIT
-        ]
+        return (
+            super().faults(metrics, zones)
+            + [
+                (("kind",), f"the index wants {name} in {_UNIT}")
+                for name in self.watched
+                if name not in metrics or metrics[name].unit != _UNIT
+            ]
+            + list(levels(self, between("VN_AQI", vn_aqi.INDEX[0], vn_aqi.INDEX[-1], "1")))
+        )

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from alerting.model import Severity, SubjectKind
 from alerting.rules.calendar import Calendar, Hours, Month, Season, calendar
+from alerting.rules.reachable import comes
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Mapping
@@ -59,6 +60,9 @@ Positive = Annotated[Duration, Field(gt=0)]
 Text = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f]*$")]
 
 
+#: How a reason begins that is about one of several tables within a rule.
+_ONE_OF: Final = re.compile(r"(level|step) (\d+): ")
+
 #: Something wrong with a rule: the place in its table, and the reason.
 Fault = tuple[tuple[str | int, ...], str]
 
@@ -75,6 +79,9 @@ def fault(error: ErrorDetails, tag: object = None) -> Fault:
         case "missing":
             return place, f"{key!r} is missing"
     reason = error["msg"].removeprefix("Value error, ")
+    if several := _ONE_OF.match(reason):
+        name, number = f"{several[1]}s", int(several[2]) - 1
+        place = (*place, number) if place[-1:] == (name,) else (*place, name, number)
     return place, f"{key}: {reason}" if key else reason
 
 
@@ -104,6 +111,8 @@ class Title(Model):
 class BaseRule(Model):
     #: What its alerts are about.
     subject: ClassVar[SubjectKind] = SubjectKind.TRANSPONDER
+    #: See ``asks``: the fields that make it another question.
+    asking: ClassVar[tuple[str, ...]] = ()
 
     id: Slug
     title: Title
@@ -142,6 +151,11 @@ class BaseRule(Model):
         """What is wrong with what the rule speaks of, given the metrics and the zones that there are."""
         return []
 
+    def never(self) -> Iterator[Fault]:
+        """Why it can never fire, whatever is sent."""
+        if not comes(self.calendar, *self.window):
+            yield (), "it is never in force: the days that it says do not come while it is valid"
+
     def doubts(self, known: Mapping[str, Container[str]]) -> Iterator[Fault]:  # noqa: ARG002
         """What it asks for that nothing in the registry is, given its words (``registry.Registry.words``)."""
         yield from ()
@@ -149,6 +163,15 @@ class BaseRule(Model):
     def durations(self) -> Iterator[int]:
         """Every duration that the rule says, parts of it and defaults included, microseconds."""
         return _durations(self.model_dump(), self.model_dump(mode="json"))
+
+    @property
+    def asks(self) -> str:
+        """A digest of what it asks of what it watches, where an episode of another question is none of this one: values
+        and levels of figures, what a vessel has to do with a zone. Empty for rules of other kinds.
+        """
+        said = self.model_dump(mode="json", include=set(self.asking), exclude_defaults=True, by_alias=True)
+        text = json.dumps(said, sort_keys=True, separators=(",", ":"))
+        return sha256(text.encode()).hexdigest()[:12] if self.asking else ""
 
     @property
     def window(self) -> tuple[int, int]:

@@ -117,10 +117,14 @@ class CombinedRule(BaseRule):
     def _levels_rise(self) -> CombinedRule:
         levels = self.levels or ()
         ranks = [self.severity.rank, *(level.severity.rank for level in levels)]
-        if any(more <= less for less, more in pairwise(ranks)):
-            raise ValueError("levels: each must be more severe than the one before, and the first than the rule")
-        if any(more.at_least <= less.at_least for less, more in pairwise(levels)):
-            raise ValueError("levels: each must ask for more members than the one before")
+        for number, (less, more) in enumerate(pairwise(ranks), 1):
+            if more <= less:
+                raise ValueError(
+                    f"level {number}: each must be more severe than the one before, and the first than the rule"
+                )
+        for number, (few, many) in enumerate(pairwise(levels), 2):
+            if many.at_least <= few.at_least:
+                raise ValueError(f"level {number}: each must ask for more members than the one before")
         return self
 
     @property

@@ -10,10 +10,11 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, mo
 from alerting.model import SubjectKind
 from alerting.registry.register import fold
 from alerting.rules.base import BaseRule, Duration, Model, Positive, Slug, Text, duration
-from alerting.rules.ladder import LadderRule
+from alerting.rules.ladder import LADDER, LadderRule
+from alerting.rules.reachable import between, levels
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator, Mapping
+    from collections.abc import Container, Iterable, Iterator, Mapping
 
     from alerting.rules.base import Fault
     from decoders.catalogue import Metric
@@ -82,6 +83,11 @@ class OnDevices(BaseRule):
                 found.append((("in_zones",), f"{name!r} is a line: nothing stands in it"))
         return found
 
+    def never(self) -> Iterator[Fault]:
+        yield from super().never()
+        if self.gateways == ():
+            yield ("gateways",), "gateways: no device is of none"
+
     def doubts(self, known: Mapping[str, Container[str]]) -> Iterator[Fault]:
         for group in self.groups or ():
             if fold(group) not in known["groups"]:
@@ -113,7 +119,13 @@ class DeviceRule(OnDevices):
         unit: str | None = getattr(self, "unit", None)  # the kinds that compare values say it
         if unit is not None and unit != self.unit_of(metric):
             found.append((("unit",), f"{self.metric} is in {self.unit_of(metric)}, not in {unit}"))
+        else:
+            found += self.unreachable(metric)
         return found
+
+    def unreachable(self, metric: Metric) -> Iterable[Fault]:  # noqa: ARG002
+        """What it asks of values that the metric cannot have."""
+        return ()
 
     def unit_of(self, metric: Metric) -> str:
         """The unit of what the rule compares."""
@@ -137,10 +149,15 @@ class ThresholdRule(LadderRule, DeviceRule):
     for how that is told.
     """
 
+    asking: ClassVar[tuple[str, ...]] = LADDER
+
     kind: Literal["threshold"]
     unit: str
     for_: Duration = Field(default=0, alias="for")
     keep_firing_for: Duration = 0
+
+    def unreachable(self, metric: Metric) -> Iterable[Fault]:
+        return levels(self, between(self.metric, metric.low, metric.high, metric.unit))
 
 
 def _after(value: object) -> int | str:

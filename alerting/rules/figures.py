@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from math import inf
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from alerting.rules.base import Positive  # noqa: TC001  # pydantic needs it
 from alerting.rules.devices import DeviceRule
-from alerting.rules.ladder import Direction, LadderRule, Level
+from alerting.rules.ladder import LADDER, Direction, LadderRule, Level
+from alerting.rules.reachable import between, levels
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from alerting.rules.base import Fault
     from decoders.catalogue import Metric
 
 #: Widths of buckets, seconds: what a window is made of.
 _WIDTHS: Final = (86_400, 21_600, 10_800, 7_200, 3_600, 1_800, 900, 600, 300, 120, 60, 30, 15, 10, 5, 2, 1)
+_STEEPEST: Final = 1.5
 _PARTS: Final = 12  # of a window, each of which is covered or not
 _FINEST, _MOST = 96, 400  # buckets of a window: no fewer, if there can be, and no more
 
@@ -46,6 +52,8 @@ class WindowRule(LadderRule, DeviceRule):
     all. It is judged with each reading, if there are ``min_samples`` in it and of its twelve parts ``min_coverage``
     have one; and a count or sum that is too small only once the device has been heard for ``over``.
     """
+
+    asking: ClassVar[tuple[str, ...]] = (*LADDER, "aggregate", "over")
 
     kind: Literal["window"]
     aggregate: Annotated[Aggregate, Field(strict=False)]
@@ -85,6 +93,15 @@ class WindowRule(LadderRule, DeviceRule):
     def unit_of(self, metric: Metric) -> str:
         return "1" if self.aggregate is Aggregate.COUNT else metric.unit
 
+    def unreachable(self, metric: Metric) -> Iterable[Fault]:
+        low, high = metric.low, metric.high
+        match self.aggregate:
+            case Aggregate.COUNT:
+                low, high = 0.0, inf
+            case Aggregate.SUM:
+                low, high = 0.0 if low >= 0 else -inf, 0.0 if high <= 0 else inf
+        return levels(self, between(f"the {self.aggregate.value} of {self.metric}", low, high, self.unit))
+
 
 def _width(over: int) -> int:
     part = over // (_PARTS * 1_000_000)
@@ -98,6 +115,8 @@ class RateRule(LadderRule, DeviceRule):
     Looked at once a *step*, the 48th part of ``over``: with the first reading in it. ``raise`` and ``clear`` are of the
     rate in the direction that ``change`` says, and greater is worse.
     """
+
+    asking: ClassVar[tuple[str, ...]] = (*LADDER, "per", "over", "change", "method")
 
     kind: Literal["rate"]
     unit: str  # of the metric; the rate is in that per `per`
@@ -123,12 +142,20 @@ class RateRule(LadderRule, DeviceRule):
         """Microseconds."""
         return self.over // 48
 
+    def unreachable(self, metric: Metric) -> Iterable[Fault]:
+        # A line through values of a range is at most half as steep again as from one end of it to the other.
+        most = _STEEPEST * (metric.high - metric.low) * self.per / self.over
+        least = 0.0 if self.change is Change.EITHER else -most
+        return levels(self, between(f"the rate of {self.metric}", least, most, self.unit))
+
 
 class StuckRule(DeviceRule):
     """The same value again and again: within ``tolerance`` of the first for as long as ``for``, in ``min_samples``.
 
     ``except``: values that may last, such as no rain.
     """
+
+    asking: ClassVar[tuple[str, ...]] = ("metric", "tolerance", "except_")
 
     kind: Literal["stuck"]
     unit: str
@@ -144,6 +171,8 @@ class RangeRule(DeviceRule):
     Over as soon as a reading is within by ``margin``.
     """
 
+    asking: ClassVar[tuple[str, ...]] = ("metric", "low", "high", "margin")
+
     kind: Literal["range"]
     unit: str
     low: Level | None = None
@@ -157,3 +186,10 @@ class RangeRule(DeviceRule):
         if self.low is not None and self.high is not None and self.high - self.low <= 2 * self.margin:
             raise ValueError(f"nothing is between low {self.low:g} and high {self.high:g} by that margin")
         return self
+
+    def unreachable(self, metric: Metric) -> Iterable[Fault]:
+        can = between(self.metric, metric.low, metric.high, metric.unit)
+        if self.low is not None and self.low <= metric.low:
+            yield ("low",), f"no reading is below low {self.low:g}: {can.said}"
+        if self.high is not None and self.high >= metric.high:
+            yield ("high",), f"no reading is above high {self.high:g}: {can.said}"

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from enum import StrEnum
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from alerting.model import Severity
 from alerting.rules.base import BaseRule, Model, Title
+
+#: What makes a ladder another one (``BaseRule.asks``).
+LADDER: Final = ("metric", "direction", "raise_", "clear", "levels", "inclusive")
 
 Level = Annotated[float, Field(allow_inf_nan=False)]
 

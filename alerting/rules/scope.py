@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from alerting.registry.register import Licence, fold
 from alerting.rules.base import BaseRule, Model, Text
+from alerting.rules.reachable import takes_out
 from decoders.identity import MmsiClass, is_ais, mid, mmsi_class
 
 if TYPE_CHECKING:
@@ -70,7 +71,9 @@ class Selection(Model):
 
     ship_types: ShipTypes | None = None
     mmsi: Annotated[tuple[Mmsi, ...], Field(strict=False)] | None = None
-    flags: Annotated[tuple[Mid, ...], Field(strict=False)] | None = None  # MID of the MMSI: 574 is Viet Nam
+    flags: Annotated[tuple[Mid, ...], Field(strict=False, min_length=1)] | None = (
+        None  # MID of the MMSI: 574 is Viet Nam
+    )
     registered: bool | None = None
     classes: Words | None = None
     flag_states: States | None = None
@@ -94,6 +97,11 @@ class Selection(Model):
         if self.registered is False and others:
             raise ValueError(f"{', '.join(others)}: what is not registered has none")
         return self
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What it asks for, by key."""
+        return {name: said for name in (*_OF_AIS, *_OF_REGISTRY) if (said := getattr(self, name)) is not None}
 
     @cached_property
     def _asks(self) -> bool:
@@ -167,6 +175,16 @@ class Scope(Selection):
     vms: bool = False
     exclude: Selection | None = None
 
+    def nobody(self) -> str | None:
+        """Why no transponder can be meant; None: some can."""
+        if empty := [name for name, said in self.given.items() if said == ()]:
+            return f"{', '.join(empty)}: it is about nobody"
+        if self.mmsi and self.flags and not any(mid(one) in self.flags for one in self.mmsi):
+            return "it is about nobody: none of mmsi has one of flags"
+        if self.exclude is not None and takes_out(self.given, self.exclude.given):
+            return "it is about nobody: exclude takes out all that it is about"
+        return None
+
     @cached_property
     def asks_registry(self) -> bool:
         """Whether the answer hangs on the registry."""
@@ -217,6 +235,11 @@ class ScopedRule(BaseRule):
         if not self.scope.asks_registry:
             return False
         return self.scope.matches(transponder, None, registry.vessel(transponder, time), time) is False
+
+    def never(self) -> Iterator[Fault]:
+        yield from super().never()
+        if reason := self.scope.nobody():
+            yield ("scope",), f"scope: {reason}"
 
     def doubts(self, known: Mapping[str, Container[str]]) -> Iterator[Fault]:
         for place, fault in self.scope.doubts(known):

@@ -114,11 +114,12 @@ class GapRule(PortRule):
     def _steps_rise(self) -> GapRule:
         first = max(self.after, self.vms_after or 0)
         waits = [first, *(step.after for step in self.steps)]
-        if any(b <= a for a, b in pairwise(waits)):
-            raise ValueError("steps must come after `after`, each after the one before")
         ranks = [self.severity.rank, *(step.severity.rank for step in self.steps)]
-        if any(b < a for a, b in pairwise(ranks)):
-            raise ValueError("steps must not become less severe")
+        for number, ((a, b), (less, more)) in enumerate(zip(pairwise(waits), pairwise(ranks), strict=True), 1):
+            if b <= a:
+                raise ValueError(f"step {number}: steps must come after `after`, each after the one before")
+            if more < less:
+                raise ValueError(f"step {number}: steps must not become less severe")
         return self
 
     def limit(self, *, vms: bool, in_port: bool) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal
 
 from pydantic import Field, model_validator
 
@@ -74,6 +74,8 @@ class ZoneRule(ScopedRule):
     that time. It becomes more severe as that becomes ``imminent``, and when the vessel is in (crossed); it is over when
     the vessel has returned, or has turned away.
     """
+
+    asking: ClassVar[tuple[str, ...]] = ("condition", "direction", "for_", "min_sog", "max_sog", "within", "imminent")
 
     kind: Literal["zone"]
     condition: Annotated[Condition, Field(strict=False)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from alerting import pack
+from ingest.clock import wall_clock
 from ingest.commands.options import Config, Json
 from ingest.output import json_line, refusals, warn
 from ingest.settings import check_runnable, load, shown
@@ -19,7 +20,7 @@ def check(config: Config, as_json: Json = False) -> None:
     """Read the settings, and the rules and zones they name; connect to nothing."""
     settings = load(config)
     check_runnable(settings, config)
-    book = pack.load(rule_sources(settings), channels=settings.specs)
+    book = pack.load(rule_sources(settings), channels=settings.specs, now=wall_clock())
     for doubt in book.doubts:
         warn(doubt)
     counts = {

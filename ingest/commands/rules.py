@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from alerting import pack
+from ingest.clock import wall_clock
 from ingest.commands.backtest import backtest
 from ingest.commands.options import Dsn, Json
 from ingest.output import json_line, listing, refusals, warn
@@ -39,7 +40,9 @@ def check(
 ) -> None:
     """Read rules and the zones they speak of; say what is wrong, one line a fault, with file and line."""
     zones = asyncio.run(readers.zones(dsn)) if dsn else ()
-    book = pack.load(_sources(files), zones=zones, registry=asyncio.run(registry(dsn)) if dsn else None)
+    book = pack.load(
+        _sources(files), zones=zones, registry=asyncio.run(registry(dsn)) if dsn else None, now=wall_clock()
+    )
     for doubt in book.doubts:
         warn(doubt)
     if as_json:

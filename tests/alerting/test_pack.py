@@ -67,6 +67,7 @@ scope = { ship_types = [30] }
 title = { en = "Zone", vi = "Vùng" }
 source = "s"
 """
+NOBODY = "rules.toml:24: rule 'zone': scope: it is about nobody"
 SQUARE = Zone("square", "Square", "Vuông", "t", shapely.box(107.0, 16.0, 107.1, 16.1))
 
 
@@ -115,12 +116,100 @@ def test_a_folder_loads_with_rules_in_order_and_its_zones(folder: Path) -> None:
         ("raise = 2.0", "raise = ", "rules.toml:9: not TOML: Invalid value"),
         ("raise = 2.0", "raise = 2.0\nraise = 3.0", "rules.toml:10: not TOML"),
         ("raise = 2.0", "raise = 2.0\nclear = 3.0", "rules.toml:3: rule 'level': clear 3 must be below raise 2"),
+        (
+            "raise = 2.0",
+            "raise = 9001.0",
+            "rules.toml:9: rule 'level': raise 9001 is never reached: water_level is from -10 to 9000 m",
+        ),
+        ("raise = 2.0", "raise = 2.0\nclear = -11.0", "rules.toml:10: rule 'level': clear -11 is never reached"),
+        ("raise = 2.0", "raise = 2.0\ngateways = []", "rules.toml:10: rule 'level': gateways: "),
+        (
+            "raise = 2.0",
+            'raise = 2.0\nmonths = [1]\nseason = { from = "02-01", to = "03-01" }',
+            "rules.toml:3: rule 'level': it is never in force",
+        ),
+        (
+            "raise = 2.0",
+            "raise = 2.0\nmonths = [1]\nvalid_from = 2026-02-01\nvalid_to = 2026-12-31",
+            "rules.toml:3: rule 'level': it is never in force",
+        ),
+        ("[30] }", "[30], exclude = {} }", "rules.toml:24: rule 'zone': scope: it is about nobody"),
+        (
+            "[30] }",
+            '[30], exclude = { ship_types = ["30-39"] } }',
+            "rules.toml:24: rule 'zone': scope: it is about nobody",
+        ),
+        (
+            "[30] }",
+            "[30], mmsi = [574000001], flags = [412] }",
+            "rules.toml:24: rule 'zone': scope: it is about nobody",
+        ),
     ],
 )
 def test_what_is_wrong_is_told_with_file_line_and_reason(folder: Path, old: str, new: str, expected: str) -> None:
     told = problems(folder, old, new)
     assert any(expected in line for line in told), told
     assert all("\n" not in line for line in told)
+
+
+_LADDER = """
+[[rule]]
+id = "ladder"
+kind = "{kind}"
+title = {{ en = "Level", vi = "Mức" }}
+source = "s"
+{more}
+
+[[rule.{tables}]]
+{first}
+
+[[rule.{tables}]]
+{second}
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "more", "tables", "first", "second", "expected"),
+    [
+        (
+            *("threshold", 'metric = "ph"\nunit = "1"', "levels"),
+            *('severity = "warning"\nraise = 9.0', 'severity = "major"\nraise = 80.0'),
+            "rules.toml:16: rule 'ladder': raise 80 is never reached: ph is from 0 to 14",
+        ),
+        (
+            *("threshold", 'metric = "ph"\nunit = "1"', "levels"),
+            *('severity = "warning"\nraise = 9.0', 'severity = "info"\nraise = 10.0'),
+            "rules.toml:14: rule 'ladder': levels: level 2: info must be more severe than warning before it",
+        ),
+        (
+            *("gap", 'severity = "warning"\nafter = "6h"', "steps"),
+            *('after = "8h"\nseverity = "major"', 'after = "7h"\nseverity = "major"'),
+            "rules.toml:14: rule 'ladder': step 2: steps must come after `after`, each after the one before",
+        ),
+        (
+            *("gap", 'severity = "warning"\nafter = "6h"', "steps"),
+            *('after = "8h"\nseverity = "major"', 'after = "9h"\nseverity = "grave"'),
+            "rules.toml:16: rule 'ladder': steps.1.severity: ",
+        ),
+    ],
+)
+def test_what_is_wrong_with_one_of_several_tables_is_told_with_its_line(
+    tmp_path: Path, kind: str, more: str, tables: str, first: str, second: str, expected: str
+) -> None:
+    file = tmp_path / "rules.toml"
+    file.write_text(_LADDER.format(kind=kind, more=more, tables=tables, first=first, second=second))
+    with pytest.raises(pack.PackError) as caught:
+        pack.load([file])
+    (told,) = caught.value.problems
+    assert told.removeprefix(f"{tmp_path}/").startswith(expected)
+
+
+def test_a_rule_whose_time_is_over_is_doubted_and_not_refused(folder: Path) -> None:
+    (folder / "rules.toml").write_text(RULE.replace("raise = 2.0", "raise = 2.0\nvalid_to = 2026-01-31"))
+    over = 1_769_878_800_000_000  # 2026-01-31T17:00:00Z
+    assert pack.load([folder], now=over - 1).doubts == ()
+    (doubt,) = pack.load([folder], now=over).doubts
+    assert doubt.startswith(f"{folder}/rules.toml:10: rule 'level': valid_to 2026-01-31 is over")
 
 
 def test_all_problems_are_told_at_once(folder: Path) -> None:
