@@ -164,10 +164,10 @@ class _Episode:
             "severity": self.worst.value,
         }
 
-    def overlaps(self, other: _Episode) -> bool:
-        """Whether both were there at one time, the ends included; but where one gap ends another may begin."""
+    def overlaps(self, other: _Episode, *, ends: bool) -> bool:
+        """Whether both were there at one time, their ``ends`` included; but where one gap ends another may begin."""
         mine, its = (_FAR if e.end is None else e.end.at for e in (self, other))
-        if self.is_gap:
+        if self.is_gap or not ends:
             return self.first.started_at < its and other.first.started_at < mine
         return self.first.started_at <= its and other.first.started_at <= mine
 
@@ -254,11 +254,13 @@ class _Look:
 
     def _left_of(self, alert: Known) -> list[tuple[UUID, _Episode]]:
         was = self._was[alert.id] or ()
+        # What is still there does not become what it follows, or what follows it.
+        there = {w.first.alert_id for w in was} & self._true.episodes.keys()
         same = [
             (id_, episode)
             for id_, episode in self._true.episodes.items()
             if episode.first.key == alert.key
-            and (id_ == alert.id or any(episode.overlaps(w) for w in was))
+            and (id_ == alert.id or id_ in there or any(episode.overlaps(w, ends=not there) for w in was))
             # A gap ends when a fix is heard, which is after the next one has begun.
             and not (episode.is_gap and id_ != alert.id and id_ in self._known)
         ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import shapely
-from hypothesis import event, given, settings
+from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 
 from alerting.engine import Engine
@@ -360,6 +360,11 @@ class Live:
     ),
     st.lists(_ROWS, min_size=1, max_size=3),
     _ROWS,
+)
+@example(  # what begins where what is told ends is not told with it the second time
+    {"kind": "stuck", "for": "4m", "min_samples": 2, "tolerance": 0.5, "raise": None, "clear": None},
+    [[(28, 1.5), (3, 1.0), (23, 2.0), (22, 1.0)]],
+    [(12, 2.0)],
 )
 def test_after_a_review_the_future_is_that_of_an_engine_to_which_nothing_came_late(
     fields: dict[str, Any], parts: list[list[tuple[float, float]]], after: list[tuple[float, float]]
