@@ -1,4 +1,4 @@
-"""VN_AQI, the Vietnamese air quality index: Decision 1459/QĐ-TCMT of 12 November 2019.
+"""VN_AQI, the Vietnamese air quality index: Decision 1459/QĐ-TCMT of 12 November 2019. Its numbers are ``vn_aqi.toml``.
 
 Pure numbers. Concentrations in µg/m³, CO too. What the decision leaves open is decided here and said where it is: above
 the last breakpoint the index stays 500, halves are rounded up. Its own worked example prints 60 for an hourly NO₂ of
@@ -7,29 +7,32 @@ the last breakpoint the index stays 500, halves are rounded up. Its own worked e
 
 from __future__ import annotations
 
+import tomllib
 from bisect import bisect_right
 from dataclasses import dataclass
+from importlib import resources
 from math import floor
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import date
 
 #: Metrics that the index is made of; one of the particles must be among those that are there.
 PARTICLES: Final = ("pm2_5", "pm10")
 GASES: Final = ("o3", "no2", "so2", "co")
 METRICS: Final = (*PARTICLES, *GASES)
 
-#: Index values of the breakpoints, and the concentrations by column (table 2). Ozone has one for 1 h and one for 8 h.
-INDEX: Final = (0, 50, 100, 150, 200, 300, 400, 500)
+_DATA: Final[Mapping[str, Any]] = tomllib.loads(
+    (resources.files("alerting") / "vn_aqi.toml").read_text(encoding="utf-8")
+)
+#: What the numbers are from, and the first day on which they were in force.
+SOURCE: Final[str] = _DATA["source"]
+VALID_FROM: Final[date] = _DATA["valid_from"]
+#: Index values of the breakpoints, and the concentrations by column. Ozone has one for 1 h and one for 8 h.
+INDEX: Final[tuple[int, ...]] = tuple(_DATA["index"])
 BREAKPOINTS: Final[Mapping[str, tuple[float, ...]]] = {
-    "o3": (0, 160, 200, 300, 400, 800, 1000, 1200),
-    "o3_8h": (0, 100, 120, 170, 210, 400),
-    "co": (0, 10_000, 30_000, 45_000, 60_000, 90_000, 120_000, 150_000),
-    "so2": (0, 125, 350, 550, 800, 1600, 2100, 2630),
-    "no2": (0, 100, 200, 700, 1200, 2350, 3100, 3850),
-    "pm10": (0, 50, 150, 250, 350, 420, 500, 600),
-    "pm2_5": (0, 25, 50, 80, 150, 250, 350, 500),
+    column: tuple(points) for column, points in _DATA["breakpoints"].items()
 }
 #: Hours that NowCast looks back over, and how many of the newest three must be there.
 NOWCAST_HOURS: Final = 12
@@ -55,14 +58,7 @@ class Band:
         return "#{:02x}{:02x}{:02x}".format(*self.rgb)
 
 
-BANDS: Final = (
-    Band("good", 0, 50, "good", "tốt", (0, 228, 0)),
-    Band("moderate", 51, 100, "moderate", "trung bình", (255, 255, 0)),
-    Band("poor", 101, 150, "poor", "kém", (255, 126, 0)),
-    Band("bad", 151, 200, "bad", "xấu", (255, 0, 0)),
-    Band("very_bad", 201, 300, "very bad", "rất xấu", (143, 63, 151)),
-    Band("hazardous", 301, 500, "hazardous", "nguy hại", (126, 0, 35)),
-)
+BANDS: Final = tuple(Band(**{**band, "rgb": tuple(band["rgb"])}) for band in _DATA["band"])
 
 
 @dataclass(slots=True, frozen=True)

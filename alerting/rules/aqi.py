@@ -13,7 +13,7 @@ from alerting.rules.ladder import LADDER, LadderRule, Level, Rung
 from alerting.rules.reachable import between, levels
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from alerting.rules.base import Fault
     from decoders.catalogue import Metric
@@ -62,6 +62,11 @@ class AqiRule(LadderRule, OnDevices):
     @property
     def watched(self) -> tuple[str, ...]:
         return vn_aqi.METRICS
+
+    def never(self) -> Iterator[Fault]:
+        yield from super().never()
+        if self.valid_to is not None and self.valid_to < vn_aqi.VALID_FROM:
+            yield ("valid_to",), f"the index is from {vn_aqi.VALID_FROM} on: {vn_aqi.SOURCE}"
 
     def faults(self, metrics: Mapping[str, Metric], zones: Mapping[str, Zone]) -> list[Fault]:
         return (
