@@ -48,8 +48,8 @@ def topic(of: Plan) -> str:
     return f"haidang/v1/{of.gateway}/+/readings"
 
 
-def settings(dsn: str, of: Plan, more: str = "") -> str:
-    """`haidang run` with the shipped rule pack and everything else as it comes."""
+def settings(dsn: str, of: Plan, more: str = "", topics: str = "") -> str:
+    """`haidang run` with the shipped rule pack and everything else as it comes. ``topics``: of more than the plan."""
     return f"""
 [database]
 dsn = "{dsn}"
@@ -59,7 +59,7 @@ type = "mqtt"
 host = "127.0.0.1"
 port = {of.port}
 client_id = "{of.gateway}"
-topics = ["{topic(of)}"]
+topics = ["{topics or topic(of)}"]
 
 [rules]
 packs = ["hue"]
