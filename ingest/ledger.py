@@ -121,8 +121,8 @@ def fates(observations: Observations, committed: Committed, duplicates: Iterable
     ``duplicates`` are messages that were found to be known already.
     """
     out = np.full(observations.messages, Fate.IGNORED, np.int8)
-    _raise(out, np.fromiter(observations.pending, np.int64), Fate.PENDING)
-    _raise(out, np.fromiter(duplicates, np.int64), Fate.DUPLICATE)
+    _raise(out, np.array([*observations.pending], np.int64), Fate.PENDING)
+    _raise(out, np.array([*duplicates], np.int64), Fate.DUPLICATE)
     for table, new in (
         (observations.positions, committed.positions),
         (observations.readings, committed.readings),
@@ -134,13 +134,15 @@ def fates(observations: Observations, committed: Committed, duplicates: Iterable
             _raise(out, message[new], Fate.STORED)
     # One more hearing of a known transmission adds no observation, though it is kept: a duplicate.
     _raise(out, observations.receptions["message"], Fate.DUPLICATE)
-    records = np.array([r.message for r in observations.records], np.int64)
-    _raise(out, records, Fate.DUPLICATE)
-    _raise(out, records[committed.records], Fate.STORED)
-    rejects = np.array([r.message for r in observations.rejects], np.int64)
-    here = rejects >= 0
-    _raise(out, rejects[here], Fate.DUPLICATE)
-    _raise(out, rejects[here & committed.rejects], Fate.QUARANTINED)
+    if observations.records:
+        records = np.array([r.message for r in observations.records], np.int64)
+        _raise(out, records, Fate.DUPLICATE)
+        _raise(out, records[committed.records], Fate.STORED)
+    if observations.rejects:
+        rejects = np.array([r.message for r in observations.rejects], np.int64)
+        here = rejects >= 0
+        _raise(out, rejects[here], Fate.DUPLICATE)
+        _raise(out, rejects[here & committed.rejects], Fate.QUARANTINED)
     if committed.conflicts:
         _raise(out, observations.readings["message"][committed.conflicts], Fate.QUARANTINED)
     # The parts of a multi-sentence message share its fate. Chains do not occur: `joined` names the last part.

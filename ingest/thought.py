@@ -204,7 +204,8 @@ class Thinker:
         known: NDArray[np.void] | None = None,
     ) -> Thought:
         again = redelivered or set()
-        duplicates = mind.window.apply(observations, again, known)
+        heard = len(observations.positions) or len(observations.statics) or observations.records
+        duplicates = mind.window.apply(observations, again, known) if heard else set()
         duplicates |= set(observations.repeated)
         if again:
             duplicates |= _finished_before(observations, again)

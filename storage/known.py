@@ -27,6 +27,9 @@ _SMALLEST: Final = 1 << 8
 _EMPTY: Final = -1  # no id is negative (decoders.identity)
 #: Knuth's multiplier: 2^64 over the golden ratio.
 _MULTIPLIER: Final = np.uint64(0x9E3779B97F4A7C15)
+_64_BITS: Final = 2**64 - 1
+#: Up to so many are looked up one by one.
+_FEW: Final = 8
 
 
 class Known:
@@ -88,9 +91,21 @@ class _Table:
         return same.any(axis=1), bucket, same.argmax(axis=1)
 
     def lacking(self, ids: Ids, first: Ids, last: Ids) -> NDArray[np.bool_]:
+        if len(ids) <= _FEW:
+            of_each = zip(ids.tolist(), first.tolist(), last.tolist(), strict=True)
+            return np.array([self._lacks(*one) for one in of_each], dtype=np.bool_)
         found, bucket, way = self._find(ids)
         lacking: NDArray[np.bool_] = ~found | (self._first[bucket, way] > first) | (self._last[bucket, way] < last)
         return lacking
+
+    def _lacks(self, id_: int, first: int, last: int) -> bool:
+        """As ``lacking`` says of many, which costs more to set to work than these few."""
+        bucket = (id_ * int(_MULTIPLIER) & _64_BITS) >> 65 - len(self._next).bit_length()
+        ways = self._ids[bucket].tolist()
+        if id_ not in ways:
+            return True
+        way = ways.index(id_)
+        return bool(self._first[bucket, way] > first or self._last[bucket, way] < last)
 
     def learn(self, ids: Ids, first: Ids, last: Ids) -> None:
         found, bucket, way = self._find(ids)

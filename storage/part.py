@@ -68,6 +68,11 @@ class Part:
     def _arrays(self, columns: Sequence[Column], rows: slice | NDArray[np.intp]) -> list[Array]:
         return [column_array(column, self.columns[column.field][rows]) for column in columns]
 
+    @property
+    def distinct(self) -> bool:
+        """Whether each row of the batch has a key of its own."""
+        return len(self.chosen) == len(self.lead)
+
     def taken(self, answers: Sequence[Sequence[int] | None]) -> NDArray[np.intp]:
         """The indexes in the batch of rows that were there already, from the answers to the merging statements."""
         places = [np.array(answer or (), dtype=np.intp) - 1 + n * SLICE for n, answer in enumerate(answers)]

@@ -44,6 +44,8 @@ def newest(time: NDArray[np.int64], arrival: NDArray[np.intp], *subject: NDArray
         subject: the columns that name it, at least one.
     """
     rows = len(time)
+    if rows == 1:
+        return np.ones(1, dtype=np.bool_)
     ends = np.zeros(rows, dtype=np.bool_)
     ends[-1:] = True
     for key in subject:
@@ -82,7 +84,7 @@ def spans(
     With units of an hour, that is when it was first heard in the last hour it was heard in; with units of 1, the
     greatest time.
     """
-    if len(ids) == 0:
+    if len(ids) < 2:
         return ids, time, time
     order = np.lexsort((time, ids))
     ordered, times = ids[order], time[order]

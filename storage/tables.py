@@ -26,6 +26,11 @@ LATEST: Final = Column("latest", "boolean", "latest")
 #: Statics: no row before it in the batch is newer.
 FRESH: Final = Column("fresh", "boolean", "fresh")
 
+#: What a merging statement answers: which rows were there already.
+WHICH_TAKEN: Final = b"array_agg(n)"
+#: Or none: it fails if any was (22012, division by zero).
+NONE_TAKEN: Final = b"1 / (count(*) = 0)::integer AS none_taken"
+
 
 def _names(columns: Sequence[Column], prefix: str = "") -> sql.Composed:
     parts = [sql.Identifier(prefix, c.name) if prefix else sql.Identifier(c.name) for c in columns]
@@ -59,22 +64,25 @@ class Table:
         )
         return statement.as_bytes()
 
-    def merge(self, then: sql.Composable | None = None) -> bytes:
+    def merge(self, then: sql.Composable | None = None, *, before: bytes = b"", answer: bytes = WHICH_TAKEN) -> bytes:
         """Insert what is new; the answer is one array: which rows, counted from 1, were there already (or NULL).
 
         ``then`` is one more common table expression, which may use ``given`` and ``taken``; without it, those flagged
-        ``latest`` go to the table of latest rows.
+        ``latest`` go to the table of latest rows. ``before`` are others whose parameters come first, each with its
+        comma; ``answer`` is another one from ``taken``.
         """
         if then is None and self.latest:
             given = sql.SQL("SELECT {} FROM given WHERE latest").format(_names(self.columns))
             then = sql.SQL("upserted AS ({})").format(self._upsert(given))
         statement = sql.SQL(
-            "WITH given AS MATERIALIZED (SELECT * FROM {unnest} WITH ORDINALITY AS u ({merged}, n)),"
+            "WITH {before}given AS MATERIALIZED (SELECT * FROM {unnest} WITH ORDINALITY AS u ({merged}, n)),"
             " inserted AS (INSERT INTO {table} ({columns}) SELECT {columns} FROM given ON CONFLICT DO NOTHING"
             " RETURNING {key}),"
             " taken AS MATERIALIZED (SELECT n FROM given WHERE ({key}) NOT IN (SELECT {key} FROM inserted)){then}"
-            " SELECT array_agg(n) FROM taken"
+            " SELECT {answer} FROM taken"
         ).format(
+            before=sql.SQL(before.decode()),
+            answer=sql.SQL(answer.decode()),
             unnest=_unnest(self.merged),
             merged=_names(self.merged),
             table=sql.Identifier(self.name),

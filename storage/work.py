@@ -13,6 +13,7 @@ from storage import statements, tables
 from storage.arrays import fixed_array
 from storage.decisions import Decisions, decisions
 from storage.errors import RowRefused
+from storage.once import fits
 from storage.part import Part
 from storage.payload import json_text, queueing, remembering
 from storage.quarantine import Refusal, clean, refusal
@@ -54,6 +55,7 @@ class Work:
     #: What the database knows once this is committed: (kind, ids, least and greatest event times).
     learned: list[tuple[str, NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]] = field(default_factory=list)
     received: int | None = None  # the latest receive time in it
+    once: bool = False  # to be tried by one statement (storage.once)
 
 
 def prepare(batch: Batch, known: Known, straight: Mapping[str, Straight], instance: str) -> Work:
@@ -75,6 +77,7 @@ def prepare(batch: Batch, known: Known, straight: Mapping[str, Straight], instan
     except (UnicodeEncodeError, OverflowError, orjson.JSONEncodeError) as error:
         raise RowRefused(str(error)) from error
     work.refusals = [refusal(reject) for reject in batch.observations.rejects]
+    work.once = fits(work) and all(straight[name] for name in work.parts)
     return work
 
 

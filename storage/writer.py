@@ -13,6 +13,7 @@ from storage import memory, statements, tables
 from storage.arrays import fixed_array
 from storage.errors import CommitUnknown, ConfigurationError, translated
 from storage.known import Known
+from storage.once import write_once
 from storage.session import Session
 from storage.straight import Straight
 from storage.times import moment
@@ -135,14 +136,22 @@ class Store:
                 if work.epoch != self._known.epoch:  # it leaves out names that this connection's server may lack
                     work = self.prepare(work.batch)
                 token = token or uuid4()
-                committed = await write(connection, work, self._straight, self.instance, token)
-                try:
-                    await connection.commit()
-                except psycopg.OperationalError as error:
-                    if connection.closed:
-                        raise CommitUnknown(token, committed) from error
-                    raise
+                committed = await write_once(connection, work, self.instance, token) if work.once else None
+                for name in work.parts if work.once else ():
+                    self._straight[name].met(int(committed is None), undone=committed is None)
+                if committed is None:
+                    committed = await self._write(connection, work, token)
         self._learn(work)
+        return committed
+
+    async def _write(self, connection: Connection, work: Work, token: UUID) -> Committed:
+        committed = await write(connection, work, self._straight, self.instance, token)
+        try:
+            await connection.commit()
+        except psycopg.OperationalError as error:
+            if connection.closed:
+                raise CommitUnknown(token, committed) from error
+            raise
         return committed
 
     def _learn(self, work: Work) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from alerting import vn_aqi
-from alerting.judging.series import NEVER
+from alerting.judging.series import NEVER, grown
 from alerting.meters import HOUR, Air, begins, offset
 from alerting.rules import AqiRule
 from decoders.identity import metric_id
@@ -49,6 +49,7 @@ class Airs:
         self._airs: dict[tuple[int, int], _Aired] = {}  # (device, east)
         # By slot of the series.
         self._aired: dict[int, list[_Aired]] = {}
+        self._watched = np.zeros(64, np.bool_)  # whether it is among them
         self._until: dict[int, int] = {}  # end of the cell under way (``alerting.meters.base``); NEVER before the first
         #: By device and key, the states that have changed since they were told.
         self.unsaid: dict[tuple[int, str], Mapping[str, Any]] = {}
@@ -65,6 +66,8 @@ class Airs:
             if last > NEVER:
                 aired.air.reach((last + east) // HOUR)
             self._aired.setdefault(slot, []).append(aired)
+        self._watched = grown(self._watched, len(self._series), fill=False)
+        self._watched[slot] = slot in self._aired
 
     def stand(self, device: int, number: int, standing: Standing) -> None:
         """Take up an alert of a rule that watches the device."""
@@ -90,7 +93,7 @@ class Airs:
 
     def recall(self, slots: Ints, time: Ints, value: Floats) -> None:
         """Take readings that are news again, those of each subject in arrival order."""
-        for row in np.flatnonzero(np.isin(slots, list(self._aired))).tolist():
+        for row in self._mine(slots).tolist():
             slot = int(slots[row])
             if time[row] >= self._until[slot] - HOUR:
                 for aired in self._aired[slot]:
@@ -101,7 +104,9 @@ class Airs:
         if not self._aired:
             return
         slots = heard.readings.slot
-        mine = np.flatnonzero(np.isin(slots, list(self._aired)))
+        mine = self._mine(slots)
+        if not len(mine):
+            return
         mine = mine[np.argsort(heard.readings.row[mine])]
         rows, table = heard.readings.row[mine], heard.observations.readings
         columns = (table[name][rows].tolist() for name in ("time", "value"))
@@ -120,6 +125,11 @@ class Airs:
                     subject = self._names.device(aired.device)
                     judge.judge(subject, aired.standing, number, figure, table[row], row, out)
                 aired.air.take(name, time, value)
+
+    def _mine(self, slots: Ints) -> NDArray[np.intp]:
+        """Which of these are of subjects that a rule watches."""
+        self._watched = grown(self._watched, len(self._series), fill=False)
+        return np.flatnonzero(self._watched[slots])
 
     def _tell(self, slot: int, name: str, time: int) -> None:
         """What is kept of a subject of which a reading opens a cell."""

@@ -1,18 +1,27 @@
-"""A proxy that cuts the connection around COMMIT: before it arrives, or between it and its answer."""
+"""A proxy that cuts the connection around a commit: before it arrives, or between it and its answer.
+
+A commit is a COMMIT, or a statement that is a transaction of its own (``storage.once``).
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from typing import TYPE_CHECKING, Literal, Self
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from storage.tables import NONE_TAKEN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 #: The message by which a client commits: 'Q', its length, the text (PostgreSQL's manual, "Message Formats").
 _COMMIT = b"COMMIT\0"
+#: 'P' and the length, the name of a statement, its text; 'B' and the length, a portal (none), which one is carried out.
+_ONCE = re.compile(rb"P.{4}([^\0]+)\0[^\0]*" + re.escape(NONE_TAKEN), re.DOTALL)
+_CARRIED_OUT = re.compile(rb"B.{4}\0([^\0]+)\0", re.DOTALL)
 
 
 class Cutter:
@@ -34,6 +43,7 @@ class Cutter:
         self.refusing = False  # new connections
         self.dsn = dsn
         self._tasks: set[asyncio.Task[None]] = set()
+        self._once: set[bytes] = set()  # names of statements that commit
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
@@ -75,7 +85,9 @@ class Cutter:
                 await asyncio.gather(answering, writer.wait_closed(), down.wait_closed(), return_exceptions=True)
 
     def _look(self, data: bytes) -> Literal["pass", "swallow", "last"]:
-        if self.when == "never" or _COMMIT not in data:
+        self._once.update(_ONCE.findall(data))
+        commits = _COMMIT in data or not self._once.isdisjoint(_CARRIED_OUT.findall(data))
+        if self.when == "never" or not commits:
             return "pass"
         self.cuts += 1
         when, self.when = self.when, "never"

@@ -44,6 +44,7 @@ def test_a_name_is_known_for_the_times_told_and_for_no_others(batches: list[list
     there = [id_ in told and told[id_][0] <= first and last <= told[id_][1] for id_, first, last in asked]
     columns = [column([row[n] for row in asked]) for n in range(3)]
     assert known.lacking("device", *columns).tolist() == [not one for one in there]
+    assert [lacks(known, *one) for one in asked[::83]] == [not one for one in there[::83]]  # in another way
     assert known.lacking("metric", *columns).all()
 
 

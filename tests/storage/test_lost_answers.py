@@ -15,18 +15,22 @@ from tests.storage.samples import ask, batch, positions
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-async def test_a_commit_cut_on_its_way_is_resolved_after_reconnecting(tables: str, when: str) -> None:
+@pytest.mark.parametrize("stored", [0, 2], ids=["by COMMIT", "by the statement itself"])
+async def test_a_commit_cut_on_its_way_is_resolved_after_reconnecting(tables: str, when: str, stored: int) -> None:
     async with Cutter(tables) as cutter, Store(cutter.dsn) as store:
-        await store.commit(batch(positions=positions({"digest": 1})))
+        for digest in range(stored):
+            await store.commit(batch(positions=positions({"digest": digest})))
+        lost = batch(positions=positions({"digest": stored}))
+        assert store.prepare(lost).once is (stored > 0)
         cutter.when = when  # type: ignore[assignment]  # one of the literals
         with pytest.raises(CommitUnknown) as caught:
-            await store.commit(batch(positions=positions({"digest": 2})))
+            await store.commit(lost)
         assert caught.value.committed.positions.tolist() == [True]
         happened = when == "after"
         assert await store.resolve(caught.value.token) is happened
         assert cutter.cuts == 1
-        assert ask(tables, "SELECT count(*) FROM positions") == [(2 if happened else 1,)]
-        again = await store.commit(batch(positions=positions({"digest": 2})))
+        assert ask(tables, "SELECT count(*) FROM positions") == [(stored + happened,)]
+        again = await store.commit(lost)
         assert again.positions.tolist() == [not happened]
 
 

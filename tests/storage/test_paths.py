@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,41 @@ async def test_every_way_of_writing_gives_the_same_answers_and_tables(
     monkeypatch.setattr("storage.work.STRAIGHT_FROM", 1)
     assert await run(tables, Always, seed) == merged
     assert await run(tables, Straight, seed) == merged
+    monkeypatch.setattr("storage.work.STRAIGHT_FROM", 1_000)
+    assert await run(tables, Always, seed) == merged  # in one statement, where a part fits
+
+
+async def test_a_small_batch_that_brings_a_row_again_is_written_as_any_other(tables: str) -> None:
+    async with Store(tables) as store:
+        store._straight = {name: Always() for name in COPY}
+        await store.commit(batch(readings=readings((0, 1.0))))
+        work = store.prepare(batch(readings=readings((5, 5.0), (0, 2.0))))
+        assert work.once
+        committed = await store.commit(work)
+        assert (await store.commit(batch(readings=readings((9, 9.0))))).readings.tolist() == [True]
+    assert committed.readings.tolist() == [True, False]
+    assert committed.conflicts == [1]
+    assert ask(tables, "SELECT value FROM readings ORDER BY 1") == [(1.0,), (5.0,), (9.0,)]
+    assert ask(tables, "SELECT value FROM latest_readings") == [(9.0,)]
+
+
+async def test_a_small_batch_that_is_cancelled_leaves_nothing_and_the_store_usable(tables: str) -> None:
+    async with Store(tables) as store:
+        for time in (0, 1):
+            await store.commit(batch(readings=readings((time, 1.0))))
+        with connected(tables) as other:
+            other.execute("BEGIN; LOCK TABLE readings IN ACCESS EXCLUSIVE MODE")
+            work = store.prepare(batch(readings=readings((2, 1.0))))
+            assert work.once
+            task = asyncio.create_task(store.commit(work))
+            while not ask(tables, "SELECT FROM pg_locks WHERE NOT granted"):  # noqa: ASYNC110  # the server sets no Event
+                await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            other.execute("ROLLBACK")
+        assert (await store.commit(batch(readings=readings((2, 1.0))))).readings.tolist() == [True]
+        assert (await store.commit(batch(readings=readings((3, 1.0), (2, 1.0))))).readings.tolist() == [True, False]
 
 
 async def test_rows_believed_new_that_are_not_leave_nothing_of_the_attempt(
