@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _TOP = 1 << 62
+#: MMSIs of ships begin with the digits 2 to 7 (``MmsiClass.SHIP``).
+_FIRST_SHIP: Final = 200_000_000
+_PAST_SHIPS: Final = 800_000_000
 
 
 class MmsiClass(StrEnum):
@@ -112,6 +115,15 @@ def is_ais(transponder: NDArray[np.int64]) -> NDArray[np.bool_]: ...
 def is_ais(transponder: int | NDArray[np.int64]) -> bool | NDArray[np.bool_]:
     """Whether a transponder, by its id, is an AIS one; of many, which are."""
     return transponder < _TOP
+
+
+@overload
+def is_vessel(transponder: int) -> bool: ...
+@overload
+def is_vessel(transponder: NDArray[np.int64]) -> NDArray[np.bool_]: ...
+def is_vessel(transponder: int | NDArray[np.int64]) -> bool | NDArray[np.bool_]:
+    """Whether a transponder, by its id, is one that vessels carry: an AIS one of the class SHIP, or none of AIS."""
+    return (transponder >= _TOP) | ((transponder >= _FIRST_SHIP) & (transponder < _PAST_SHIPS))
 
 
 def transponder_id(kind: str, identifier: str) -> int:

@@ -51,6 +51,14 @@ def course(lon0: float, lat0: float, lon1: float, lat1: float) -> float:
     return degrees(atan2(sin(x) * cos(b), cos(a) * sin(b) - sin(a) * cos(b) * cos(x))) % 360.0
 
 
+def sailed(lon: float, lat: float, heading: float, distance: float) -> tuple[float, float]:
+    """The place metres away on a great circle that begins at a course in degrees."""
+    away, bearing, y = distance / EARTH_RADIUS, radians(heading), radians(lat)
+    north = asin(max(-1.0, min(1.0, sin(y) * cos(away) + cos(y) * sin(away) * cos(bearing))))
+    turned = atan2(sin(bearing) * sin(away) * cos(y), cos(away) - sin(y) * sin(north))
+    return (lon + degrees(turned) + 540.0) % 360.0 - 180.0, degrees(north)
+
+
 def between(time: int, first: tuple[int, float, float], second: tuple[int, float, float]) -> tuple[float, float]:
     """Where something was at a time between two fixes (time, lon, lat), if it kept course and speed."""
     if second[0] == first[0]:

@@ -61,7 +61,7 @@ _FORMS: Final = dict.fromkeys(
         "fishing",
     ),
     2,
-)
+) | {"port_visit": 3}
 
 
 def marks(rule: Rule) -> dict[str, str]:

@@ -45,7 +45,7 @@ def gap_opened(rule: BaseRule, vessel: str, last: int, after: int, probability: 
     chance = Text("", "")
     if probability is not None:
         share = f"{probability * 100:.0f} %"
-        chance = Text(f"; vessels there are heard {share} of the time", f"; tàu ở đó được nghe thấy {share} thời gian")
+        chance = Text(f"; had it sent, heard by now: {share}", f"; nếu còn phát, khả năng nghe thấy: {share}")
     return titled(
         rule,
         f"no position of vessel {vessel} for more than {long.en}, last {where.en} at {when.en}{chance.en}",
@@ -78,13 +78,23 @@ def gap_closed(rule: BaseRule, vessel: str, at: int, silent: int, metres: float,
     )
 
 
+def gap_closed_by_other(rule: BaseRule, vessel: str, at: int, transponder: str) -> Text:
+    """The vessel is heard again, by another of its transponders."""
+    when = clock(at, rule.utc_offset)
+    return titled(
+        rule,
+        f"over: vessel {vessel} heard at {when.en} by its other transponder, {transponder}",
+        f"đã hết: tàu {vessel} có tín hiệu lúc {when.vi} từ thiết bị khác, {transponder}",
+    )
+
+
 def feed_silent(rule: BaseRule, source: str, last: int, vessels: int) -> Text:
     """A source by which vessels were heard brings nothing."""
     when = clock(last, rule.utc_offset)
     return titled(
         rule,
-        f"no positions from {source}, by which {vessels} vessels were heard, since {when.en}",
-        f"không nhận được vị trí từ {source}, nguồn của {vessels} tàu, từ {when.vi}",
+        f"nothing from {source}, by which {vessels} vessels were heard, since {when.en}",
+        f"không nhận được tín hiệu từ {source}, nguồn của {vessels} tàu, từ {when.vi}",
     )
 
 
@@ -93,8 +103,8 @@ def feed_back(rule: BaseRule, source: str, at: int) -> Text:
     when = clock(at, rule.utc_offset)
     return titled(
         rule,
-        f"over: positions from {source} again since {when.en}",
-        f"đã hết: có lại vị trí từ {source} lúc {when.vi}",
+        f"over: {source} brings reports again since {when.en}",
+        f"đã hết: có lại tín hiệu từ {source} lúc {when.vi}",
     )
 
 

@@ -71,9 +71,9 @@ class TiedRule(VesselRule):
 class Learning(Model):
     """From what it is learned how likely a vessel is heard somewhere (``alerting.vessels.coverage``).
 
-    A vessel that transmits is heard in every interval. It has been missed in those between two fixes, if they are no
-    more than ``longest`` apart, at ``min_distance`` or more, and not too far for ``max_speed``. Of a place nothing is
-    said before ``enough`` intervals were seen there.
+    A vessel under way that transmits is heard in every interval. It has been missed in those between two fixes, if they
+    are no more than ``longest`` apart, at ``min_distance`` or more, and not too far for ``max_speed``. Of a place
+    nothing is said before ``enough`` intervals were seen there.
     """
 
     interval: Positive = 10 * _MINUTE  # three of AIS's longest interval, 3 min at anchor (ITU-R M.1371-5)
@@ -98,6 +98,8 @@ class GapRule(PortRule):
     ``after`` counts at sea, ``after_in_port`` in port; for devices of a vessel monitoring system ``vms_after`` and
     ``vms_after_in_port``, if given. Only vessels followed for ``known_for`` before are missed. With
     ``min_probability``, a vessel is not missed where it would not have been heard (``alerting.vessels.coverage``).
+    ``any_beacon``: a vessel is not missed while any transponder is heard that it carries by the registry; without, each
+    transponder is missed by itself.
     """
 
     kind: Literal["gap"]
@@ -107,6 +109,7 @@ class GapRule(PortRule):
     vms_after_in_port: Positive | None = None
     known_for: Duration = _HOUR  # a choice
     min_probability: Share | None = None
+    any_beacon: bool = True
     coverage: Learning = Learning()
     steps: Annotated[tuple[GapStep, ...], Field(strict=False)] = ()
 
@@ -136,7 +139,7 @@ class GapRule(PortRule):
 
 
 class FeedSilentRule(BaseRule):
-    """No position from a source by which several vessels were heard: one incident, and no gap of any of them.
+    """Nothing from a source by which several vessels were heard: one incident, and no gap of any of them.
 
     While the source is silent the silence of vessels last heard by it does not count (``gap``), nor in the first
     ``grace`` after it is back.
@@ -175,7 +178,7 @@ class JumpRule(TrackRule):
 class IdentityClashRule(TrackRule):
     """Two vessels under one identity: fixes go to and fro between two tracks that no one vessel can sail.
 
-    Told once each track has ``min_fixes`` fixes since they parted; over when one of them is not heard for
+    Told once each track has ``min_fixes`` fixes since they parted, in turns; over when one of them is not heard for
     ``over_after``.
     """
 
@@ -220,8 +223,9 @@ class EncounterRule(PortRule, TiedRule):
     """Vessels close together and slow for long, away from ports: a meeting at sea.
 
     Global Fishing Watch, encounters (Miller et al. 2018): within 500 m, for 2 h, both below 2 kn, 10 km from a coastal
-    anchorage. ``mixed``: also between an AIS transponder and a VMS device, which may be on one hull. MMSIs of a form
-    that is nobody's, as net buoys have, are passed over unless ``scope`` lists them.
+    anchorage. Transponders on one hull by the registry do not meet. ``mixed``: nor does an AIS transponder with a VMS
+    device of which the registry does not say on whose hull they are, unless this is set. MMSIs of a form that is
+    nobody's, as net buoys have, are passed over unless ``scope`` lists them.
     """
 
     kind: Literal["encounter"]

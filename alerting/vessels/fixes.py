@@ -86,6 +86,11 @@ class Fixes:
         return out
 
     @cached_property
+    def cog(self) -> Floats:
+        out: Floats = self._positions["cog"][self.row]
+        return out
+
+    @cached_property
     def metres(self) -> Floats:
         """From the fix before."""
         return all_metres(self.before_lon, self.before_lat, self.lon, self.lat)

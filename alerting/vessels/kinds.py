@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from alerting.rules.vessels import DistressRule
 
 
+#: A change of ship type: message, row of the statics table, receive time, transponder.
+Change = tuple[int, int, int, int]
+
+
 class Kinds:
     """Ship types before a batch, and what its statics change, in arrival order; and the registry.
 
@@ -25,8 +29,8 @@ class Kinds:
     def __init__(self, ships: ShipTypes, statics: NDArray[np.void], registry: Registry) -> None:
         self._ships, self._registry = ships, registry
         self._told: dict[int, list[tuple[int, int, int]]] = {}  # transponder -> (message, received, ship type)
-        #: (message, row of the statics table, receive time, transponder) of every change, in arrival order.
-        self.changes: list[tuple[int, int, int, int]] = []
+        #: In arrival order.
+        self.changes: list[Change] = []
         newest: dict[int, tuple[int, int]] = {}
         columns = (statics[name].tolist() for name in ("transponder", "time", "ship_type", "message", "received_at"))
         for row, (transponder, time, said, message, received) in enumerate(zip(*columns, strict=True)):
@@ -52,6 +56,11 @@ class Kinds:
         """The same of a rule on distress."""
         vessel = self._registry.vessel(transponder, began) if rule.scope.asks_registry else None
         return rule.watches(transponder, self._type(transponder, message, 0), vessel, began)
+
+    def one_hull(self, a: int, b: int, time: int) -> bool | None:
+        """Whether one vessel carries two transponders at an event time, by the registry; None: it does not say."""
+        first, second = self._registry.vessel(a, time), self._registry.vessel(b, time)
+        return None if first is None or second is None else first.id == second.id
 
     def _type(self, transponder: int, message: int | None, received: int) -> int | None:
         kind = 0

@@ -269,7 +269,7 @@ class Pairs(Detector):
                 pair.nearest, pair.farthest = min(pair.nearest, away), max(pair.farthest, away)
                 self.grown(pair, when, kinds, out)
                 self._remember(pair, out)
-        for away, other in self._others(name, lon, lat, step, out):
+        for away, other in self._others(name, lon, lat, step, kinds, out):
             a, b = min(name, other), max(name, other)
             place = self._ways[other].places[step]
             x, y = (lon, lat) if name == a else place[:2]
@@ -278,8 +278,14 @@ class Pairs(Detector):
             self._hold(pair)
             self._remember(pair, out)
 
-    def _others(self, name: int, lon: float, lat: float, step: int, out: Outcome) -> list[tuple[float, int]]:
-        """Metres and ids of those to begin a pair with: the nearest, until there are ``MOST``."""
+    def _others(
+        self, name: int, lon: float, lat: float, step: int, kinds: Kinds, out: Outcome
+    ) -> list[tuple[float, int]]:
+        """Metres and ids of those to begin a pair with: the nearest, until there are ``MOST``.
+
+        Not those that are on one hull by the registry. Where it does not say, two that report by AIS and by VMS are
+        taken to be, unless the rule is about mixed fleets.
+        """
         partners = self._partners.get(name, set())
         if len(partners) >= MOST:
             return []
@@ -291,10 +297,14 @@ class Pairs(Detector):
         for other in (other for found in near for other in found):
             if other == name or other in partners:
                 continue
-            if self._rule.mixed or is_ais(name) == is_ais(other):
-                place = self._ways[other].places[step]
-                if (away := metres(lon, lat, place[0], place[1])) <= self._tolerance:
-                    close.append((away, other))
+            place = self._ways[other].places[step]
+            if (away := metres(lon, lat, place[0], place[1])) > self._tolerance:
+                continue
+            one_hull = kinds.one_hull(name, other, step * STEP)
+            if one_hull is None:
+                one_hull = not self._rule.mixed and is_ais(name) != is_ais(other)
+            if not one_hull:
+                close.append((away, other))
         return sorted(close)[: MOST - len(partners)]
 
     # --- places and pairs

@@ -66,7 +66,7 @@ class Vessels:
         ships: ShipTypes,
     ) -> None:
         self._ships, self._registry = ships, registry
-        self._gaps = Gaps(ruled, zones, names, hearing)
+        self._gaps = Gaps(ruled, zones, names, registry, hearing)
         self._detectors: dict[str, Detector] = {}
         for r in ruled:
             if (found := _detector(r, zones, names)) is not None:
@@ -91,7 +91,7 @@ class Vessels:
         found = entries(heard.advance, observations.positions)
         kinds = Kinds(self._ships, observations.statics, self._registry)
         if self._gaps:
-            self._gaps.judge(found, observations.positions, kinds, heard.now, out)
+            self._gaps.judge(found, observations, kinds, heard.now, out)
         for detector in self._detectors.values():
             detector.observations(observations, heard.advance, kinds, out)
             for entry in found:

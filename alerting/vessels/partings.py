@@ -6,8 +6,10 @@ Each fix after it belongs to the one from which it can be reached, to the nearer
 * The next fix is on *a* again, and *b* had but one: that was an outlier. Nobody is told.
 * Fixes stay on *b* for ``settle``, and none comes on *a*: the vessel *jumped*, as far as we can see.
 * Fixes come on both: two vessels under one identity. A jump is not told then. A *clash* is, once both have enough fixes
-  since they parted; it is over when one of the two has not been heard for ``over_after``, by the time of the other's
-  fixes, or when neither has, by reception.
+  since they parted and came in turns: positions that are wrong come alone, or several in a row and then none, and a
+  vessel is heard again and again. So of AIS a track *b* that was not heard for ``_CHAIN`` begins anew. It is over when
+  one of the two has not been heard for ``over_after``, by the time of the other's fixes, or when neither has, by
+  reception.
 
 A fix that can be reached from neither replaces *b* if that has but one fix, and is passed over otherwise.
 """
@@ -24,6 +26,7 @@ from alerting.model import Event
 from alerting.vessels.detector import Detector
 from alerting.vessels.fixes import NEVER
 from alerting.vessels.teller import Alert, When
+from decoders.identity import is_ais
 from geofence.sphere import knots, metres
 from geofence.tracks import KNOT
 
@@ -38,6 +41,10 @@ if TYPE_CHECKING:
 _FAR: Final = 2**62
 #: Once two tracks are known to be two, each is looked at no more often than this.
 _STEP: Final = 60_000_000
+#: A vessel that sends AIS is heard again within this, at the edge of what is heard, too: ten of the longest intervals.
+_CHAIN: Final = 1_800_000_000
+#: How often fixes must have gone over from one track to the other: there, back, there and back again.
+_TURNS: Final = 3
 
 
 @dataclass(slots=True)
@@ -70,6 +77,8 @@ class _Parting:
     origin: tuple[int, float, float]  # the last fix before they parted
     landing: tuple[int, float, float]  # the first of b
     both: bool = False  # fixes have come on both
+    on_a: bool = False  # where the last fix was
+    turns: int = 0  # how often they went over from one to the other since
 
 
 def _place(said: list[Any]) -> tuple[int, float, float]:
@@ -119,6 +128,8 @@ class _Partings(Detector):
                 origin=_place(parted["origin"]),
                 landing=_place(parted["landing"]),
                 both=parted["both"],
+                on_a=parted.get("on_a", False),
+                turns=parted.get("turns", 0),
             )
         if alert := Alert.restore(said):
             self._tell(state.subject_id, alert)
@@ -297,15 +308,18 @@ class Clashes(_Partings):
         side = self._side(parted, fix)
         if side is not None and alert is not None and fix.time - side.time < _STEP:
             return
-        if side is parted.a and parted.b.fixes == 1 and parted.a.fixes == 0:
-            parted.both = True
+        if side is parted.b and alert is None and is_ais(name) and fix.time - side.time > _CHAIN:
+            parted.b.fixes, parted.turns = 0, 0
+            parted.since, parted.landing = fix.time, (fix.time, fix.lon, fix.lat)
         if side is not None:
+            parted.turns += parted.on_a is not (side is parted.a)
+            parted.on_a = side is parted.a
             side.move(fix)
         if fix.time - min(parted.a.time, parted.b.time) > self._after:
             del self._parted[name]
             if alert is not None:
                 self._ended(fix, parted, alert, out)
-        elif alert is None and min(parted.a.fixes, parted.b.fixes) >= self._least:
+        elif alert is None and min(parted.a.fixes, parted.b.fixes) >= self._least and parted.turns >= _TURNS:
             self._clashed(fix, parted, kinds, out)
         self._remember(name, out)
 

@@ -1,7 +1,8 @@
 """Port visits: in within one distance, out beyond a greater one, with a stop or a silence between.
 
-Passing by is no visit. How sure a visit is (Global Fishing Watch's confidence) goes from 2, a stop or silence alone,
-over 3, with its beginning or end seen, to 4, with both.
+Passing by is no visit. Of a vessel that does not say how fast it is (VMS, AIS of long range) speed is made good, over a
+stretch long enough for errors of position not to matter. How sure a visit is (Global Fishing Watch's confidence) goes
+from 2, a stop or silence alone, over 3, with its beginning or end seen, to 4, with both.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ class _Visit:
     stopped: bool = False
     stops: int = 0
     silences: int = 0
+    mark: tuple[int, float, float] | None = None  # the fix that speed is made good from: time, lon, lat
 
 
 class PortVisits(Following):
@@ -72,7 +74,7 @@ class PortVisits(Following):
     def _look(self, fix: Fix, visit: _Visit, kinds: Kinds, out: Outcome) -> bool:
         """Whether something is different from before."""
         silent = fix.before is not None and fix.before[0] >= visit.since and fix.time - fix.before[0] > self._rule.gap
-        made = self._speed(fix)
+        made, moved_on = self._speed(fix, visit)
         stopped = visit.stopped
         if made is not None:
             stopped = made < self._rule.stop_speed or (visit.stopped and made <= self._rule.start_speed)
@@ -81,6 +83,7 @@ class PortVisits(Following):
             visit.silences += silent
             visit.stops += stopped and not visit.stopped
             visit.stopped, visit.last, visit.received = stopped, fix.time, fix.received
+        changed |= moved_on
         untold = fix.transponder not in self._alerts and visit.stops + visit.silences > 0
         if not untold or not self.ruled.in_force(fix.time):
             return changed
@@ -89,11 +92,18 @@ class PortVisits(Following):
         self._tell(fix, visit, out)
         return True
 
-    def _speed(self, fix: Fix) -> float | None:
-        """Knots as reported, or since the fix before."""
-        if fix.sog is not None or fix.before is None or fix.time - fix.before[0] < self._rule.measurable:
-            return fix.sog
-        return knots(metres(fix.before[1], fix.before[2], fix.lon, fix.lat), fix.time - fix.before[0])
+    def _speed(self, fix: Fix, visit: _Visit) -> tuple[float | None, bool]:
+        """Knots as reported, or made good since a fix that is long enough ago; and whether that is another one now."""
+        if fix.sog is not None:
+            told, visit.mark = visit.mark is not None, None
+            return fix.sog, told
+        mark = visit.mark or fix.before or (fix.time, fix.lon, fix.lat)
+        if fix.time - mark[0] < self._rule.measurable:
+            kept = visit.mark is not None
+            visit.mark = mark
+            return None, not kept
+        visit.mark = fix.time, fix.lon, fix.lat
+        return knots(metres(mark[1], mark[2], fix.lon, fix.lat), fix.time - mark[0]), True
 
     def _tell(self, fix: Fix, visit: _Visit, out: Outcome) -> None:
         subject, zone = self.subject(fix.transponder, visit.since), self._zones[visit.port]

@@ -96,6 +96,9 @@ def observations(rows: list[Row]) -> Observations:
     return out
 
 
+_NEVER = Row("position", -(2**62), -(2**62))
+
+
 @dataclass
 class Store:
     """What a database would hold after each batch, and the memory it would give back."""
@@ -120,14 +123,14 @@ class Store:
                 kept = json.loads(json.dumps(state.state))
                 self.states[key] = RuleState(state.rule_id, state.subject_kind, state.subject_id, state.key, kept)
         for row in rows:
+            if row.kind != "deaf":
+                self.first[row.transponder] = min(row.time, self.first.get(row.transponder, row.time))
             if row.kind == "static":
                 newest, known = self.statics.get(row.transponder, (row.time, 0))
                 if row.time >= newest:
                     self.statics[row.transponder] = (row.time, known if row.said is None else row.said)
-            elif row.kind == "position":
-                self.first.setdefault(row.transponder, row.time)
-                if row.transponder not in self.newest or row.time > self.newest[row.transponder].time:
-                    self.newest[row.transponder] = row
+            elif row.kind == "position" and row.time > (self.newest.get(row.transponder) or _NEVER).time:
+                self.newest[row.transponder] = row
 
     def memory(self) -> Memory:
         latest = sorted(self.newest.values(), key=lambda r: (r.received, r.time))

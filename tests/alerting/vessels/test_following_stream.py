@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import pytest
 import shapely
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from geofence.zones import Zone
+from simulators.kinematics import sail
 from tests.alerting.vessels.streams import MINUTE, START, Row, assert_same, rule, run, told, vms
+from tests.alerting.vessels.test_together import reports
 
+if TYPE_CHECKING:
+    from simulators.kinematics import Place
+
+THE_QUAY = (107.64, 16.55)
 A, B, V = 574_000_001, 574_000_002, vms(1)
 ZONES = [Zone("port", "P", "P", "port", shapely.box(107.62, 16.54, 107.66, 16.56))]
 RULES = [
@@ -41,6 +50,17 @@ def streams(draw: st.DrawFn) -> list[Row]:
         sog, status = draw(st.sampled_from([None, 0.1, 0.4, 2.5, 9.0])), draw(st.sampled_from([None, 0, 7]))
         rows.append(Row("position", time, received, ship, lon, lat, sog=sog, nav_status=status))
     return rows
+
+
+@pytest.mark.parametrize("every", [3.0, 120.0], ids=["AIS of long range", "VMS"])
+def test_a_vessel_that_does_not_say_how_fast_it_is_calls_at_port(every: float) -> None:
+    def way(hour: float) -> Place:
+        return sail(THE_QUAY, 45.0, 9000.0 * max(0.0, 3.0 - hour, hour - 11.0))
+
+    found = run(reports(A, way, every, hours=16.0), [RULES[1]], START + 16 * 60 * MINUTE, zones=ZONES).transitions
+    assert [t.event.value for t in found] == ["firing", "resolved"]
+    passing = reports(A, lambda hour: sail(THE_QUAY, 45.0, 9000.0 * abs(hour - 3.0)), 3.0, hours=6.0)
+    assert run(passing, [RULES[1]], START + 16 * 60 * MINUTE, zones=ZONES).transitions == []
 
 
 @settings(max_examples=250, deadline=None)

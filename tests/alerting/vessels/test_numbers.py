@@ -52,7 +52,7 @@ def test_how_long_two_under_one_identity_are_not_told_as_a_jump(over_after: str,
 
 
 def test_rules_that_learn_otherwise_learn_apart_and_go_on_with_it_after_a_restart() -> None:
-    sailing = [at(n / 6, lon=108.0 + n % 2 / 50) for n in range(24)]
+    sailing = [at(n / 6, lon=108.0 + n % 2 / 50, sog=0.5) for n in range(24)]
     rules = [
         rule(id="usual", kind="gap", after="2h", known_for="0s"),
         rule(id="same", kind="gap", after="2h", known_for="0s", coverage={"interval": "10m"}),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
@@ -94,7 +96,13 @@ class Oracle:
                     self.clash(key, r, row)
             elif before is not None and not self.near(r, (before.time, before.lon), row):
                 old = {"time": before.time, "lon": before.lon, "n": 0}
-                self.parted[key] = {"start": row.time, "old": old, "new": self.begun(row), "both": False}
+                self.parted[key] = {
+                    "start": row.time,
+                    "old": old,
+                    "new": self.begun(row),
+                    "both": False,
+                    "way": ["new"],
+                }
 
     def begun(self, row: Row) -> dict[str, Any]:
         return {"time": row.time, "lon": row.lon, "n": 1}
@@ -143,7 +151,12 @@ class Oracle:
     def clash(self, key: tuple[int, int], r: IdentityClashRule, row: Row) -> None:
         parted = self.parted[key]
         side = self.belongs(r, parted, row)
+        anew = side == "new" and key not in self.alerts and key[1] < 2**62
+        if anew and row.time - parted["new"]["time"] > 30 * MINUTE:
+            parted |= {"start": row.time, "way": [parted["way"][-1]]}
+            parted["new"]["n"] = 0
         if side is not None:
+            parted["way"].append(side)
             self.add(parted[side], row)
         if key in self.alerts and side is not None:
             self.alerts[key] |= {"received": row.received, "time": row.time}
@@ -153,6 +166,8 @@ class Oracle:
                 self.told.append(self.tell(*key, "resolved", row.time))
                 del self.alerts[key]
         elif key not in self.alerts and min(parted["old"]["n"], parted["new"]["n"]) >= r.min_fixes and self.scope(*key):
+            if sum(x != y for x, y in pairwise(parted["way"])) < 3:
+                return
             self.alerts[key] = {"start": parted["start"], "at": 0, "received": row.received, "time": row.time}
             self.told.append(self.tell(*key, "firing", row.time))
 
@@ -180,3 +195,20 @@ def test_tracks_that_part_do_not_hang_on_batches_or_restarts_and_agree_with_the_
     assert told(whole.transitions) == oracle.told
     assert_same(whole, run(rows, rules, end, cuts=cuts))
     assert_same(whole, run(rows, rules, end, cuts=cuts, restart=True))
+
+
+def at(minute: float, lon: float) -> Row:
+    time = START + round(minute * MINUTE)
+    return Row("position", time, time, SHIPS[0], lon, 16.0)
+
+
+@pytest.mark.parametrize("wrong", [(60, 61, 62), (60, 100, 140), (60, 180, 300)], ids=["in a row", "apart", "rare"])
+def test_three_positions_that_are_wrong_are_no_second_vessel(wrong: tuple[int, ...]) -> None:
+    rows = [at(minute, 108.0 if minute in wrong else 107.0) for minute in range(400)]
+    assert run(rows, RULES[:3], START + 12 * HOUR).transitions == []
+
+
+def test_a_vessel_that_is_heard_now_and_then_beside_another_is_a_second_one() -> None:
+    rows = [at(minute, 107.0) for minute in range(200)] + [at(60.5 + 15 * n, 108.0) for n in range(6)]
+    found = run(sorted(rows, key=lambda row: row.received), [RULES[2]], START + 4 * HOUR).transitions
+    assert [t.started_at for t in found] == [START + round(60.5 * MINUTE)]
