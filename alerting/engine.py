@@ -212,12 +212,12 @@ class Engine:
         self._fences.look_anew(self._now, out)
         out.keep(self._hearing.unsaid())
         readings, late_readings = self._series.advance(observations.readings)
-        advance = self._fences.tracks.advance(observations.positions)
-        heard = Heard(observations, readings, advance, self._now)
+        merged = self._fences.tracks.advance(observations.positions)
+        heard = Heard(observations, readings, self._fences.apart.advance(merged), merged, self._now)
         for part in self._parts:
             part.judge(heard, out)
         self._combined.judge(heard, out.found[withdrawn:], out)
-        verdict = out.verdict(observations, late_positions=advance.late, late_readings=late_readings)
+        verdict = out.verdict(observations, late_positions=merged.late, late_readings=late_readings)
         verdict.late = [*late(heard), *out.late]
         going_on = self._going_on(verdict.transitions)
         found = (

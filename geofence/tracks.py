@@ -205,6 +205,10 @@ class Advance:
         self.moves += moves
         self.late += late
 
+    def last(self, transponder: int) -> tuple[Fix, tuple[str, ...]] | None:
+        """The last judged fix of a transponder after the batch, and its zones."""
+        return self._tracks.last(transponder)
+
     def at(self, transponder: int, message: int) -> tuple[Fix, tuple[str, ...]] | None:
         """The last judged fix of a transponder before ``message`` arrived, and its zones; None if there was none."""
         return self._before(transponder, message, by_row=False)
@@ -214,7 +218,7 @@ class Advance:
         return self._before(transponder, row, by_row=True)
 
     def _before(self, transponder: int, limit: int, *, by_row: bool) -> tuple[Fix, tuple[str, ...]] | None:
-        known = self._tracks.last(transponder)  # as of what comes later than the entry looked at
+        known = self.last(transponder)  # as of what comes later than the entry looked at
         for entry in reversed(self._log):
             if isinstance(entry, Forgotten):
                 at = int(np.searchsorted(entry.state["transponder"], transponder))
@@ -411,7 +415,7 @@ class Tracks:
         begun = np.flatnonzero(np.r_[True, group[1:] != group[:-1]])
         begun = begun[row[begun] >= 0]
         self._state["first"][slots[group[begun]]] = judged.time[begun]
-        out.add(judged, self._moves(judged), int(np.count_nonzero(~news)))
+        out.add(judged, self.moves(judged), int(np.count_nonzero(~news)))
 
         last = np.flatnonzero(np.r_[group[1:] != group[:-1], True])
         last = last[row[last] >= 0]
@@ -422,7 +426,12 @@ class Tracks:
         self._state["restored"][at] = False
         self._arrived += stop - start
 
-    def _moves(self, judged: Stretch) -> list[Move]:
+    def around(self, fix: Fix) -> tuple[str, ...]:
+        """The zones around a place."""
+        return self.index.zone_set(int(self.index.locate(np.array([fix.lon]), np.array([fix.lat]))[0]))
+
+    def moves(self, judged: Stretch) -> list[Move]:
+        """The rows of a stretch at which something may have changed."""
         first = np.r_[True, judged.transponder[1:] != judged.transponder[:-1]]
         pair = np.flatnonzero(~first)  # the later fix of each pair; the earlier one is beside it
         worth = first & (judged.row >= 0) & (judged.zones != NOWHERE)

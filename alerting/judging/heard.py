@@ -15,11 +15,15 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, frozen=True)
 class Heard:
-    """``readings`` and ``advance`` say which rows of the observations are news; the rest came too late to be judged."""
+    """``readings`` and ``merged`` say which rows of the observations are news; the rest came too late to be judged.
+
+    ``advance``: the same as ``merged``, with two vessels under one identity kept apart (``geofence.apart``).
+    """
 
     observations: Observations
     readings: Judged
     advance: Advance
+    merged: Advance
     now: int  # the tick that ends the batch, microseconds
 
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 def late(heard: Heard) -> list[Late]:
     """The subjects of rows that were not news, with the least and the greatest event time of those rows."""
     observations, found = heard.observations, []
-    if heard.advance.late:
-        judged = [stretch.row[stretch.row >= 0] for stretch in heard.advance.stretches]
+    if heard.merged.late:
+        judged = [stretch.row[stretch.row >= 0] for stretch in heard.merged.stretches]
         found += _spans(observations.positions, judged, "transponder", SubjectKind.TRANSPONDER)
     if len(heard.readings) < len(observations.readings):
         found += _spans(observations.readings, [heard.readings.row], "device", SubjectKind.DEVICE)

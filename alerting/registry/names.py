@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from alerting.model import Subject, SubjectKind
 from alerting.registry.register import UNREGISTERED
+from geofence.apart import owner
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -73,9 +74,14 @@ class Names:
         return self._name("source", number)
 
     def transponder(self, number: int, since: int | None = None) -> Subject:
-        """A transponder, as it goes in what began at that event time; None: by its own name."""
-        vessel = None if since is None else self._registry.vessel(number, since)
-        return Subject(SubjectKind.TRANSPONDER, number, (vessel and vessel.label) or self._name("transponder", number))
+        """A transponder, as it goes in what began at that event time; None: by its own name.
+
+        The second of two vessels under one identity (``geofence.apart``) is that transponder, too, and is called so.
+        """
+        id_ = owner(number)
+        vessel = None if since is None else self._registry.vessel(id_, since)
+        name = (vessel and vessel.label) or self._name("transponder", id_)
+        return Subject(SubjectKind.TRANSPONDER, id_, name if id_ == number else f"{name} (B)")
 
     def _name(self, kind: str, number: int) -> str:
         return self._recent[kind].get(number) or self._before[kind].get(number) or str(number)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from alerting.judging.apart import key_of
 from alerting.messages import vessels as messages
 from alerting.model import Event
 from alerting.vessels.teller import Alert, Teller, When
@@ -22,7 +23,12 @@ if TYPE_CHECKING:
 
 
 class Detector:
-    """One rule. What it holds is by transponder; of each at most one thing, kept as one state."""
+    """One rule. What it holds is by transponder; of each at most one thing, kept as one state.
+
+    ``by_number``: it judges all that comes under an identity, though it may be of two vessels (``geofence.apart``).
+    """
+
+    by_number = False
 
     def __init__(self, ruled: Ruled, names: Names) -> None:
         self.ruled, self.teller, self._names = ruled, Teller(ruled), names
@@ -76,4 +82,4 @@ class Detector:
 
     def keep(self, transponder: int, state: Mapping[str, Any] | None, out: Outcome) -> None:
         """What must be found again after a restart."""
-        out.remember(self.rule.id, self.subject(transponder), "", state)
+        out.remember(self.rule.id, self.subject(transponder), key_of(transponder, ""), state)

@@ -70,6 +70,8 @@ class _Signs:
 class Distress(Detector):
     """A ``distress`` rule."""
 
+    by_number = True
+
     def __init__(self, ruled: Ruled, names: Names, rule: DistressRule) -> None:
         super().__init__(ruled, names)
         self._rule = rule

@@ -10,9 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from alerting.judging.apart import key_of
 from alerting.model import Event
 from alerting.vessels.pairs import Pair, Pairs
 from alerting.vessels.teller import Alert
+from geofence.apart import owner
 
 if TYPE_CHECKING:
     from alerting.judging.outcome import Outcome, Ruled
@@ -135,7 +137,7 @@ class Groups(Pairs):
         self.teller.change(
             out, when, about, group.key, group.alert, Event.RESOLVED, at, text, {"reason": reason} | said, place=place
         )
-        out.remember(self.rule.id, about, group.key, None)
+        out.remember(self.rule.id, about, key_of(group.subject, group.key), None)
 
     def _together(self, pair: Pair) -> set[int]:
         """Everyone beside these two, directly or through others, who is in no group yet."""
@@ -153,10 +155,10 @@ class Groups(Pairs):
 
     def _said(self, members: set[int], pair: Pair, since: int) -> tuple[Text, dict[str, Any]]:
         called = self._called(members, since)
-        said = {"vessels": called, "partners": [str(name) for name in sorted(members)]}
+        said = {"vessels": called, "partners": [str(name) for name in sorted(set(map(owner, members)))]}
         return self.told(called, pair), said | pair.told() | self.details(pair)
 
     def _keep_group(self, group: _Group, out: Outcome) -> None:
         said = {"members": sorted(group.members), "ever": sorted(group.ever), "about": group.about}
         said |= group.alert.kept(self.ruled)
-        out.remember(self.rule.id, self.subject(group.subject), group.key, said)
+        out.remember(self.rule.id, self.subject(group.subject), key_of(group.subject, group.key), said)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from decoders.records import NULL_I2
+from geofence.apart import owner
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,6 +50,7 @@ class Kinds:
 
         The registry is asked for an event time, ``began``: when what is told of began.
         """
+        transponder = owner(transponder)
         vessel = self._registry.vessel(transponder, began) if scope.asks_registry else None
         return scope.matches(transponder, self._type(transponder, message, received), vessel, began)
 
@@ -59,7 +61,7 @@ class Kinds:
 
     def one_hull(self, a: int, b: int, time: int) -> bool | None:
         """Whether one vessel carries two transponders at an event time, by the registry; None: it does not say."""
-        first, second = self._registry.vessel(a, time), self._registry.vessel(b, time)
+        first, second = (self._registry.vessel(owner(name), time) for name in (a, b))
         return None if first is None or second is None else first.id == second.id
 
     def _type(self, transponder: int, message: int | None, received: int) -> int | None:

@@ -17,12 +17,14 @@ from dataclasses import asdict, dataclass, field
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
+from alerting.judging.apart import key_of
 from alerting.messages import vessels as messages
 from alerting.rules.vessels import CarriedBeaconsRule
 from alerting.vessels.detector import Detector
 from alerting.vessels.knots import around, cell, each, speed
 from alerting.vessels.teller import Alert, When
 from decoders.identity import MmsiClass, is_ais, mmsi_class
+from geofence.apart import owner
 from geofence.sphere import metres
 
 if TYPE_CHECKING:
@@ -215,7 +217,7 @@ class Pairs(Detector):
         if made_good is None or not self.suits(made_good) or self._ports.holds(fix.lon, fix.lat):
             return False
         scope = self._rule.scope
-        if _is_nobodys(fix.transponder) and fix.transponder not in (scope.mmsi or ()):
+        if _is_nobodys(owner(fix.transponder)) and owner(fix.transponder) not in (scope.mmsi or ()):
             return False
         return kinds.matches(scope, fix.transponder, fix.time, message=fix.message) is not False and not self.left_out(
             fix, kinds
@@ -302,7 +304,7 @@ class Pairs(Detector):
                 continue
             one_hull = kinds.one_hull(name, other, step * STEP)
             if one_hull is None:
-                one_hull = not self._rule.mixed and is_ais(name) != is_ais(other)
+                one_hull = not self._rule.mixed and is_ais(owner(name)) != is_ais(owner(other))
             if not one_hull:
                 close.append((away, other))
         return sorted(close)[: MOST - len(partners)]
@@ -348,4 +350,4 @@ def _is_nobodys(transponder: int) -> bool:
 
 
 def _state_key(pair: Pair) -> str:
-    return f"beside {pair.b}"
+    return key_of(pair.a, f"beside {pair.b}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from alerting.judging.apart import of_track
 from alerting.judging.outcome import POSITIONS
 from alerting.model import SubjectKind
 from alerting.rules.vessels import (
@@ -78,6 +79,7 @@ class Vessels:
 
     def take_up(self, state: RuleState) -> bool:
         """Go on with what was under way; False if no detector knows it."""
+        state = of_track(state)
         detector = self._detectors.get(state.rule_id)
         if detector is None:
             return self._gaps.take_up(state)
@@ -88,13 +90,14 @@ class Vessels:
         if not self._gaps and not self._detectors:
             return
         observations = heard.observations
-        found = entries(heard.advance, observations.positions)
+        merged = entries(heard.merged, observations.positions)
+        apart = merged if heard.advance is heard.merged else entries(heard.advance, observations.positions)
         kinds = Kinds(self._ships, observations.statics, self._registry)
         if self._gaps:
-            self._gaps.judge(found, observations, kinds, heard.now, out)
+            self._gaps.judge(merged, observations, kinds, heard.now, out)
         for detector in self._detectors.values():
             detector.observations(observations, heard.advance, kinds, out)
-            for entry in found:
+            for entry in merged if detector.by_number else apart:
                 if isinstance(entry, Fixes):
                     detector.rows(entry, kinds, out)
                 else:

@@ -101,6 +101,8 @@ def _apart(rule: TrackRule, fix: Fix) -> _Parting | None:
 class _Partings(Detector):
     """Follows tracks that have parted."""
 
+    by_number = True
+
     def __init__(self, ruled: Ruled, names: Names, rule: TrackRule) -> None:
         super().__init__(ruled, names)
         self._rule = rule

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from alerting.judging.apart import of_track
 from alerting.judging.outcome import POSITIONS, STATICS, Outcome, Ruled
 from alerting.model import RuleState, SubjectKind
 from alerting.registry.ships import ShipTypes
@@ -41,6 +42,7 @@ from alerting.zones.passing import Passing
 from alerting.zones.sides import Reading
 from alerting.zones.visits import Held
 from decoders.records import NULL_I2
+from geofence.apart import Apart, owner
 from geofence.index import ZoneIndex
 from geofence.lines import Lines
 from geofence.tracks import SETTLED, Forgotten, Tracks
@@ -62,6 +64,8 @@ if TYPE_CHECKING:
 _LONG_AGO: Final = -(2**62)
 #: The place of what was judged by among the rule states: no rule can have this id.
 _RULE_ID: Final = "(fences)"
+#: And that of two vessels under one identity.
+_APART: Final = "(apart)"
 
 
 class Fences:
@@ -94,6 +98,7 @@ class Fences:
             crossings=any(f.rule.condition is Condition.CROSSED and not f.zone.is_line for f in self._fences.values()),
             lines=Lines([place.zone for place in places.values() if place.zone.is_line]),
         )
+        self.apart = Apart(self.tracks)
         self.ships = ShipTypes(capacity)
         self._approach = Approach(self._fences.values())
         self._attention = Attention(self._fences.values(), self.tracks.index, self._approach)
@@ -129,6 +134,10 @@ class Fences:
         if kept.rule_id == _RULE_ID:
             self._judged_by = (kept.state or {})["versions"]
             return True
+        if kept.rule_id == _APART:
+            self.apart.restore(kept.subject_id, kept.state or {})
+            return True
+        kept = of_track(kept)
         transponder = kept.subject_id
         fence, held = self._fences.get((kept.rule_id, kept.key)), Held.of(kept.state or {})
         if fence is None or not held:
@@ -136,7 +145,8 @@ class Fences:
         if not fence.rule.lasting and held.visit is not None and not held.visit.received:
             return False
         self._holdings.hold(transponder, fence, held)
-        self.tracks.expect(transponder)
+        if owner(transponder) == transponder:
+            self.tracks.expect(transponder)
         return True
 
     @cached_property
@@ -175,6 +185,8 @@ class Fences:
             else:
                 self._move(move, positions[row], cause, out, still=still)
         self._holdings.expire_all(heard.now, out)
+        for transponder, said in self.apart.state():
+            out.keep(RuleState(_APART, SubjectKind.TRANSPONDER, transponder, "", said))
 
     # --- edited zones and rules
 
@@ -192,7 +204,7 @@ class Fences:
             return
         cause = Cause(now, -1, POSITIONS, -1)
         for transponder, fence, held in self._holdings.of_fences(edited):
-            last, visit = self.tracks.last(transponder), held.visit
+            last, visit = self.apart.last(transponder), held.visit
             if last is None or visit is None or visit.zone_version in {"", fence.place.version}:
                 continue
             fix, around = last
@@ -200,7 +212,7 @@ class Fences:
             if out_of_it and fence.rule.lasting:
                 self._holdings.end(transponder, fence, fix, "edited", cause.order(fence, RESOLVE), out)
         zones = {zone for _, zone in edited}
-        for transponder, fix, around in self.tracks.within(zones):
+        for transponder, fix, around in self.apart.within(zones):
             if now - fix.time <= MAX_GAP:
                 self._inside.known_inside(transponder, fix, around, fix.time, cause, out)
 

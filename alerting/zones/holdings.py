@@ -5,9 +5,11 @@ from __future__ import annotations
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
+from alerting.judging.apart import key_of
 from alerting.judging.outcome import POSITIONS, Order
 from alerting.zones.fence import FIRE, RESOLVE
 from alerting.zones.visits import Held
+from geofence.apart import owner
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator, Mapping
@@ -56,14 +58,14 @@ class Holdings:
 
     def type(self, transponder: int) -> int | None:
         """The ship type, where known."""
-        told = self._ships.get(transponder)
+        told = self._ships.get(owner(transponder))
         return told[1] or None if told else None
 
     def matches(self, fence: Fence, transponder: int, began: int) -> bool | None:
         """Whether the rule is about the vessel; None: not known yet. The registry is asked for when it began."""
         scope = fence.rule.scope
-        vessel = self._registry.vessel(transponder, began) if scope.asks_registry else None
-        return scope.matches(transponder, self.type(transponder), vessel, began)
+        vessel = self._registry.vessel(owner(transponder), began) if scope.asks_registry else None
+        return scope.matches(owner(transponder), self.type(transponder), vessel, began)
 
     def all(self, transponder: int) -> list[tuple[Fence, Held]]:
         """What is held of a transponder, by fence."""
@@ -137,7 +139,10 @@ class Holdings:
             return
         if held.visit is None:
             self._expiring.pop((transponder, *fence.key), None)
-        out.remember(fence.rule.id, self._names.transponder(transponder), fence.zone.id, held.state(fence.ruled))
+        said, key = held.state(fence.ruled), key_of(transponder, fence.zone.id)
+        if said is not None and key != fence.zone.id:
+            said["zone"] = fence.zone.id
+        out.remember(fence.rule.id, self._names.transponder(transponder), key, said)
 
     def turn(self, transponder: int, fence: Fence, held: Held, turn: Turn | None, out: Outcome) -> None:
         if turn != held.turn:

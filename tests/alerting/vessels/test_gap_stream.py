@@ -220,12 +220,14 @@ class Oracle:
                 self.deaf.append((row.time, row.received))
             return
         self.tick(row.received)
+        before, numbers = len(self.told), [r.id for r in self.rules]
         self.alive(row)
         self.first[row.transponder] = min(row.time, self.first.get(row.transponder, row.time))
         if row.kind == "static":
             self.static(row)
         elif row.transponder not in self.last or row.time > self.last[row.transponder].time:
             self.position(row)
+        self.told[before:] = sorted(self.told[before:], key=lambda told: numbers.index(told[0]))
 
     def alive(self, row: Row) -> None:
         """Whatever a source brings."""
