@@ -332,7 +332,7 @@ def _doubts(
     for number, rule in rules:
         if not rule.enabled:
             continue
-        found = [] if words is None or rule.mode is Mode.SHADOW else list(rule.doubts(words))
+        found = [] if rule.mode is Mode.SHADOW else [*rule.unsaid(), *(() if words is None else rule.doubts(words))]
         if now is not None and rule.window[1] <= now:
             found.append((("valid_to",), f"valid_to {rule.valid_to} is over: nothing more is judged by it"))
         for place, reason in found:

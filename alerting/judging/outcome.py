@@ -61,7 +61,7 @@ _FORMS: Final = dict.fromkeys(
         "fishing",
     ),
     2,
-) | {"port_visit": 3}
+) | dict.fromkeys(("port_visit", "encounter", "carried_beacons"), 3)
 
 
 def marks(rule: Rule) -> dict[str, str]:

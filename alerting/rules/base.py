@@ -160,6 +160,10 @@ class BaseRule(Model):
         """What it asks for that nothing in the registry is, given its words (``registry.Registry.words``)."""
         yield from ()
 
+    def unsaid(self) -> Iterator[Fault]:
+        """What it leaves out that makes it mean something else than its author may have meant."""
+        yield from ()
+
     def durations(self) -> Iterator[int]:
         """Every duration that the rule says, parts of it and defaults included, microseconds."""
         return _durations(self.model_dump(), self.model_dump(mode="json"))

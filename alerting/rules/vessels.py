@@ -17,7 +17,7 @@ from alerting.rules.scope import ScopedRule
 from decoders.identity import MmsiClass, mmsi_class
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from alerting.registry.register import Registry, Vessel
     from alerting.rules.base import Fault
@@ -45,6 +45,12 @@ class VesselRule(ScopedRule):
     def faults(self, metrics: Mapping[str, Metric], zones: Mapping[str, Zone]) -> list[Fault]:  # noqa: ARG002
         spoken = ((key, zone) for key in ("ports", "away_from") for zone in getattr(self, key, ()))
         return [((key,), f"unknown zone {zone!r}") for key, zone in spoken if zone not in zones]
+
+    def unsaid(self) -> Iterator[Fault]:
+        for key in ("ports", "away_from"):
+            if key not in type(self).model_fields or key in self.model_fields_set:
+                continue
+            yield (), f"{key!r} is not said, so the quay counts as the sea; {key} = [] says that it is meant so"
 
 
 class PortRule(VesselRule):

@@ -19,13 +19,21 @@ if TYPE_CHECKING:
     from alerting.vessels.pairs import Pair
 
 _KEY: Final = "group"
+_LONGER: Final = 4
+_CLOSER: Final = 0.2
 #: Towing, and tugs: tug and tow move as one.
 _TOWING: Final = Scope.model_validate({"ship_types": [31, 32, 52]})
 _TOWING_STATUS: Final = (11, 12)
 
 
 class CarriedBeacons(Groups):
-    """A ``carried_beacons`` rule. The alert is about the least id of the body."""
+    """A ``carried_beacons`` rule. The alert is about the least id of the body.
+
+    Where reports are hours apart and ways crooked, the two may be farther apart between reports (``pairs``); then more
+    is asked: ``_LONGER`` times the time and the path, and to be nearer to each other than that most of the time.
+    """
+
+    gives_way = True
 
     def __init__(self, ruled: Ruled, names: Names, rule: CarriedBeaconsRule, ports: Near) -> None:
         super().__init__(ruled, names, rule, ports, rule.tolerance)
@@ -43,7 +51,12 @@ class CarriedBeacons(Groups):
         )
 
     def ripe(self, pair: Pair) -> bool:
-        far = pair.last - pair.since >= self._for and pair.path >= self._path
+        more = 1
+        if pair.slack > self._tolerance:
+            more = _LONGER
+            if pair.apart > pair.fixes * self._tolerance + pair.given * _CLOSER:
+                return False
+        far = pair.last - pair.since >= more * self._for and pair.path >= more * self._path
         return far and pair.fixes >= self._count
 
     def joins(self, pair: Pair) -> bool:

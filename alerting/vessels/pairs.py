@@ -6,6 +6,10 @@ others were then. A pair is followed from the first step at which both places ar
 they are not, until one of the two does not suit any more and the other is known as far, or until there was no common
 step for ``max_gap``.
 
+Where reports are far apart the straight line between them is not the way: how far a vessel was off the line from the
+report before to that after is how crooked its ways are (``_Way.bend``), and tells how far it may be off the next one,
+in the middle between two reports most. A rule may give way by as much (``slack``).
+
 What is held does not grow with the square of a crowd. A vessel that has ``MOST`` beside it looks for no others, so
 there are at most ``MOST`` pairs a vessel, and all of a crowd hang together by them; and where more than ``CROWD`` suit
 within some kilometres, no further one looks, which is counted.
@@ -15,17 +19,17 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from math import inf
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from alerting.judging.apart import key_of
 from alerting.messages import vessels as messages
 from alerting.rules.vessels import CarriedBeaconsRule
 from alerting.vessels.detector import Detector
-from alerting.vessels.knots import around, cell, each, speed
+from alerting.vessels.knots import SPARSE, around, cell, each, speed
 from alerting.vessels.teller import Alert, When
 from decoders.identity import MmsiClass, is_ais, mmsi_class
 from geofence.apart import owner
-from geofence.sphere import metres
+from geofence.sphere import between, metres
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -42,6 +46,13 @@ if TYPE_CHECKING:
 STEP: Final = 600_000_000
 MOST: Final = 4
 CROWD: Final = 256
+#: Metres given to two vessels at the most: as far as neighbours are looked for (``knots.around``).
+MOST_SLACK: Final = 900.0
+#: Reports farther apart than this say nothing of how crooked a way is.
+MAX_BEND: Final = 12 * 3_600_000_000
+#: Of how far off the line over two stretches a report was: what is given on one, and what is left of that with each.
+_OF_BEND: Final = 1.0
+_FADES: Final = 0.85
 
 
 @dataclass(slots=True)
@@ -62,6 +73,9 @@ class Pair:
     taken: int  # the longest time between two reports that was interpolated over
     fixes: int = 1  # common steps
     path: float = 0.0  # m
+    slack: float = 0.0  # m: the most that the two were given beside the rule's tolerance
+    given: float = 0.0  # m: all that they were given, added up over the common steps
+    apart: float = 0.0  # m: and how far apart they were
 
     def told(self) -> dict[str, Any]:
         return {
@@ -75,28 +89,59 @@ class Pair:
         }
 
 
+class _Place(NamedTuple):
+    """``taken``: between the reports, microseconds; ``slack``: how far off it the vessel may have been, metres."""
+
+    lon: float
+    lat: float
+    taken: int
+    slack: float
+
+
 @dataclass(slots=True)
 class _Way:
-    """Where a vessel was: (longitude, latitude, time between the reports) by step, oldest first."""
+    """Where a vessel was, by step, oldest first."""
 
     received: int  # when the last of it was
     end: tuple[int, float, float]  # the report that it ends with: time, lon, lat
-    places: dict[int, tuple[float, float, int]] = field(default_factory=dict)
+    places: dict[int, _Place] = field(default_factory=dict)
+    bend: float = 0.0  # m that it is off the line between two reports, of late
+    before: tuple[int, float, float] | None = None  # the report before the last
     left: int | None = None  # since when it does not suit any more
 
     @property
     def newest(self) -> int:
         return next(reversed(self.places))
 
+    def lengthen(self, fix: Fix) -> None:
+        """It goes on with a report."""
+        now = fix.time, fix.lon, fix.lat
+        if self.before is not None and now[0] - self.end[0] >= SPARSE:
+            off = metres(*between(self.end[0], self.before, now), *self.end[1:])
+            self.bend = max(off, self.bend * _FADES)
+        if now != self.end:
+            self.before = self.end if fix.time - self.end[0] <= MAX_BEND else None
+        self.received, self.end, self.left = fix.received, now, None
+
+    def slack(self, ends: Stretch, time: int) -> float:
+        """How far off a stretch the vessel may have been at a time, metres."""
+        taken = ends.time1 - ends.time0
+        if taken < SPARSE:
+            return 0.0
+        share = (time - ends.time0) / taken
+        return min(MOST_SLACK, _OF_BEND * self.bend * 4 * share * (1 - share))
+
     def kept(self) -> dict[str, Any]:
         places = [[step, *place] for step, place in self.places.items()]
-        return {"received": self.received, "end": list(self.end), "places": places, "left": self.left}
+        said = {"received": self.received, "end": list(self.end), "places": places, "left": self.left}
+        return said | {"bend": self.bend, "before": self.before and list(self.before)}
 
     @classmethod
     def restore(cls, said: dict[str, Any]) -> _Way:
         time, lon, lat = said["end"]
-        places = {step: (x, y, taken) for step, x, y, taken in said["places"]}
-        return cls(said["received"], (time, lon, lat), places, said["left"])
+        places = {step: _Place(*place) for step, *place in said["places"]}
+        before = said["before"] and (said["before"][0], said["before"][1], said["before"][2])
+        return cls(said["received"], (time, lon, lat), places, said["bend"], before, said["left"])
 
 
 class Pairs(Detector):
@@ -115,7 +160,14 @@ class Pairs(Detector):
         self._partners: dict[int, set[int]] = {}
         self._soonest = 2**62  # before this no pair has been without a common step for too long
 
+    def _given(self, one: float, other: float) -> float:
+        """Metres given to two vessels beside the tolerance."""
+        return min(MOST_SLACK, one + other) if self.gives_way else 0.0
+
     # --- for others to say
+
+    #: Whether vessels with crooked ways may be farther from each other between reports (module docstring).
+    gives_way = False
 
     def suits(self, knots: float) -> bool:
         """Whether a vessel at that speed is one to compare."""
@@ -198,11 +250,12 @@ class Pairs(Detector):
             self._leaves(name, fix.time, when, out)
             return
         way = self._ways.pop(name, None) or _Way(fix.received, (fix.time, fix.lon, fix.lat))
-        way.received, way.end, way.left = fix.received, (fix.time, fix.lon, fix.lat), None
+        way.lengthen(fix)
         self._ways[name] = way
         newest, kept = ends.time1 // STEP, self._rule.max_gap // STEP
         for step in range(max(ends.time0 // STEP + 1, newest - kept), newest + 1):
-            way.places[step] = (*ends.at(step * STEP), ends.time1 - ends.time0)
+            slack = way.slack(ends, step * STEP)
+            way.places[step] = _Place(*ends.at(step * STEP), ends.time1 - ends.time0, slack)
             self._place(name, way, step)
             self._beside(name, way, step, when, kinds, out)
         while (oldest := next(iter(way.places))) < newest - kept:
@@ -252,7 +305,7 @@ class Pairs(Detector):
 
     def _beside(self, name: int, way: _Way, step: int, when: When, kinds: Kinds, out: Outcome) -> None:
         """Compare a place of a vessel with those of others at the same time."""
-        lon, lat, taken = way.places[step]
+        lon, lat, taken, slack = way.places[step]
         for pair in self._of(name):
             beside = self._ways.get(pair.b if name == pair.a else pair.a)
             place = beside.places.get(step) if beside else None
@@ -261,28 +314,28 @@ class Pairs(Detector):
             away, time = metres(lon, lat, place[0], place[1]), step * STEP
             if time - pair.last > self._rule.max_gap:
                 self._end(pair, when, time, "unheard", out)
-            elif away > self._tolerance:
+            elif away > self._tolerance + (given := self._given(slack, place.slack)):
                 self._end(pair, when, time, "parted", out)
             else:
                 x, y = (lon, lat) if name == pair.a else place[:2]
                 pair.path += metres(pair.last_lon, pair.last_lat, x, y)
                 pair.last, pair.received, pair.last_lon, pair.last_lat = time, when.known, x, y
-                pair.fixes, pair.taken = pair.fixes + 1, max(pair.taken, taken, place[2])
+                pair.fixes, pair.taken = pair.fixes + 1, max(pair.taken, taken, place.taken)
+                pair.slack, pair.given, pair.apart = max(pair.slack, given), pair.given + given, pair.apart + away
                 pair.nearest, pair.farthest = min(pair.nearest, away), max(pair.farthest, away)
                 self.grown(pair, when, kinds, out)
                 self._remember(pair, out)
-        for away, other in self._others(name, lon, lat, step, kinds, out):
+        for away, other in self._others(name, way.places[step], step, kinds, out):
             a, b = min(name, other), max(name, other)
             place = self._ways[other].places[step]
             x, y = (lon, lat) if name == a else place[:2]
             time = step * STEP
-            pair = Pair(a, b, time, time, when.known, x, y, x, y, away, away, max(taken, place[2]))
+            pair = Pair(a, b, time, time, when.known, x, y, x, y, away, away, max(taken, place.taken))
+            pair.slack = self._given(slack, place.slack)
             self._hold(pair)
             self._remember(pair, out)
 
-    def _others(
-        self, name: int, lon: float, lat: float, step: int, kinds: Kinds, out: Outcome
-    ) -> list[tuple[float, int]]:
+    def _others(self, name: int, here: _Place, step: int, kinds: Kinds, out: Outcome) -> list[tuple[float, int]]:
         """Metres and ids of those to begin a pair with: the nearest, until there are ``MOST``.
 
         Not those that are on one hull by the registry. Where it does not say, two that report by AIS and by VMS are
@@ -291,7 +344,7 @@ class Pairs(Detector):
         partners = self._partners.get(name, set())
         if len(partners) >= MOST:
             return []
-        near = [found for x, y in around(*cell(lon, lat)) if (found := self._grid.get((step, x, y)))]
+        near = [found for x, y in around(*cell(here.lon, here.lat)) if (found := self._grid.get((step, x, y)))]
         if sum(map(len, near)) > CROWD:
             out.crowded[self.rule.id] = out.crowded.get(self.rule.id, 0) + 1
             return []
@@ -300,7 +353,8 @@ class Pairs(Detector):
             if other == name or other in partners:
                 continue
             place = self._ways[other].places[step]
-            if (away := metres(lon, lat, place[0], place[1])) > self._tolerance:
+            away = metres(here.lon, here.lat, place.lon, place.lat)
+            if away > self._tolerance + self._given(here.slack, place.slack):
                 continue
             one_hull = kinds.one_hull(name, other, step * STEP)
             if one_hull is None:

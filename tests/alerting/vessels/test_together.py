@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
@@ -149,6 +150,35 @@ def test_a_tug_and_its_tow_are_no_carried_beacons(kind: int | None, status: int 
     rows += reports(tug, lambda hour: sail(SPOT, 45.0, 9260.0 * hour), 3.0, hours=6.0, status=status)
     rows += reports(tow, lambda hour: sail(SPOT, 45.0, 9260.0 * hour - 50.0), 3.0, hours=6.0)
     assert len(fired(rows, CARRIED)) == expected
+
+
+def winding(seed: int, degrees: float) -> Callable[[float], Place]:
+    """At 5 knots for a day, to another course every half an hour."""
+    rng, course, places = Random(seed), 360.0 * Random(seed).random(), [SPOT]
+    for _ in range(52):
+        places.append(sail(places[-1], course, 5.0 * 926))
+        course += rng.gauss(0.0, degrees)
+
+    def way(hour: float) -> Place:
+        leg, part = divmod(hour * 2, 1.0)
+        (x0, y0), (x1, y1) = places[int(leg)], places[int(leg) + 1]
+        return x0 + part * (x1 - x0), y0 + part * (y1 - y0)
+
+    return way
+
+
+@pytest.mark.parametrize("degrees", [0.0, 5.0])
+def test_beacons_on_one_hull_by_vms_are_told_on_winding_ways_too_and_a_convoy_is_not(degrees: float) -> None:
+    for seed in range(4):
+        way, phase = winding(seed, degrees), (37.0 + 20 * seed) % 110
+
+        def behind(hour: float, way: Callable[[float], Place] = way) -> Place:
+            return sail(way(hour), 200.0, 700.0)
+
+        first = reports(vms(1), way, 120.0, hours=25.0, sog=5.0)
+        second, follower = (reports(vms(2), w, 118.0, phase=phase, hours=25.0, sog=5.0) for w in (way, behind))
+        assert len(fired(first + second, CARRIED, hours=30.0)) == 1
+        assert fired(first + follower, CARRIED, hours=30.0) == []
 
 
 def zigzag(hour: float) -> Place:
