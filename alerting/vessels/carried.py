@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from alerting.messages import vessels as messages
 from alerting.rules.scope import Scope
 from alerting.vessels.groups import Groups
+from geofence.apart import owner
 
 if TYPE_CHECKING:
     from alerting.judging.outcome import Ruled
@@ -63,7 +64,7 @@ class CarriedBeacons(Groups):
         return pair.fixes > 1
 
     def place_of(self, pair: Pair, members: set[int]) -> tuple[int, str]:  # noqa: ARG002
-        return min(members), _KEY
+        return min(members, key=lambda name: (owner(name), name < 0)), _KEY
 
     def told(self, vessels: list[str], pair: Pair) -> Text:
         return messages.carried(self.rule, vessels, pair.since, pair.path)

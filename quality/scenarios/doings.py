@@ -19,7 +19,7 @@ def tracks(wire: Wire) -> Iterator[Scene]:
     """Ways that no vessel can sail, and a beacon of distress."""
     # Two hours' sailing, and then it goes on from 50 nm away.
     far = (108.35, 16.25)
-    there = sailed(0.0, 4.0, *(sail(SEA, 70.0 * n % 360, 9000.0) for n in range(8)))
+    there = sailed(0.0, 4.0, *(sail(sail(SEA, 10.0, 15_000.0), 70.0 * n % 360, 9000.0) for n in range(8)))
     moved = sailed(there[-1][0] + 1.0, 4.0, *(sail(far, 70.0 * n % 360, 9000.0) for n in range(8)))
     jumper = wire.actor(30, (*there, *moved))
     if not wire.vms:  # with two hours between fixes, 50 nm are no impossible way
@@ -32,7 +32,7 @@ def tracks(wire: Wire) -> Iterator[Scene]:
 
     twins = [
         replace(wire.actor(40, sailed(0.0, 4.0, *(sail(place, 70.0 * n % 360, 9000.0) for n in range(20)))), vms=None)
-        for place in (SEA, (108.35, 16.25))
+        for place in (sail(SEA, 60.0, 20_000.0), (108.35, 16.25))
     ]
     if not wire.vms:
         yield Scene(

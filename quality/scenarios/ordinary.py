@@ -52,7 +52,6 @@ def _fleet(seed: int, *, vessels: int, hours: float) -> Iterator[Event]:
 
 
 def _honest(seed: int, vessels: int, stations: int, seconds: float, noisy: bool) -> Iterator[Event]:
-    boats = [_boat(seed, n, seconds) for n in range(vessels)]
     each = stations // 5
     sensors = SensorConfig(
         seed=seed,
@@ -65,13 +64,19 @@ def _honest(seed: int, vessels: int, stations: int, seconds: float, noisy: bool)
         lagoon=stations - 3 * each - 2,
         interval_s=600.0,
         dropouts_per_day=1.0 if noisy else 0.0,
-        dropout_s=900.0,
+        dropout_s=600.0,  # up to 17 minutes, and 10 between two readings: within the half hour of the rules
         duplicates=0.05 if noisy else 0.0,
     )
     receivers = NOISY if noisy else CLEAN
     return together(
-        actor_events(boats, start=START, seconds=seconds, receivers=receivers, seed=seed), sensor_events(sensors)
+        actor_events(boats(seed, vessels, seconds), start=START, seconds=seconds, receivers=receivers, seed=seed),
+        sensor_events(sensors),
     )
+
+
+def boats(seed: int, vessels: int, seconds: float) -> list[Actor]:
+    """Honest boats; a third of them are heard by VMS."""
+    return [_boat(seed, n, seconds) for n in range(vessels)]
 
 
 def _boat(seed: int, n: int, seconds: float) -> Actor:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 Way = tuple[tuple[float, Place], ...]
 
 _MMSI: Final = 574_800_000
+#: Seconds between two reports, where they are mixed.
+_MIXED: Final = (30.0, 10.0, 60.0)
 #: At sea, fifteen miles off.
 SEA: Final = (107.70, 16.80)
 
@@ -77,8 +79,11 @@ def when(way: Way, lon: float) -> int:
 
 
 def played(actors: Sequence[Actor], seconds: float, seed: int, *, noisy: bool) -> Iterator[Event]:
-    if noisy:
-        actors = [replace(actor, noise_m=10.0) for actor in actors]
+    if noisy:  # as class A and B report, and such as are heard now and then
+        actors = [
+            replace(actor, noise_m=15.0, interval_s=max(actor.interval_s, _MIXED[n % len(_MIXED)]))
+            for n, actor in enumerate(actors)
+        ]
     receivers = NOISY if noisy else CLEAN
     return together(
         actor_events(actors, start=START, seconds=seconds, receivers=receivers, seed=seed), heartbeat(seconds)
