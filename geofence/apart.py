@@ -134,6 +134,7 @@ class Apart:
         self._tracks = tracks
         self._parted: dict[int, _Parting] = {}
         self._changed: set[int] = set()
+        self._gone: dict[int, _Side] = {}  # where second tracks ended, of the stretch that is looked at
 
     # --- what is kept
 
@@ -224,6 +225,7 @@ class Apart:
         time, lon, lat = stretch.time.copy(), stretch.lon.copy(), stretch.lat.copy()
         ends: list[tuple[int, Fix]] = []  # second tracks as they were before
         forgotten: list[Forgotten] = []
+        self._gone.clear()
         for name in asked:
             low, high = np.searchsorted(stretch.transponder, (name, name + 1)).tolist()
             parted = self._parted.get(name)
@@ -242,8 +244,10 @@ class Apart:
                     keep[i] = False
                 elif track == _ONE_AGAIN:
                     state = np.zeros(1, SLOT)
-                    state["transponder"] = second(name)
-                    forgotten.append(Forgotten(int(stretch.row[i]), int(stretch.message[i]), state))
+                    other = self._gone[name]
+                    state["transponder"], state["time"] = second(name), other.time
+                    state["lon"], state["lat"] = other.lon, other.lat
+                    forgotten.append(Forgotten(int(stretch.row[i]), int(stretch.message[i]), state, one_again=True))
                 else:
                     names[i] = track
         parts = {key: getattr(stretch, key)[keep] for key in _COLUMNS}
@@ -280,6 +284,7 @@ class Apart:
         side = parted.take(fix, sparse=not is_ais(name))
         if parted.over(fix.time):
             del self._parted[name]
+            self._gone[name] = parted.b
             return _ONE_AGAIN if parted.seen else name
         if not parted.two:
             if min(parted.a.fixes, parted.b.fixes) < LEAST or parted.turns < TURNS:

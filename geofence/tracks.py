@@ -137,11 +137,20 @@ class Stretch:
 
 @dataclass(slots=True, frozen=True)
 class Forgotten:
-    """Who was forgotten for want of room, just before a row was judged. ``state``: SLOT rows by transponder."""
+    """Who was forgotten for want of room, just before a row was judged. ``state``: SLOT rows by transponder.
+
+    ``one_again``: or the second of two vessels under one identity, for one of the two is not heard any more.
+    """
 
     row: int  # of the positions table
     message: int
     state: NDArray[np.void]
+    one_again: bool = False
+
+    @property
+    def reason(self) -> str:
+        """As alerts say it."""
+        return "one_track_left" if self.one_again else "forgotten"
 
     def fixes(self, of: Container[int]) -> list[tuple[int, Fix]]:
         """The last fix of each that is among these, by transponder."""

@@ -15,6 +15,7 @@ _OVER: Final = {
         "no longer followed: more transponders than there is room for",
         "không còn theo dõi: quá nhiều thiết bị phát",
     ),
+    "one_track_left": Text("no longer one of two under this identity", "không còn hai tàu cùng danh tính"),
     "quiet": Text("not again for some time", "không lặp lại trong một thời gian"),
 }
 

@@ -96,6 +96,10 @@ _ZONE_OVER: Final = {
         "vessel {vessel}, {zone}, no longer followed: more transponders than there is room for",
         "tàu {vessel}, {zone}, không còn theo dõi: quá nhiều thiết bị phát",
     ),
+    "one_track_left": Text(
+        "vessel {vessel}, {zone}, no longer one of two under this identity",
+        "tàu {vessel}, {zone}, không còn hai tàu cùng danh tính",
+    ),
     "edited": Text(
         "vessel {vessel} is outside {zone} as it is drawn now", "tàu {vessel} ở ngoài {zone} theo ranh giới mới"
     ),

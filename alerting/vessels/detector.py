@@ -66,11 +66,11 @@ class Detector:
         """A transponder, as it goes in what began at that event time."""
         return self._names.transponder(transponder, since)
 
-    def forget(self, transponder: int, when: When, out: Outcome) -> None:
-        """A transponder is forgotten for want of room: its alert ends, for nothing else would end it."""
+    def forget(self, transponder: int, when: When, reason: str, out: Outcome) -> None:
+        """A transponder is forgotten (``Forgotten``): its alert ends, for nothing else would end it."""
         alert = self.alert_of(transponder)
         if alert is not None:
-            self.over(transponder, alert, when, alert.at, "forgotten", out)
+            self.over(transponder, alert, when, alert.at, reason, out)
         self.drop(transponder)
         self.keep(transponder, None, out)
 

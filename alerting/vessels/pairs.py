@@ -212,10 +212,10 @@ class Pairs(Detector):
             self._hold(Pair(**said["pair"]))
         return True
 
-    def forget(self, transponder: int, when: When, out: Outcome) -> None:
+    def forget(self, transponder: int, when: When, reason: str, out: Outcome) -> None:
         for pair in self._of(transponder):
-            self._end(pair, when, pair.last, "forgotten", out)
-        super().forget(transponder, when, out)
+            self._end(pair, when, pair.last, reason, out)
+        super().forget(transponder, when, reason, out)
 
     # --- rows
 

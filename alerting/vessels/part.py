@@ -140,4 +140,5 @@ def _forget(detector: Detector, forgotten: Forgotten, received: int, out: Outcom
         return
     gone = forgotten.state["transponder"]
     for transponder in sorted(held & set(gone.tolist())):
-        detector.forget(transponder, When(received, False, forgotten.message, POSITIONS, forgotten.row), out)
+        when = When(received, False, forgotten.message, POSITIONS, forgotten.row)
+        detector.forget(transponder, when, forgotten.reason, out)

@@ -248,7 +248,7 @@ class Fences:
         for transponder, fix in forgotten.fixes(self._holdings):
             for fence, held in self._holdings.all(transponder):
                 if fence.rule.lasting:
-                    self._holdings.end(transponder, fence, fix, "forgotten", cause.order(fence, RESOLVE), out)
+                    self._holdings.end(transponder, fence, fix, forgotten.reason, cause.order(fence, RESOLVE), out)
                 else:
                     held.turn = held.touch = None
                     self._holdings.keep(transponder, fence, held, out)

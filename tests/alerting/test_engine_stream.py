@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pytest
 import shapely
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
@@ -18,10 +19,13 @@ from alerting.registry.register import UNREGISTERED
 from alerting.rules import RULE
 from decoders.identity import device_id, metric_id, transponder_id
 from decoders.records import NULL_I2, POSITION, READING, STATIC, Name, Observations, empty
+from geofence import apart
 from geofence.zones import Zone
 from tests.alerting.oracle import Item, Oracle, Told, happened
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from alerting.model import LookBack, Verdict
@@ -43,6 +47,14 @@ ZONES = [
 ]
 
 _TITLE = {"title": {"en": "T", "vi": "T"}, "severity": "warning", "source": "test", "utc_offset": "+00:00"}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_vessel_a_number() -> Iterator[None]:
+    """The oracle knows of no two vessels under one identity: ``tests/alerting/vessels/test_apart.py`` is about them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(apart, "LEAST", 2**62)
+        yield
 
 
 def rule(**fields: Any) -> Rule:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from alerting.engine import Engine
 from alerting.rules import CombinedRule
+from geofence import apart
 from tests.alerting.combined.oracle import DEAF, DUE, ROWS, Happened, Oracle, Told
 from tests.alerting.combined.streams import (
     COMBINED,
@@ -28,12 +30,22 @@ from tests.alerting.combined.streams import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from alerting.model import Transition
     from alerting.rules import Rule
 
 CUTS = st.lists(st.tuples(st.integers(0, 30), st.floats(0, 1)), max_size=6)
 #: As they are, but that everything they find is told.
 ALL_LIVE = [rule(**one.body | {"mode": "live"}) for one in RULES]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_vessel_a_number() -> Iterator[None]:
+    """The oracle knows of no two vessels under one identity: ``tests/alerting/vessels/test_apart.py`` is about them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(apart, "LEAST", 2**62)
+        yield
 
 
 def happened(messages: list[Message], end: int, *, capacity: int = 1000) -> dict[tuple[int, int], Happened]:

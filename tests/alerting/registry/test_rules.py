@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import pytest
 import shapely
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from alerting.engine import Engine
 from alerting.model import AlertState
 from alerting.registry.register import BEGINNING, END, Carried, Registry, Site, Vessel
+from geofence import apart
 from geofence.zones import Zone
 from tests.alerting.oracle import Item, Oracle
 from tests.alerting.test_engine_stream import (
@@ -31,6 +33,8 @@ from tests.alerting.test_engine_stream import (
 from tests.alerting.vessels import streams as vessels
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from alerting.model import Transition
     from alerting.rules import Rule
 
@@ -49,6 +53,14 @@ RULES = [
     on_zone(id="near-small", condition="approaching", within="30m", imminent="4m", scope={"below_length_m": 12}),
     on_zone(id="fast-large", condition="speed", zones=["a", "b"], min_sog=8, scope={"min_length_m": 12}),
 ]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_vessel_a_number() -> Iterator[None]:
+    """The oracle knows of no two vessels under one identity: ``tests/alerting/vessels/test_apart.py`` is about them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(apart, "LEAST", 2**62)
+        yield
 
 
 def spans(draw: st.DrawFn) -> tuple[int, int]:

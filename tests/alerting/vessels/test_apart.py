@@ -78,7 +78,10 @@ def test_the_second_vessel_is_told_of_by_itself_and_goes_when_it_is_not_heard() 
         out = sail(CORE, 90.0, 9000.0 * max(0.0, 3.0 - hour))
         return out if hour < 5.0 else sail(QUAY, 20.0, 9000.0 * max(0.0, 8.0 - hour))
 
-    found = told(first + sent(way, 1.0, since=1.505, until=12.0), INSIDE, VISIT, hours=27.0)
+    rows = first + sent(way, 1.0, since=1.505, until=12.0)
+    last = run(sorted(rows, key=lambda row: row.received), [VISIT], START + 27 * HOUR, zones=ZONES).transitions[-1]
+    assert last.details["reason"] == "one_track_left"
+    found = told(rows, INSIDE, VISIT, hours=27.0)
     name = f"{SHIP} (B)"
     assert [(rule_id, event) for rule_id, who, event in found if who == name] == [
         ("inside", "firing"),
