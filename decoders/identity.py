@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _TOP = 1 << 62
 #: MMSIs of ships begin with the digits 2 to 7 (``MmsiClass.SHIP``).
+_PAST_MMSIS: Final = 1_000_000_000
 _FIRST_SHIP: Final = 200_000_000
 _PAST_SHIPS: Final = 800_000_000
 
@@ -69,8 +70,8 @@ _CLASSES: Final = _by_first_digits()
 
 
 def mmsi_class(mmsi: int) -> MmsiClass:
-    """The class of a nine-digit MMSI; ``UNKNOWN`` for a form the standard does not assign."""
-    return _CLASSES[mmsi // 1_000_000]
+    """The class of a nine-digit MMSI; ``UNKNOWN`` for a form the standard does not assign, and for what is no MMSI."""
+    return _CLASSES[mmsi // 1_000_000] if mmsi < _PAST_MMSIS else MmsiClass.UNKNOWN
 
 
 def mid(mmsi: int) -> int | None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from decoders import identity
-from decoders.identity import MmsiClass, is_ais, mid, mmsi_class
+from decoders.identity import MmsiClass, is_ais, mid, mmsi_class, transponder_id
 
 
 def test_ids_are_those_that_are_in_databases_already() -> None:
@@ -62,3 +62,7 @@ def test_the_form_of_an_mmsi_says_who_transmits_and_under_which_flag(
 ) -> None:
     assert mmsi_class(mmsi) is expected
     assert mid(mmsi) == flag
+
+
+def test_what_is_no_mmsi_has_no_class() -> None:
+    assert mmsi_class(transponder_id("device", "vms-provider/HUE-1")) is MmsiClass.UNKNOWN
