@@ -87,7 +87,8 @@ def side_by_side(who: int, lon: float, minutes: range) -> list[Row]:
 
 
 def test_an_encounter_of_which_the_other_vessel_was_elsewhere_is_retracted() -> None:
-    beside = side_by_side(A, 107.6, range(0, 150, 5)) + side_by_side(B, 107.601, range(0, 150, 5))
+    beside = side_by_side(A, 107.6, range(0, 150, 5)) + side_by_side(B, 107.601, range(0, 20, 5))
+    beside += side_by_side(B, 107.601, range(130, 150, 5))
     gone = [(m, m + 160) for m in range(20, 130, 2)]
     away = [Row("position", START + m * MINUTE + 1, START + h * MINUTE, B, 107.9, 16.8, sog=0.2) for m, h in gone]
     store, said = looked_at(MET, beside, START + 6 * HOUR, A)
