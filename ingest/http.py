@@ -76,6 +76,10 @@ class HttpServer:
     def url(self) -> str:
         return f"http://{self.host}:{self.port}"
 
+    def close(self) -> None:
+        """Let the address go, if it never came to serving. Safe to repeat."""
+        self._socket.close()
+
     async def run(self) -> None:
         app = Starlette(
             routes=[

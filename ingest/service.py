@@ -21,7 +21,7 @@ from ingest.pipeline import Pipeline
 from ingest.recall import Recall
 from ingest.reload import Rules
 from ingest.sources.factory import decoder_key, make_source
-from ingest.spool import Spool
+from ingest.spool import Spool, SpoolRefused
 from ingest.telemetry import Telemetry
 from storage.errors import DatabaseAway
 from storage.outbox import DatabaseOutbox
@@ -121,14 +121,20 @@ class Service:
     async def check(self, wait: float = 0.0) -> None:
         """Ask every part whether it answers, for up to ``wait`` seconds.
 
+        If one does not, that is the end of this service: it is closed.
+
         Raises:
             StorageError, SourceUnavailable: one does not.
             PackError: a rule or zone file is wrong.
             SpoolRefused: the spool cannot serve.
         """
         deadline = time.monotonic() + wait
-        if self.spool is not None:
-            await self.spool.open()
+        try:
+            if self.spool is not None:
+                await self.spool.open()
+        except SpoolRefused:
+            await self.close()
+            raise
         while True:
             try:
                 await self._open_store()
@@ -139,10 +145,18 @@ class Service:
                         group.create_task(source.check())
             except Exception as exc:
                 if time.monotonic() >= deadline or not isinstance(exc, (DatabaseAway, ExceptionGroup)):
+                    await self.close()
                     raise
                 await asyncio.sleep(_LOOK_AGAIN_SECONDS)
             else:
                 return
+
+    async def close(self) -> None:
+        """Let go of what it has taken. Safe to repeat."""
+        self.http.close()
+        await self.store.close()
+        if self.spool is not None:
+            await self.spool.close()
 
     async def _rules(self) -> RuleBook:
         return self._book if self._book is not None else await self._reload.get()
@@ -165,10 +179,9 @@ class Service:
     async def run(self, stop: asyncio.Event) -> None:
         """Until ``stop`` is set; then what was received is committed and acked, within the grace period."""
         async with AsyncExitStack() as stack:
-            stack.push_async_callback(self.store.close)
+            stack.push_async_callback(self.close)
             if self.spool is not None:
                 await self.spool.open()
-                stack.push_async_callback(self.spool.close)
             await self._open_store()
             channels = await stack.enter_async_context(open_channels(self.settings.channels.values()))
             outbox = DatabaseOutbox(self.store.dsn)

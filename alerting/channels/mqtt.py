@@ -194,7 +194,7 @@ def render(template: str, payload: Mapping[str, Any]) -> str:
     return topic
 
 
-class _TlsSocket(ssl.SSLSocket):
+class TlsSocket(ssl.SSLSocket):
     """Closed where the handshake fails: paho lets go of it open."""
 
     def do_handshake(self, block: bool = False) -> None:
@@ -207,7 +207,7 @@ class _TlsSocket(ssl.SSLSocket):
 
 def _tls(settings: MqttSettings) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=settings.ca_file)
-    context.sslsocket_class = _TlsSocket
+    context.sslsocket_class = TlsSocket
     if settings.cert_file is not None:
         context.load_cert_chain(settings.cert_file, settings.key_file)
     return context

@@ -6,6 +6,7 @@ boundary is wrapped. Production code knows nothing of it.
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import functools
 import os
@@ -16,14 +17,17 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg
 
 from alerting.channels.webhook import Webhook
-from ingest import cli
+from ingest import cli, watch
 from ingest.inbox import Inbox
+from ingest.spool import Spool
 from ingest.thought import Thinker
+from storage import budgets, desk, readers, reviews
 from storage.outbox import DatabaseOutbox
 from storage.writer import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import sqlite3
+    from collections.abc import Callable, Iterator, Sequence
 
     from ingest.delivery import Delivery
 
@@ -43,7 +47,7 @@ def fuse(times: int) -> Fuse:
     return burn
 
 
-def _before(owner: type, name: str, burn: Fuse) -> None:
+def _before(owner: Any, name: str, burn: Fuse) -> None:
     method = getattr(owner, name)
 
     @functools.wraps(method)
@@ -54,7 +58,7 @@ def _before(owner: type, name: str, burn: Fuse) -> None:
     setattr(owner, name, wrapped)
 
 
-def _after_await(owner: type, name: str, burn: Fuse) -> None:
+def _after_await(owner: Any, name: str, burn: Fuse) -> None:
     method = getattr(owner, name)
 
     @functools.wraps(method)
@@ -95,15 +99,16 @@ def before_insert(burn: Fuse) -> None:
     _before(Store, "commit", burn)
 
 
-def after_insert(burn: Fuse) -> None:
-    """The database has everything of a batch but COMMIT."""
+def _in_transaction(owner: Any, name: str, burn: Fuse) -> None:
+    """The database has everything of what a coroutine writes but COMMIT."""
     committing = contextvars.ContextVar("committing", default=False)
-    write, commit = Store.commit, psycopg.AsyncConnection.commit
+    write, commit = getattr(owner, name), psycopg.AsyncConnection.commit
 
-    async def wrapped(self: Store, *args: Any) -> Any:
+    @functools.wraps(write)
+    async def wrapped(*args: Any, **kwargs: Any) -> Any:
         committing.set(True)
         try:
-            return await write(self, *args)
+            return await write(*args, **kwargs)
         finally:
             committing.set(False)
 
@@ -112,8 +117,13 @@ def after_insert(burn: Fuse) -> None:
             burn()
         await commit(self)
 
-    Store.commit = wrapped  # type: ignore[method-assign, assignment]  # the boundary
+    setattr(owner, name, wrapped)
     psycopg.AsyncConnection.commit = committed  # type: ignore[method-assign]  # the boundary
+
+
+def after_insert(burn: Fuse) -> None:
+    """The database has everything of a batch but COMMIT."""
+    _in_transaction(Store, "commit", burn)
 
 
 def after_commit(burn: Fuse) -> None:
@@ -171,6 +181,78 @@ def after_statement(burn: Fuse) -> None:
     psycopg.Connection.execute = wrapped  # type: ignore[method-assign]  # the boundary
 
 
+#: What is written beside the pipeline, a transaction each: where it is called, and by what name.
+_DESK: Final = ((desk, "_release"), (desk, "_deadline"), (desk, "close"), (budgets, "_warn"))
+_REVIEW: Final = ((reviews, "conclude"),)
+_RELOAD: Final = ((readers, "import_zones"), (readers, "import_rules"), (watch, "import_policies"))
+
+
+def _in_each(writing: Sequence[tuple[Any, str]], burn: Fuse) -> None:
+    for owner, name in writing:
+        _in_transaction(owner, name, burn)
+
+
+def _after_each(writing: Sequence[tuple[Any, str]], burn: Fuse) -> None:
+    for owner, name in writing:
+        _after_await(owner, name, burn)
+
+
+def in_desk(burn: Fuse) -> None:
+    """The desk has written everything about an alert, or a budget, but COMMIT."""
+    _in_each(_DESK, burn)
+
+
+def after_desk(burn: Fuse) -> None:
+    """The desk has seen to an alert, or a budget."""
+    _after_each(_DESK, burn)
+
+
+def in_review(burn: Fuse) -> None:
+    """What a review has found is written, but for COMMIT."""
+    _in_each(_REVIEW, burn)
+
+
+def after_review(burn: Fuse) -> None:
+    """A review is committed, and the engine does not go on from it yet."""
+    _after_each(_REVIEW, burn)
+
+
+def in_reload(burn: Fuse) -> None:
+    """Zones, rules or policies that were edited are written, but for COMMIT."""
+    _in_each(_RELOAD, burn)
+
+
+def after_reload(burn: Fuse) -> None:
+    """They are committed, and nothing is judged by them yet."""
+    _after_each(_RELOAD, burn)
+
+
+def in_spool(burn: Fuse) -> None:
+    """The spool has written entries, a mark, or that it forgets them, but for COMMIT."""
+    transaction = Spool._transaction
+
+    @contextlib.contextmanager
+    def wrapped(self: Spool) -> Iterator[sqlite3.Connection]:
+        with transaction(self) as database:
+            yield database
+            burn()
+
+    Spool._transaction = wrapped  # type: ignore[method-assign]  # the boundary
+
+
+def after_spool(burn: Fuse) -> None:
+    """It has committed them: entries not acked, a mark before its batch, or a batch forgotten."""
+    transaction = Spool._transaction
+
+    @contextlib.contextmanager
+    def wrapped(self: Spool) -> Iterator[sqlite3.Connection]:
+        with transaction(self) as database:
+            yield database
+        burn()
+
+    Spool._transaction = wrapped  # type: ignore[method-assign]  # the boundary
+
+
 BOUNDARIES: Final = {
     install.__name__: install
     for install in (
@@ -185,6 +267,14 @@ BOUNDARIES: Final = {
         after_mark,
         before_statement,
         after_statement,
+        in_desk,
+        after_desk,
+        in_review,
+        after_review,
+        in_reload,
+        after_reload,
+        in_spool,
+        after_spool,
     )
 }
 

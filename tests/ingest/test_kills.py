@@ -26,7 +26,7 @@ from ingest.settings import load
 from ingest.watch import rule_book
 from storage.audit import audit
 from storage.migrate import MigrationState, status, upgrade
-from tests.ingest import traffic
+from tests.ingest import test_kills_beside, test_spooling, traffic
 from tests.ingest.killed import BOUNDARIES
 from tests.ingest.running import EPOCH_MS, ROOT, Process, balanced, draw_seed, publish_all, serving, until
 from tests.servers.http_target import HttpTarget
@@ -315,4 +315,6 @@ async def test_an_upgrade_killed_again_and_again_ends_with_the_schema_of_one_nev
 
 
 def test_every_boundary_is_tried() -> None:
-    assert BOUNDARIES.keys() == DEATHS.keys() | {"before_statement", "after_statement"}
+    beside = {boundary for deaths in test_kills_beside.DEATHS.values() for boundary in deaths}
+    upgrade, spool = {"before_statement", "after_statement"}, {*test_spooling.WHILE_SPOOLING}
+    assert BOUNDARIES.keys() == DEATHS.keys() | beside | upgrade | spool

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 import psycopg
@@ -265,7 +265,15 @@ class Killable:
             batch_messages = 200
             """
         )
+        self._config, self._log = config, folder / "log"
         self.process = Process(config)
+
+    async def dies(self, boundary: str, times: int) -> None:
+        """Have a life that ends itself when it has come to a boundary of ``tests.ingest.killed`` so often."""
+        self.process = Process(self._config, killed=(boundary, times), log=self._log)
+        await self.process.start()
+        assert await self.process.ended(60) == -9, self.process.errors
+        self.process = Process(self._config, log=self._log)
 
     async def spooled(self) -> int:
         """Messages in its spool; -1 while it does not answer."""
@@ -281,6 +289,10 @@ class Killable:
             while not low <= (now := await self.spooled()) <= high:  # noqa: ASYNC110  # over HTTP
                 await asyncio.sleep(0.005)
         return now
+
+
+#: Boundaries within the spool, to how often one is come to at most: while it is filled, and while it is emptied.
+WHILE_SPOOLING: Final = {"in_spool": (12, 6), "after_spool": (12, 6)}
 
 
 @pytest.mark.timeout(180)
@@ -308,20 +320,18 @@ async def test_kill_9_while_spooling_and_while_draining_ends_with_the_tables_of_
     async with serving(settings(migrated, broker, gateway)):
         pass  # the session must exist before anything is published, for the broker to keep what comes meanwhile
     proxy.cut()
-    # It starts without a database, and takes in.
-    await run.process.start()
     publishing = asyncio.create_task(publish(broker, gateway, "kim-long", messages, at_once=20))
-    for share in (1, 2):
-        await run.until_spooled(rng.randrange(share * 500, share * 1_500))
-        await run.process.kill()
-        await run.process.start()
+    # It starts without a database, and takes in.
+    for boundary, (most, _) in WHILE_SPOOLING.items():
+        await run.dies(boundary, rng.randint(1, most))
+    await run.process.start()
     await publishing
     await run.until_spooled(len(messages))
+    await run.process.kill()
     proxy.resume()
-    for share in (3, 2, 1):
-        await run.until_spooled(0, rng.randrange((share - 1) * 1_800 + 1, share * 1_800))
-        await run.process.kill()
-        await run.process.start()
+    for boundary, (_, most) in WHILE_SPOOLING.items():
+        await run.dies(boundary, rng.randint(1, most))
+    await run.process.start()
     await until(lambda: len(times(migrated, "kim-long")) == len(messages), 60)
     await run.until_spooled(0, 0)
     assert await run.process.stop() == 0

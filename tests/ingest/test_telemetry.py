@@ -49,5 +49,4 @@ async def test_a_source_has_its_series_and_its_account_before_anything_came_of_i
     told = service.readiness()
     assert set(told["ledger"]) == set(told["sources"]) == {"coast", "island"}
     assert told["status"] == "degraded"  # nobody is connected yet
-    service.http._socket.close()
-    await service.store.close()
+    await service.close()

@@ -18,10 +18,11 @@ from bench.places import Places
 from ingest.telemetry import configure_logging
 from services.ports import find_free
 from tests.ingest.running import TOPIC, dump, publish, reading, serving, settings, times
-from tests.ingest.test_delivery import COMPARED, flood
+from tests.ingest.test_delivery import flood
 from tests.servers.tcp_proxy import TcpProxy
+from tests.soak import ais
 from tests.soak.faults import Faults
-from tests.soak.subject import Life, Subject
+from tests.soak.subject import Life, Subject, slope
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,9 +33,26 @@ DEVICES = ("kim-long", "a", "b", "c")
 #: One message in so many is no JSON, and belongs in quarantine.
 POISON = 97
 CHUNK = 40
-#: Resident memory may wander; a leak worth the name grows steadily, in a life long enough to tell.
+#: Resident memory may wander; a leak worth the name grows steadily, in lives that are long enough together to tell.
 LEAK_BYTES_A_MINUTE = 4 * 2**20
-LONG_LIFE = 120.0
+LONG_ENOUGH_MINUTES = 2.0
+#: Open files and tasks that a calm service may have more of at the end of a life than when it was warm.
+LEAK_OF_FEW = 3
+#: Fates, in the order of the invariant.
+ACCOUNT = ("received", "stored", "duplicate", "ignored", "quarantined", "dropped", "in_flight")
+#: What must be as in a run that nothing happened to: all that is about devices. Of vessels some reports are lost.
+COMPARED = {
+    "readings": """SELECT r.time, d.name, r.metric_id, r.value FROM readings r JOIN devices d ON d.id = r.device_id
+        ORDER BY 1, 2, 3""",
+    "alerts": """SELECT rule_id, split_part(subject_name, '/', 2), key, state, severity, started_at, resolved_at, value
+        FROM alerts WHERE subject_kind = 'device' ORDER BY 1, 2, 3, 6""",
+    "alert history": """SELECT a.rule_id, a.started_at, h.seq, h.at, h.from_state, h.to_state
+        FROM alert_history h JOIN alerts a ON a.id = h.alert_id WHERE subject_kind = 'device' ORDER BY 1, 2, 3""",
+    "notifications": """SELECT n.channel, n.event, n.at FROM notifications n JOIN alerts a ON a.id = n.alert_id
+        WHERE a.subject_kind = 'device' ORDER BY 1, 2, 3""",
+    "rule state": """SELECT rule_id, key FROM rule_state WHERE subject_kind = 'device' AND rule_id NOT LIKE '(%'
+        ORDER BY 1, 2""",
+}
 
 console = Console(highlight=False)
 
@@ -84,8 +102,11 @@ async def soak(seconds: float, seed: int) -> list[str]:
         to_broker = held.enter_context(TcpProxy(places.broker.port))
         head, _, name = dsn.rpartition("/")
         proxied = f"{head.rpartition(':')[0]}:{to_database.port}/{name}"
-        port = find_free()
-        config = _config(places.folder, proxied, to_broker.port, port, spool=chance.random() < 0.7)
+        port, tcp_port, udp_port = (find_free() for _ in range(3))
+        config = _config(
+            places.folder, proxied, to_broker.port, port, (tcp_port, udp_port), spool=chance.random() < 0.7
+        )
+        tcp, udp = ais.Receiver("coast", tcp_port, chance), ais.Receiver("island", udp_port, chance)
         subject = Subject(config, port, places.folder / "log")
         faults = Faults(chance, subject, places.postgres, places.broker, to_database, to_broker)
         load = Load(places.broker.port, chance)
@@ -93,26 +114,32 @@ async def soak(seconds: float, seed: int) -> list[str]:
             await subject.start()
             await _until_ready(subject)
             publishing = [asyncio.create_task(load.run(device)) for device in DEVICES]
+            publishing += [asyncio.create_task(tcp.over_tcp()), asyncio.create_task(udp.over_udp())]
             watching = asyncio.create_task(_watch(subject))
             await _harm(faults, chance, seconds)
-            load.stopping = True
+            load.stopping = tcp.stopping = udp.stopping = True
             await asyncio.gather(*publishing)
-            wrong = await _drained(subject, dsn, load)
+            wrong = await _drained(subject, dsn, load, tcp)
             watching.cancel()
             await subject.stop()
         finally:
             await subject.end()
         wrong += subject.failures
         wrong += _oracle(dsn, load)
+        wrong += ais.wrong(dsn, tcp, udp)
         wrong += await _compared(places, dsn, calm_dsn, load)
         _tell(subject, faults, load)
+        console.print("AIS:", ais.told(dsn, (tcp, udp)))
+        wrong += _ledgers(subject.lives)
         wrong += _leaks(subject.lives)
         if wrong:
             console.print("last lines of its log:", (places.folder / "log").read_text()[-3000:], sep="\n")
     return wrong
 
 
-def _config(folder: Path, dsn: str, broker_port: int, http_port: int, *, spool: bool) -> Path:
+def _config(
+    folder: Path, dsn: str, broker_port: int, http_port: int, ais_ports: tuple[int, int], *, spool: bool
+) -> Path:
     path = folder / "haidang.toml"
     spooling = f'[spool]\npath = "{folder / "spool"}"\nafter_seconds = 0.5\n' if spool else ""
     path.write_text(
@@ -128,6 +155,14 @@ port = {broker_port}
 client_id = "haidang-soak"
 topics = ["haidang/v1/{GATEWAY}/+/readings"]
 keepalive = 5
+[sources.coast]
+type = "nmea_tcp"
+mode = "server"
+host = "127.0.0.1"
+port = {ais_ports[0]}
+[sources.island]
+type = "nmea_udp"
+port = {ais_ports[1]}
 [rules]
 packs = ["hue"]
 [http]
@@ -159,14 +194,14 @@ async def _until_ready(subject: Subject) -> None:
             await asyncio.sleep(0.1)
 
 
-async def _drained(subject: Subject, dsn: str, load: Load) -> list[str]:
+async def _drained(subject: Subject, dsn: str, load: Load, tcp: ais.Receiver) -> list[str]:
     """Wait until everything has its fate."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         now = await subject.ready()
         settled = now and now["ready"] and not any(account["in_flight"] for account in now["ledger"].values())
-        if now and settled and all(len(times(dsn, device)) == len(load.good(device)) for device in DEVICES):
-            console.print("ledger of the last process:", now["ledger"])
+        stored = all(len(times(dsn, device)) == len(load.good(device)) for device in DEVICES)
+        if settled and stored and ais.complete(dsn, tcp):
             return []
         await asyncio.sleep(0.2)
     return [f"not everything came to its fate within two minutes: {await subject.ready()}"]
@@ -182,8 +217,8 @@ def _oracle(dsn: str, load: Load) -> list[str]:
             lost, more = sorted(set(good) - set(found))[:10], sorted(set(found) - set(good))[:10]
             wrong.append(f"{device}: {len(good)} sent, {len(found)} stored; lost {lost}, beyond {more}")
     poison = {payload(device, n) for device in DEVICES for n in range(load.sent[device]) if n % POISON == POISON - 1}
-    ((rows),) = [dump(dsn, "SELECT raw, reason FROM quarantine")[0]]
-    refused = [bytes(raw) for raw, _ in rows]
+    (rows,) = dump(dsn, "SELECT q.raw FROM quarantine q JOIN sources s ON s.id = q.source_id WHERE s.name = 'gateways'")
+    refused = [bytes(raw) for (raw,) in rows]
     if set(refused) != poison or len(refused) != len(poison):
         wrong.append(f"quarantine: {len(poison)} refused messages sent, {len(refused)} kept")
     return wrong
@@ -201,20 +236,49 @@ async def _compared(places: Places, dsn: str, calm_dsn: str, load: Load) -> list
         async with asyncio.timeout(300):
             while account.received < total or account.in_flight:  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
-    names = ("readings", "alerts", "alert history", "notifications", "rule state")
     wrong = []
-    for name, ours, calm in zip(names, dump(dsn, *COMPARED), dump(calm_dsn, *COMPARED), strict=False):
+    for name, query in COMPARED.items():
+        (ours,), (calm,) = dump(dsn, query), dump(calm_dsn, query)
         if ours != calm:
             wrong.append(f"{name}: {len(ours)} rows, {len(calm)} in a run that nothing happened to")
     return wrong
 
 
+def _ledgers(lives: Sequence[Life]) -> list[str]:
+    """Add up what all lives have counted. What one had in flight when it died, the next counts as received again."""
+    wrong = []
+    for source in ("gateways", "coast", "island"):
+        total = dict.fromkeys(ACCOUNT, 0)
+        for number, life in enumerate(lives, 1):
+            account = life.ledger.get(source, {})
+            for name in ACCOUNT:
+                total[name] += account.get(name, 0)
+            received, *fates = (account.get(name, 0) for name in ACCOUNT)
+            if received != sum(fates):
+                wrong.append(f"process {number}: the ledger of {source} does not balance: {account}")
+        said = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in total.items())
+        console.print(f"ledger of {source} over {len(lives)} lives, each as it was last seen: {said}")
+    return wrong
+
+
 def _leaks(lives: Sequence[Life]) -> list[str]:
-    return [
-        f"resident memory grew by {slope / 2**20:.1f} MiB a minute for {life.seconds:.0f} s"
-        for life in lives
-        if life.seconds >= LONG_LIFE and (slope := life.slope()) is not None and slope > LEAK_BYTES_A_MINUTE
-    ]
+    wrong = []
+    if (found := slope(lives)) is not None:
+        growth, minutes = found
+        console.print(f"resident memory: {growth / 2**20:+.2f} MiB a minute, over {minutes:.1f} minutes of warm lives")
+        if minutes >= LONG_ENOUGH_MINUTES and growth > LEAK_BYTES_A_MINUTE:
+            wrong.append(f"resident memory grew by {growth / 2**20:.1f} MiB a minute of age")
+    for number, life in enumerate(lives, 1):
+        for of in ("files", "tasks"):
+            more = life.grown(of)
+            if more is not None and more > LEAK_OF_FEW:
+                wrong.append(f"process {number} ended with {more:g} {of} more than it had when it was warm")
+    young = [life.warm[0].resident for life in lives if life.warm]
+    if young:
+        console.print("resident when warm, by life:", ", ".join(f"{one / 2**20:.0f}" for one in young), "MiB")
+        if young[-1] > 2 * young[0]:
+            wrong.append(f"a new process took {young[-1] / 2**20:.0f} MiB, the first one {young[0] / 2**20:.0f}")
+    return wrong
 
 
 def _tell(subject: Subject, faults: Faults, load: Load) -> None:
@@ -224,11 +288,10 @@ def _tell(subject: Subject, faults: Faults, load: Load) -> None:
         if not life.samples:
             continue
         resident, files, tasks = life.most()
-        slope = life.slope()
-        growth = "too short to tell" if slope is None else f"{slope / 2**20:+.2f} MiB a minute"
+        grown = [f"{of} {more:+g}" for of in ("files", "tasks") if (more := life.grown(of)) is not None]
         console.print(
-            f"process {number}: {life.seconds:.0f} s, at most {resident / 2**20:.0f} MiB resident ({growth}),"
-            f" {files} open files, {tasks} tasks"
+            f"process {number}: {life.seconds:.0f} s, at most {resident / 2**20:.0f} MiB resident, {files} open files,"
+            f" {tasks} tasks; calm, at its end: {', '.join(grown) or 'too short to tell'}"
         )
 
 

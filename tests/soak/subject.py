@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import httpx
 import numpy as np
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.ingest.running import Process
 
@@ -17,30 +19,62 @@ if TYPE_CHECKING:
 _KIB = 1024
 #: Memory that a young process takes is no leak: its slope is measured after this many seconds.
 _WARM_UP = 20.0
+#: Samples that say what is usual.
+_SOME = 10
+
+
+class Sample(NamedTuple):
+    """The service at one moment. ``calm``: the database is there, and every source is connected."""
+
+    at: float  # seconds
+    resident: int  # bytes
+    files: int
+    tasks: int
+    calm: bool
 
 
 @dataclass(slots=True)
 class Life:
-    """One process of the service: samples of (seconds, resident bytes, open files, tasks), one a second."""
+    """One process of the service: a sample a second, and its ledger by source as it was last seen."""
 
-    samples: list[tuple[float, int, int, int]] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
+    ledger: dict[str, dict[str, int]] = field(default_factory=dict)
 
     @property
     def seconds(self) -> float:
-        return self.samples[-1][0] - self.samples[0][0] if self.samples else 0.0
+        return self.samples[-1].at - self.samples[0].at if self.samples else 0.0
 
-    def slope(self) -> float | None:
-        """Resident bytes a minute, by least squares after the warm-up; None for a life too short to say."""
-        warm = [(at, rss) for at, rss, _, _ in self.samples if at - self.samples[0][0] >= _WARM_UP]
-        if len(warm) < 10:
-            return None
-        at, rss = np.array(warm, float).T
-        return float(np.polyfit(at, rss, 1)[0] * 60)
+    @property
+    def warm(self) -> list[Sample]:
+        """Without the time in which a young process takes memory that it keeps."""
+        return [sample for sample in self.samples if sample.at - self.samples[0].at >= _WARM_UP]
 
     def most(self) -> tuple[int, int, int]:
         """The greatest resident bytes, open files and tasks."""
-        columns: Sequence[Any] = list(zip(*self.samples, strict=True)) or [(0,)] * 4
+        columns: Sequence[Any] = list(zip(*self.samples, strict=True)) or [(0,)] * 5
         return max(columns[1]), max(columns[2]), max(columns[3])
+
+    def grown(self, of: Literal["files", "tasks"]) -> float | None:
+        """By how much the number usual in calm moments is greater at the end than when warm; None: too short."""
+        calm = [getattr(sample, of) for sample in self.warm if sample.calm]
+        if len(calm) < 2 * _SOME:
+            return None
+        return float(np.median(calm[-_SOME:]) - np.median(calm[:_SOME]))
+
+
+def slope(lives: Sequence[Life]) -> tuple[float, float] | None:
+    """Resident bytes a minute of age, by least squares over the warm parts of all lives, each from a level of its own;
+    and over how many minutes. None: they were too short to say.
+    """
+    over, under, seconds = 0.0, 0.0, 0.0
+    for warm in (life.warm for life in lives):
+        if len(warm) < _SOME:
+            continue
+        at, resident = np.array([(sample.at, sample.resident) for sample in warm], float).T
+        over += float(((at - at.mean()) * (resident - resident.mean())).sum())
+        under += float(((at - at.mean()) ** 2).sum())
+        seconds += float(at[-1] - at[0])
+    return (over / under * 60, seconds / 60) if under else None
 
 
 def _resources(pid: int) -> tuple[int, int] | None:
@@ -91,18 +125,37 @@ class Subject:
         if self._process.has_ended:
             self.failures.append(f"it ended by itself:\n{self._process.errors[-2000:]}")
             await self.start()
-        found, tasks = _resources(self._process.pid), await self._tasks()
-        if found is not None and tasks is not None:
-            self.lives[-1].samples.append((at, *found, tasks))
+        life, found, told = self.lives[-1], _resources(self._process.pid), await self._metrics()
+        if found is None or told is None or life is not self.lives[-1]:
+            return
+        ledger: dict[str, dict[str, int]] = {}
+        calm = tasks = 1
+        for name, labels, value in told:
+            match name:
+                case "haidang_received_total" | "haidang_in_flight":
+                    ledger.setdefault(labels["source"], {})[name.split("_", 1)[1].removesuffix("_total")] = value
+                case "haidang_messages_total":
+                    ledger.setdefault(labels["source"], {})[labels["fate"]] = value
+                case "haidang_tasks":
+                    tasks = value
+                case "haidang_database_up" | "haidang_source_connected":
+                    calm = min(calm, value)
+        life.samples.append(Sample(at, *found, tasks, bool(calm)))
+        life.ledger = ledger
 
-    async def _tasks(self) -> int | None:
+    async def _metrics(self) -> list[tuple[str, dict[str, str], int]] | None:
         try:
             async with httpx.AsyncClient(timeout=2) as client:
                 text = (await client.get(f"{self._url}/metrics")).text
         except httpx.HTTPError:
             return None
-        found = [line for line in text.splitlines() if line.startswith("haidang_tasks ")]
-        return int(float(found[0].split()[1])) if found else None
+        families = text_string_to_metric_families(text)
+        return [
+            (sample.name, sample.labels, int(sample.value))
+            for family in families
+            for sample in family.samples
+            if family.name.startswith("haidang_") and not math.isinf(sample.value)
+        ]
 
     async def ready(self) -> dict[str, Any] | None:
         """What /readyz says; None where nobody answers."""

@@ -24,18 +24,20 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from alerting.channels.mqtt import TlsSocket
 from ingest.sources.base import SourceUnavailable
 from ingest.sources.mqtt.connection import Connection, Loss, Session, Sink
 from ingest.sources.mqtt.reasons import SESSION_TAKEN_OVER, words
 from ingest.sources.mqtt.wire import Publish
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Sequence
 
     import paho.mqtt.client as paho
     from aiomqtt.types import PahoSocket
 
-    from ingest.sources.mqtt.options import MqttOptions
+    from ingest.sources.mqtt.options import MqttOptions, Tls
 
 _QOS_BITS = 0x06
 _QOS_1 = 0x02
@@ -163,7 +165,7 @@ class _Client(aiomqtt.Client):
             properties=properties,
             keepalive=max(1, round(options.keepalive)),
             timeout=options.timeout,
-            tls_context=options.tls.context() if options.tls else None,
+            tls_context=_context(options.tls) if options.tls else None,
         )
         self._owner = owner
         self._reading: PahoSocket | None = None
@@ -323,3 +325,9 @@ class _Client(aiomqtt.Client):
 
 def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def _context(tls: Tls) -> ssl.SSLContext:
+    context = tls.context()
+    context.sslsocket_class = TlsSocket
+    return context
