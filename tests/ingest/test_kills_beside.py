@@ -69,14 +69,14 @@ _NOW: Final = datetime.fromtimestamp(EPOCH_MS / 1000, UTC) + timedelta(days=1)
 _ISO: Final = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+(Z|\+00:00)")
 
 #: What is to be done, and what is left of it: nothing.
-_LEFT: Final = (
-    "SELECT count(*) FROM alert_timers WHERE outcome IS NULL AND step > 0 AND due_at < now()",
-    "SELECT count(*) FROM notifications WHERE state IN ('queued', 'held')",
-    "SELECT count(*) FROM alert_budgets WHERE exceeded_by IS NOT NULL AND warned_at IS NULL",
-    "SELECT count(*) FROM alerts WHERE state = 'resolved' AND resolved_at < '2026-02-01'",
-    "SELECT count(*) FROM alert_reviews",
-    "SELECT count(*) FROM alerts WHERE rule_id = 'distress' AND state = 'firing'",
-)
+_LEFT: Final = {
+    "deadlines": "alert_timers WHERE outcome IS NULL AND step > 0 AND due_at < now()",
+    "to tell": "notifications WHERE state IN ('queued', 'held')",
+    "budgets": "alert_budgets WHERE exceeded_by IS NOT NULL AND warned_at IS NULL",
+    "to close": "alerts WHERE state = 'resolved' AND resolved_at < '2026-02-01'",
+    "reviews": "alert_reviews",
+    "withdrawn": "alerts WHERE rule_id = 'distress' AND state = 'firing'",
+}
 #: All of it: deadlines that have passed, a silence that is over, two alerts long resolved, more alerts than a budget
 #: has room for, and one review, for each takes its time.
 _TO_DO: Final = b"""
@@ -183,15 +183,18 @@ async def finish(config: Path) -> None:
     async with serving(settings, await rule_book(settings)) as service:
         with psycopg.connect(dsn, autocommit=True) as connection:
             connection.execute("UPDATE notifications SET leased_until = now() WHERE leased_until > now()")
-        with contextlib.suppress(TimeoutError):
-            await until(lambda: not left(dsn), 60)
-        assert not left(dsn)
+            with contextlib.suppress(TimeoutError):
+                await until(lambda: not left(connection), 60)
+            assert left(connection) == {}
         assert balanced(service)
 
 
-def left(dsn: str) -> dict[str, int]:
-    """What is still to be done."""
-    return {query: n for query in _LEFT if (n := count(dsn, query))}
+def left(connection: psycopg.Connection) -> dict[str, int]:
+    """What is still to be done, and how much of it."""
+    query = ", ".join(f"(SELECT count(*) FROM {what})" for what in _LEFT.values())
+    counts = connection.execute(f"SELECT {query}".encode()).fetchone()
+    assert counts is not None
+    return {name: n for name, n in zip(_LEFT, counts, strict=True) if n}
 
 
 def tables(dsn: str) -> Tables:
@@ -257,7 +260,8 @@ async def test_killed_beside_the_pipeline_and_started_again_it_ends_as_one_never
     dsn = timescale.create_database(name, work.template)
     config = work.config(dsn, what, review_after=0.01)
     for death in deaths:
-        assert left(dsn), f"{how}: it died too late to prove anything"
+        with psycopg.connect(dsn) as connection:
+            assert left(connection), f"{how}: it died too late to prove anything"
         process = Process(config, killed=death, log=tmp_path / "log")
         await process.start()
         assert await process.ended(60) == -9, f"{how}: {process.errors}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import random
 import sys
 import time
@@ -303,6 +304,8 @@ def main() -> int:
     seed = asked.seed if asked.seed is not None else random.randrange(2**32)
     console.print(f"seed {seed}: repeat with ARGS='--seed {seed} --for {asked.seconds:g}'")
     configure_logging(level="error")
+    for noisy in ("mqtt", "asyncio"):  # that brokers die under those who publish is what this is about
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)
     wrong = asyncio.run(soak(asked.seconds, seed))
     for line in wrong:
         console.print("[red]WRONG[/red]", line)
