@@ -60,7 +60,7 @@ _TABLES: Final = (
 _LEFT_OUT: Final = {
     "alerts": {"known_at"},
     "alert_history": {"recorded_at", "hash"},
-    "alert_deliveries": {"notification_id", "at", "recorded_at", "seq", "hash", "attempts"},
+    "alert_deliveries": {"notification_id", "at", "recorded_at", "seq", "hash", "attempts", "payload_sha256"},
     "notifications": {"id", "next_attempt_at", "created_at", "sent_at", "leased_until", "attempts", "last_error"},
 }
 _ROUNDS: Final = 60

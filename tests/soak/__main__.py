@@ -118,6 +118,9 @@ async def soak(seconds: float, seed: int) -> list[str]:
             publishing += [asyncio.create_task(tcp.over_tcp()), asyncio.create_task(udp.over_udp())]
             watching = asyncio.create_task(_watch(subject))
             await _harm(faults, chance, seconds)
+            async with asyncio.timeout(60):  # for a last connection that nobody cuts off
+                while tcp.begun < subject.started:  # noqa: ASYNC110  # a fact of the receiver, with no event
+                    await asyncio.sleep(0.1)
             load.stopping = tcp.stopping = udp.stopping = True
             await asyncio.gather(*publishing)
             wrong = await _drained(subject, dsn, load, tcp)

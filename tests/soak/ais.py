@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from typing import TYPE_CHECKING, Final
 
 from services.ports import LOOPBACK
@@ -46,6 +47,7 @@ class Receiver:
         self._chance = chance
         self._n = 0
         self.sent: list[list[Sent]] = []  # by connection
+        self.begun = 0.0  # the last of them, on the clock of ``time.monotonic``
         self.lines: set[bytes] = set()
         self.stopping = False
 
@@ -66,6 +68,7 @@ class Receiver:
                 _, writer = await asyncio.open_connection(LOOPBACK, self._port)
                 sent: list[Sent] = []
                 self.sent.append(sent)
+                self.begun = time.monotonic()
                 try:
                     while not self.stopping:
                         keys, lines = self._burst()

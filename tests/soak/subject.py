@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -96,11 +97,13 @@ class Subject:
         self._process = Process(config, log=log, options=("--wait", "60"))
         self.lives: list[Life] = []
         self.failures: list[str] = []
+        self.started = 0.0  # the last of them, on the clock of ``time.monotonic``
         self._running = False
 
     async def start(self) -> None:
         await self._process.start()
         self.lives.append(Life())
+        self.started = time.monotonic()
         self._running = True
 
     async def kill(self) -> None:
