@@ -34,7 +34,7 @@ MIN_DISTANCE: Final = 2000.0
 #: Fixes on each track, and how often they went over from one to the other, for two tracks to be two vessels.
 LEAST: Final = 3
 TURNS: Final = 3
-#: A vessel that sends AIS is heard again within this.
+#: A vessel that sends AIS is heard again within this: until tracks are known to be two, what is not was none.
 CHAIN: Final = HOUR // 2
 OVER: Final = 6 * HOUR
 
@@ -84,18 +84,15 @@ class _Parting:
     two: bool = False
     seen: bool = False
 
-    def over(self, time: int) -> bool:
+    def over(self, time: int, after: int) -> bool:
         """Whether one of the two was not heard for too long."""
-        return time - min(self.a.time, self.b.time) > OVER
+        return time - min(self.a.time, self.b.time) > after
 
-    def take(self, fix: Fix, *, sparse: bool) -> _Side | None:
-        """Put a fix to its track, and say which that is. ``sparse``: reports may be hours apart."""
+    def take(self, fix: Fix) -> _Side | None:
+        """Put a fix to its track, and say which that is."""
         side = self._side(fix)
-        if not self.two:
-            if side is None and self.b.fixes <= 1:
-                self.b = _Side(fix.time, fix.lon, fix.lat, 1)
-            if side is self.b and not sparse and fix.time - side.time > CHAIN:
-                side.fixes = self.turns = 0
+        if side is None and not self.two and self.b.fixes <= 1:
+            self.b = _Side(fix.time, fix.lon, fix.lat, 1)
         if side is not None:
             self.turns += self.on_a is not (side is self.a)
             self.on_a = side is self.a
@@ -273,6 +270,10 @@ class Apart:
     def _follow(self, name: int, fix: Fix, before: Fix | None) -> int | None:
         """What a fix goes by; None: nothing, it is nobody's. ``before``: the fix before it of the same number."""
         parted = self._parted.get(name)
+        if parted is not None and not parted.two and parted.over(fix.time, CHAIN if is_ais(name) else OVER):
+            del self._parted[name]  # one was wrong, or the vessel has gone on from the other
+            self._changed.add(name)
+            parted = None
         if parted is None:
             if before is not None:
                 a = _Side(before.time, before.lon, before.lat, 0)
@@ -281,8 +282,8 @@ class Apart:
                     self._changed.add(name)
             return name
         self._changed.add(name)
-        side = parted.take(fix, sparse=not is_ais(name))
-        if parted.over(fix.time):
+        side = parted.take(fix)
+        if parted.two and parted.over(fix.time, OVER):
             del self._parted[name]
             self._gone[name] = parted.b
             return _ONE_AGAIN if parted.seen else name

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from quality.scenario import Scenario
 
 #: Each with another seed than the one before it.
-SCENARIOS = [scenarios(1 + number % 3)[number] for number in range(len(scenarios(1)))]
+SCENARIOS = [three[number % 3] for number, three in enumerate(zip(*map(scenarios, (1, 2, 3)), strict=True))]
 
 
 @pytest.mark.parametrize("scenario", [pytest.param(one, id=one.name) for one in SCENARIOS])
