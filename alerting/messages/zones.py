@@ -47,9 +47,20 @@ def zone_fired(rule: ZoneRule, vessel: str, zone: Zone, at: int) -> Text:
     )
 
 
+#: By what lies ahead: what a vessel will do soon, and what it has done.
+_AHEAD: Final = {
+    "area": (Text("will be in", "sẽ vào"), Text("entered", "đã vào")),
+    "line": (Text("will cross", "sẽ vượt"), Text("crossed", "đã vượt")),
+    "out": (Text("will leave", "sẽ rời"), Text("left", "đã rời")),
+}
+
+
 def zone_neared(rule: ZoneRule, vessel: str, zone: Zone, step: int, at: int, since: int) -> Text:
-    """A vessel will be in a zone soon (steps 0 and 1), or is in (2), ``since`` microseconds after it was first said."""
+    """A vessel will be in a zone, over a line or out of a zone soon (steps 0 and 1), or is (2), ``since`` microseconds
+    after it was first said.
+    """
     when = clock(at, rule.utc_offset)
+    will, did = _AHEAD["out" if rule.condition is Condition.LEAVING else "line" if zone.is_line else "area"]
     if step == 2:
         warned = Text(
             *(f"{word} {time}" for word, time in zip((", warned of", ", báo trước"), span(since), strict=True))
@@ -57,15 +68,15 @@ def zone_neared(rule: ZoneRule, vessel: str, zone: Zone, step: int, at: int, sin
         said = warned if since else Text("", "")
         return titled(
             rule,
-            f"vessel {vessel} entered {zone.name_en} by {when.en}{said.en}{' before' if since else ''}",
-            f"tàu {vessel} đã vào {zone.name_vi} lúc {when.vi}{said.vi}",
+            f"vessel {vessel} {did.en} {zone.name_en} by {when.en}{said.en}{' before' if since else ''}",
+            f"tàu {vessel} {did.vi} {zone.name_vi} lúc {when.vi}{said.vi}",
         )
     assert rule.within is not None
     soon = span(rule.imminent if step == 1 and rule.imminent is not None else rule.within)
     return titled(
         rule,
-        f"vessel {vessel} will be in {zone.name_en} within {soon.en} of {when.en} at its course and speed",
-        f"tàu {vessel} sẽ vào {zone.name_vi} trong vòng {soon.vi} kể từ {when.vi} nếu giữ hướng và tốc độ",
+        f"vessel {vessel} {will.en} {zone.name_en} within {soon.en} of {when.en} at its course and speed",
+        f"tàu {vessel} {will.vi} {zone.name_vi} trong vòng {soon.vi} kể từ {when.vi} nếu giữ hướng và tốc độ",
     )
 
 
@@ -80,6 +91,15 @@ def _speeds(rule: ZoneRule) -> Text:
 
 
 _ZONE_OVER: Final = {
+    "back": Text("vessel {vessel} is back in {zone} since {when}", "tàu {vessel} đã trở lại {zone} lúc {when}"),
+    "back_over": Text(
+        "vessel {vessel} is back over {zone} since {when}", "tàu {vessel} đã vượt trở lại {zone} lúc {when}"
+    ),
+    "stays": Text(
+        "vessel {vessel} no longer heads out of {zone} since {when}",
+        "tàu {vessel} không còn hướng ra khỏi {zone} từ {when}",
+    ),
+    "gone": Text("vessel {vessel}, {zone}, not back for {after}", "tàu {vessel}, {zone}, không trở lại trong {after}"),
     "left": Text("vessel {vessel} left {zone} at {when}", "tàu {vessel} rời khỏi {zone} lúc {when}"),
     "changed": Text(
         "vessel {vessel}, {zone}, out of it or at another speed since {when}",
@@ -113,9 +133,21 @@ _ZONE_OVER: Final = {
 def zone_resolved(rule: ZoneRule, vessel: str, zone: Zone, at: int, reason: str) -> Text:
     """It is over, at a time, for a reason."""
     when, after = clock(at, rule.utc_offset), span(rule.resolve_after)
-    over = _ZONE_OVER["changed" if reason == "left" and rule.condition is Condition.SPEED else reason]
+    over = _ZONE_OVER[_way(rule, zone, reason)]
     return titled(
         rule,
         f"over: {over.en.format(vessel=vessel, zone=zone.name_en, when=when.en, after=after.en)}",
         f"đã hết: {over.vi.format(vessel=vessel, zone=zone.name_vi, when=when.vi, after=after.vi)}",
     )
+
+
+def _way(rule: ZoneRule, zone: Zone, reason: str) -> str:
+    """How a reason is said of what the rule asks."""
+    said = {}
+    if rule.condition is Condition.SPEED:
+        said = {"left": "changed"}
+    elif rule.condition is Condition.LEAVING:
+        said = {"returned": "back", "turned_away": "stays", "quiet": "gone"}
+    elif rule.condition is Condition.APPROACHING and zone.is_line:
+        said = {"returned": "back_over", "quiet": "gone"}
+    return said.get(reason, reason)

@@ -19,9 +19,10 @@ from alerting.rules.figures import RangeRule, RateRule, StuckRule, WindowRule
 from alerting.rules.ladder import Direction, LadderRule, Rung
 from alerting.rules.scope import Scope, ScopedRule, Selection
 from alerting.rules.vessels import DetectorRule, FeedSilentRule, GapRule
-from alerting.rules.zones import Condition, Crossing, ZoneRule
+from alerting.rules.zones import AHEAD, Condition, Crossing, ZoneRule
 
 __all__ = [
+    "AHEAD",
     "BEGINNING",
     "END",
     "KINDS",

@@ -28,26 +28,31 @@ class Condition(StrEnum):
     CROSSED = "crossed"  # through it between two fixes that are both outside; over a line
     DWELL = "dwell"  # is in for a time
     SPEED = "speed"  # is in at speeds within a range, for a time
-    APPROACHING = "approaching"  # will be in soon at the present course and speed, or is in
+    APPROACHING = "approaching"  # will be in, or over a line, soon at the present course and speed, or is
+    LEAVING = "leaving"  # is in and will be out soon, or has come out
+
+
+#: Conditions about what lies ahead: one alert with steps.
+AHEAD: Final = frozenset({Condition.APPROACHING, Condition.LEAVING})
 
 
 #: What a rule may say only where it means something.
 _ONLY_FOR: Final = {
-    "resolve_after": {Condition.LEFT, Condition.CROSSED},
-    "direction": {Condition.CROSSED},
+    "resolve_after": {Condition.LEFT, Condition.CROSSED, *AHEAD},
+    "direction": {Condition.CROSSED, Condition.APPROACHING},
     "for": {Condition.DWELL, Condition.SPEED},
-    "min_sog": {Condition.SPEED, Condition.APPROACHING},
+    "min_sog": {Condition.SPEED, *AHEAD},
     "max_sog": {Condition.SPEED},
-    "within": {Condition.APPROACHING},
-    "imminent": {Condition.APPROACHING},
-    "imminent_severity": {Condition.APPROACHING},
-    "crossed_severity": {Condition.APPROACHING},
+    "within": set(AHEAD),
+    "imminent": set(AHEAD),
+    "imminent_severity": set(AHEAD),
+    "crossed_severity": set(AHEAD),
     "exit_buffer_m": set(Condition) - {Condition.CROSSED},
     "settle": set(Condition) - {Condition.CROSSED},
     "settle_fixes": set(Condition) - {Condition.CROSSED},
 }
 #: What can be asked of a line, which nothing is inside of.
-_OF_LINES: Final = {Condition.CROSSED}
+_OF_LINES: Final = {Condition.CROSSED, Condition.APPROACHING}
 
 Knots = Annotated[float, Field(ge=0, le=102.2, allow_inf_nan=False)]
 
@@ -72,7 +77,8 @@ class ZoneRule(ScopedRule):
 
     The alert of ``approaching`` begins when at the present course and speed the vessel will be in the zone ``within``
     that time. It becomes more severe as that becomes ``imminent``, and when the vessel is in (crossed); it is over when
-    the vessel has returned, or has turned away.
+    the vessel has returned, or has turned away. Of a line it is likewise, of crossing it in the ``direction``; and of
+    ``leaving``, of coming out. Who has crossed a line, or left, for ``resolve_after``, is not returning: it is over.
     """
 
     asking: ClassVar[tuple[str, ...]] = ("condition", "direction", "for_", "min_sog", "max_sog", "within", "imminent")
@@ -109,21 +115,21 @@ class ZoneRule(ScopedRule):
 
     @model_validator(mode="after")
     def _rising(self) -> ZoneRule:
-        if self.condition is Condition.APPROACHING:
+        if self.condition in AHEAD:
             if self.within is None:
-                raise ValueError('approaching needs a time, such as within = "20m"')
+                raise ValueError(f'{self.condition.value} needs a time, such as within = "20m"')
             if self.imminent is not None and self.imminent >= self.within:
                 raise ValueError("imminent must be less than within")
             if self.imminent is None and self.imminent_severity is not None:
                 raise ValueError('imminent_severity needs a time, such as imminent = "5m"')
             ranks = [severity.rank for severity in self.severities]
             if ranks != sorted(ranks):
-                raise ValueError("severities must not fall from approaching to imminent to crossed")
+                raise ValueError(f"severities must not fall from {self.condition.value} to imminent to crossed")
         return self
 
     @property
     def severities(self) -> tuple[Severity, Severity, Severity]:
-        """Of approaching, imminent and crossed."""
+        """Of approaching or leaving, imminent and crossed."""
         imminent = self.severity if self.imminent is None else self.imminent_severity or _more(self.severity)
         return self.severity, imminent, self.crossed_severity or _more(imminent)
 
@@ -148,6 +154,8 @@ class ZoneRule(ScopedRule):
             return [(("zones",), f"{name!r} is a line: nothing is inside it, only {asked} can be asked")]
         if not zone.is_line and self.direction is not Crossing.EITHER:
             return [(("direction",), f"{name!r} is an area: only the crossing of a line has a direction")]
+        if self.condition is Condition.APPROACHING and not zone.is_line and "resolve_after" in self.model_fields_set:
+            return [(("resolve_after",), f"{name!r} is an area: its alert lasts while the vessel is in")]
         return []
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from alerting import messages
 from alerting.model import AlertState, Event, Transition, alert_id
-from alerting.rules import Condition
+from alerting.rules import AHEAD, Condition
 from geofence.tracks import Fix
 
 if TYPE_CHECKING:
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from alerting.zones.fence import Fence
     from alerting.zones.visits import Held, Visit
 
-STEPS: Final = ("approaching", "imminent", "crossed")
+#: What the steps of what lies ahead are called, the first by its condition.
+STEPS: Final = {condition: (condition.value, "imminent", "crossed") for condition in AHEAD}
 _CROSSED: Final = 2
 
 
@@ -39,7 +40,7 @@ class ZoneAlerts:
         if fence.rule.for_:
             visit.said["for_seconds"] = fence.rule.for_ // 1_000_000
         name = self._names.transponder(transponder, visit.started_at).name
-        if fence.rule.condition is Condition.APPROACHING:
+        if fence.rule.condition in AHEAD:
             text = messages.zone_neared(fence.rule, name, fence.zone, visit.step, at, at - visit.started_at)
         else:
             text = messages.zone_fired(fence.rule, name, fence.zone, visit.started_at)
@@ -49,9 +50,11 @@ class ZoneAlerts:
         """Take a vessel that approaches to a step of the ladder; what that is to its alert, None if nothing."""
         before, after = fence.rule.severities[visit.step], fence.rule.severities[step]
         visit.step, visit.severity = step, after
-        visit.said["step"] = STEPS[step]
-        visit.said[f"{STEPS[step]}_at"] = messages.iso(time)
+        name = STEPS[fence.rule.condition][step]
+        visit.said["step"] = name
+        visit.said[f"{name}_at"] = messages.iso(time)
         if step == _CROSSED:
+            visit.last = time
             visit.said["lead_seconds"] = (time - visit.started_at) // 1_000_000
         if visit.alert is None or before is after:
             return None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from alerting.rules import Condition
+from alerting.rules import AHEAD, Condition
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -69,7 +69,8 @@ class Attention:
         since = self._watched(advance)
         since |= {m.transponder: _ALWAYS for m in advance.moves if any(leg.ended_on for leg in m.legs)}
         if self._zones:
-            since |= {m.transponder: _ALWAYS for m in advance.moves if not self._zones.isdisjoint((*m.was, *m.now))}
+            around = ((m.transponder, (*m.was, *m.now, *(leg.line for leg in m.legs))) for m in advance.moves)
+            since |= {transponder: _ALWAYS for transponder, zones in around if not self._zones.isdisjoint(zones)}
             since |= dict.fromkeys(news, _ALWAYS)
         moves: list[Move] = []
         told = {move.row for move in advance.moves}
@@ -114,7 +115,7 @@ def _matters(fence: Fence, held: Held) -> int:
     if held.turn is not None or held.touch is not None:
         return _ALWAYS
     if held.visit is not None:
-        if fence.rule.condition in {Condition.SPEED, Condition.APPROACHING}:
+        if fence.rule.condition is Condition.SPEED or fence.rule.condition in AHEAD:
             return _ALWAYS
         if fence.rule.condition is Condition.DWELL and held.visit.alert is None:
             return held.visit.started_at + fence.rule.for_

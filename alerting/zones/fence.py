@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from alerting.judging.outcome import Order
-from alerting.rules import Condition, window
+from alerting.rules import AHEAD, Condition, window
 from alerting.zones.sides import Reading
 from geofence.boundary import Boundary
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from geofence.zones import Zone
 
 RESOLVE, FIRE = 0, 1
-_ATTENTIVE: Final = frozenset({Condition.DWELL, Condition.SPEED, Condition.APPROACHING})
+_ATTENTIVE: Final = frozenset({Condition.DWELL, Condition.SPEED}) | AHEAD
 
 
 class Place:

@@ -29,7 +29,7 @@ from alerting.judging.apart import of_track
 from alerting.judging.outcome import POSITIONS, STATICS, Outcome, Ruled
 from alerting.model import RuleState, SubjectKind
 from alerting.registry.ships import ShipTypes
-from alerting.rules import Condition, ZoneRule
+from alerting.rules import AHEAD, Condition, ZoneRule
 from alerting.zones.alerts import ZoneAlerts
 from alerting.zones.approach import Approach
 from alerting.zones.approaching import Approaching
@@ -263,7 +263,7 @@ class Fences:
         for fence in fences:
             if fence.rule.condition is Condition.CROSSED:
                 self._passing.look(fence, move, cause, out)
-            elif fence.rule.condition is not Condition.APPROACHING:
+            elif fence.rule.condition not in AHEAD:
                 self._inside.look(fence, move, report, cause, out)
         if self._approach.needed:
             self._approaching.look(move, report, cause, out)

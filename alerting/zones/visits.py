@@ -29,14 +29,14 @@ class Visit:
     before: Fix | None
     alert: UUID | None = None
     at: int = 0
-    last: int = 0  # left and crossed: of the last repetition
+    last: int = 0  # left and crossed: of the last repetition; approaching and leaving: of the crossing
     received: int = 0  # and when that was received
     count: int = 1
     ship_type: int | None = None  # as known when it fired
     zone_version: str = ""  # that it was raised on
     said: dict[str, Any] = field(default_factory=dict)  # what the alert says of the vessel, from when it fired
     severity: Severity | None = None  # where it is not the rule's
-    step: int = 0  # approaching: 0, imminent: 1, crossed: 2
+    step: int = 0  # approaching or leaving: 0, imminent: 1, crossed: 2
 
 
 @dataclass(slots=True, frozen=True)

@@ -13,7 +13,7 @@ import shapely
 
 from alerting.model import Event
 from alerting.registry.register import UNREGISTERED, Registry
-from alerting.rules import Condition, NoDataRule, Rule, ThresholdRule, ZoneRule, window
+from alerting.rules import AHEAD, Condition, NoDataRule, Rule, ThresholdRule, ZoneRule, window
 from geofence.tracks import KNOT, distance
 
 if TYPE_CHECKING:
@@ -352,7 +352,7 @@ class Oracle:
             self.late += 1
             return
         self.fixes[ship] = (item.time, item.lon, item.lat)
-        for n, rule, zone in self._fences(*(set(Condition) - {Condition.CROSSED, Condition.APPROACHING})):
+        for n, rule, zone in self._fences(*(set(Condition) - {Condition.CROSSED, *AHEAD})):
             self._fence(n, rule, zone, item, old, found)
         for n, rule, zone in self._fences(Condition.APPROACHING):
             self._approach(n, rule, zone, item, old, found)

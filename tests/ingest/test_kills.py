@@ -54,7 +54,7 @@ DEATHS: Final = {
 #: Notifications that a webhook has on their way at once: what a kill may tell twice.
 IN_HAND: Final = 4
 _LEFT_OUT: Final = {
-    "alerts": {"known_at", "ended_known_at"},
+    "alerts": {"known_at", "ended_known_at", "changed_known_at"},
     "alert_history": {"recorded_at"},
     "alert_timers": {"due_at"},
     "notifications": {"next_attempt_at", "created_at", "sent_at", "leased_until", "attempts", "last_error"},

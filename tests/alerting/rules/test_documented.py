@@ -167,6 +167,22 @@ def _() -> Stream:
     return [batch]
 
 
+def _ahead(*rows: tuple[float, float, float]) -> Stream:
+    batch = fixes(574_000_001, *rows)
+    batch.positions["sog"], batch.positions["cog"] = 12.0, 90.0
+    return [batch]
+
+
+@stream("towards-the-border")
+def _() -> Stream:
+    return _ahead(*((float(n), 107.9 + 0.0035 * n, 16.5) for n in range(33)), (60, 107.9, 16.5))
+
+
+@stream("out-of-the-core")
+def _() -> Stream:
+    return _ahead(*((float(n), 107.05 + 0.0035 * n, 16.05) for n in range(20)), (40, 107.05, 16.05))
+
+
 @stream("pm2-5-day")
 def _() -> Stream:
     values = [30.0] * 24 + [90.0] * 24 + [10.0] * 24

@@ -10,7 +10,7 @@ import shapely
 from pydantic import ValidationError
 
 from alerting.engine import Engine
-from alerting.model import Memory
+from alerting.model import Memory, RuleState
 from alerting.rules import RULE, Rule, ZoneRule
 from decoders.records import POSITION, Observations, empty
 from geofence.zones import Zone
@@ -129,7 +129,7 @@ def test_an_alert_says_how_far_from_the_boundary_the_vessel_was() -> None:
 
 
 def approaching(**fields: Any) -> Rule:
-    return rule(condition="approaching", severity="info", within="20m", imminent="5m", **fields)
+    return rule(**{"condition": "approaching", "severity": "info", "within": "20m", "imminent": "5m"} | fields)
 
 
 def heading_east(*rows: tuple[float, float], sog: float = 12.0, cog: float = 90.0) -> Observations:
@@ -161,6 +161,64 @@ def test_approaching_imminent_crossed_returned_is_one_alert_with_its_lead_time()
     assert found[2].details["lead_seconds"] == 20 * 60
     assert found[3].details["reason"] == "returned"
     assert [t.details["step"] for t in found] == ["approaching", "imminent", "crossed", "crossed"]
+
+
+def towards(lon: float, *more: tuple[float, float]) -> list[tuple[float, float]]:
+    """Eastwards over a meridian, half a minute after the 30th; minutes and longitudes."""
+    return [*((m, lon + PACE * (m - 30.5)) for m in range(5, 36)), *more]
+
+
+STEPS = [("firing", "info", 11), ("escalated", "warning", 26), ("escalated", "major", 31)]
+
+
+@pytest.mark.parametrize(
+    ("fields", "meridian", "more", "end"),
+    [
+        ({"zones": ["border"]}, 108.0, [(40, 107.99)], (40, "returned")),
+        ({"zones": ["border"], "direction": "right"}, 108.0, [(40, 107.99)], (40, "returned")),
+        ({"zones": ["border"]}, 108.0, [(60, 108.1), (91, 108.2)], (91, "quiet")),
+        ({"zones": ["border"], "settle": "5m"}, 108.0, [(40, 107.99), (41, 107.99), (46, 107.98)], (46, "returned")),
+        ({"condition": "leaving"}, 107.1, [(40, 107.09)], (40, "returned")),
+        ({"condition": "leaving", "resolve_after": "30m"}, 107.1, [(60, 107.2), (61, 107.3)], (61, "quiet")),
+    ],
+)
+@pytest.mark.parametrize("restarted", [False, True])
+def test_lines_are_approached_and_areas_left_by_the_same_steps_restarted_or_not(
+    fields: dict[str, Any], meridian: float, more: list[tuple[float, float]], end: tuple[float, str], restarted: bool
+) -> None:
+    rules, zones, batch = [approaching(**fields)], [SQUARE, BORDER], heading_east(*towards(meridian, *more))
+    engine, found, states = Engine(rules, zones), [], dict[Any, RuleState]()
+    for n, row in enumerate(batch.positions):
+        if restarted:
+            engine = Engine(rules, zones)
+            engine.restore(Memory(states=list(states.values()), positions=batch.positions[max(n - 1, 0) : n]))
+        one = Observations(messages=1, positions=batch.positions[n : n + 1].copy())
+        one.positions["message"] = 0
+        verdict = engine.judge(one, int(row["received_at"]))
+        found += verdict.transitions
+        states |= {(s.rule_id, s.key): s for s in verdict.states}
+        states = {place: s for place, s in states.items() if s.state is not None}
+    assert ladder(found) == [*STEPS, ("resolved", "major", end[0])]
+    assert len({t.alert_id for t in found}) == 1
+    assert found[2].details["lead_seconds"] == 20 * 60
+    assert (found[3].details["reason"], found[0].details["step"]) == (end[1], fields.get("condition", "approaching"))
+
+
+def test_a_line_is_not_approached_in_the_other_direction_nor_an_area_left_by_who_stays_in_it() -> None:
+    over = heading_east(*towards(108.0, (40, 108.1)))
+    left = approaching(zones=["border"], direction="left")
+    assert Engine([left], [BORDER]).judge(over, T0 + 40 * MINUTE).transitions == []
+    across = heading_east((0, 107.01), (1, 107.012), sog=2.0)  # a day from the other side
+    assert Engine([approaching(condition="leaving")], [SQUARE]).judge(across, T0 + MINUTE).transitions == []
+
+
+def test_who_turns_round_within_an_area_is_no_longer_leaving_it() -> None:
+    batch = heading_east((0, 107.08), (1, 107.083), (2, 107.08))
+    batch.positions["cog"] = [90.0, 90.0, 270.0]
+    found = Engine([approaching(condition="leaving", within="6m", imminent="5m")], [SQUARE]).judge(
+        batch, T0 + 2 * MINUTE
+    )
+    assert [(t.event.value, t.details.get("reason")) for t in found.transitions][-1] == ("resolved", "turned_away")
 
 
 def test_who_turns_away_is_no_longer_approaching_and_who_slows_down_less_so() -> None:
@@ -241,7 +299,10 @@ def test_a_vessel_outside_a_zone_as_it_is_drawn_now_is_no_longer_inside_and_one_
         ({"condition": "inside", "for": "5m"}, "for is for dwell and speed, not for inside"),
         ({"condition": "speed"}, "speed needs min_sog or max_sog"),
         ({"condition": "speed", "min_sog": 5, "max_sog": 2}, "max_sog 2 is less than min_sog 5"),
-        ({"condition": "crossed", "settle": "5m"}, "settle is for entered, inside, left, dwell, speed and approaching"),
+        (
+            {"condition": "crossed", "settle": "5m"},
+            "settle is for entered, inside, left, dwell, speed, approaching and leaving",
+        ),
         ({"condition": "approaching"}, "approaching needs a time"),
         ({"condition": "approaching", "within": "5m", "imminent": "5m"}, "imminent must be less than within"),
         ({"condition": "approaching", "within": "5m", "imminent_severity": "info"}, "imminent_severity needs a time"),
@@ -249,7 +310,7 @@ def test_a_vessel_outside_a_zone_as_it_is_drawn_now_is_no_longer_inside_and_one_
             {"condition": "approaching", "within": "5m", "crossed_severity": "info"},
             "severities must not fall from approaching to imminent to crossed",
         ),
-        ({"condition": "inside", "direction": "left"}, "direction is for crossed, not for inside"),
+        ({"condition": "inside", "direction": "left"}, "direction is for crossed and approaching, not for inside"),
         ({"condition": "inside", "exit_buffer_m": -1}, "greater than or equal to 0"),
         ({"condition": "left", "settle_fixes": 1}, "greater than or equal to 2"),
     ],
