@@ -18,6 +18,7 @@ from alerting.pack import RuleBook
 from bench import inputs
 from bench.harness import OURS, Contestant, Measure, Row, Sample, Target
 from bench.processes import Failed
+from geofence.tracks import CAPACITY
 from ingest.delivery import Delivery
 from ingest.inbox import Inbox
 from ingest.loop import runner
@@ -151,7 +152,7 @@ async def _worlds(dsn: str, book: RuleBook, vessels: int) -> AsyncGenerator[_Wor
             inbox,
             store,
             telemetry,
-            Recall(store, book, formats),
+            Recall(store, book, formats, transponders=max(CAPACITY, vessels)),  # so that all are known
             formats=formats,
             notifier=nobody,
             batch_messages=_FILL,
