@@ -30,6 +30,7 @@ from alerting.judging.outcome import ASKS, FORM, Order, Outcome, Ruled, marks, r
 from alerting.judging.series import Series
 from alerting.model import AlertState, Event, Severity, Subject, SubjectKind, Transition, shadow_id
 from alerting.readings.figures import Figures
+from alerting.readings.links import Links
 from alerting.readings.places import Places
 from alerting.readings.silence import Silence
 from alerting.readings.thresholds import Thresholds
@@ -92,11 +93,15 @@ class Engine:
         self._hearing = Hearing()
         self._thresholds = Thresholds(ruled, self._names, places, self._series, self._hearing)
         self._silence = Silence(ruled, self._names, places, self._series, self._hearing)
+        self._links = Links(ruled, self._names, self._series, self._hearing)
         self._figures = Figures(ruled, self._names, places, self._series)
         self._fences = Fences(ruled, zones, self._names, registry, capacity=capacity)
         self._vessels = Vessels(ruled, zones, self._names, registry, self._hearing, self._fences.ships)
         # Vessels before fences, which learn the batch's ship types.
-        self._parts: tuple[Part, ...] = (self._thresholds, self._figures, self._silence, self._vessels, self._fences)
+        self._parts: tuple[Part, ...] = (
+            *(self._thresholds, self._figures, self._silence, self._links),
+            *(self._vessels, self._fences),
+        )
         self._combined = Combined(ruled, self._names, registry, self._hearing)
         self._withdrawn: list[tuple[RuleState, str]] = []  # and why
         self._now = -(2**62)
@@ -117,8 +122,9 @@ class Engine:
         self._names.restore(memory.names)
         if memory.readings is not None:
             self._series.restore(memory.readings)
-            self._silence.restore()
+            self._silence.restore(memory.readings)
             self._figures.restore(memory.readings)
+        self._links.restore(memory.positions, memory.readings)
         self._fences.restore(memory.positions, memory.ship_types, memory.static_times, memory.first_seen)
         if memory.positions is not None:
             self._vessels.restore(memory.positions, memory.first_seen)
@@ -266,6 +272,8 @@ class Engine:
         """Close what no rule watches any more."""
         for old, reason in self._withdrawn:
             state = old.state or {}
+            if "name" in state:  # what is told of by that alone
+                self._names.restore({(old.subject_kind.value, old.subject_id): state["name"]})
             subject = self._names.subject(old.subject_kind, old.subject_id, state.get("started_at"))
             if state.get("alert") and _mode(state) is not Mode.CONDITION:
                 out.add(

@@ -101,6 +101,11 @@ def source_id(name: str) -> int:
     return _hash("source", name)
 
 
+@lru_cache(maxsize=65_536)
+def gateway_id(name: str) -> int:
+    return _hash("gateway", name)
+
+
 def device_id(gateway: str, device: str) -> int:
     return _hash("device", f"{gateway}/{device}")
 

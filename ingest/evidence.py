@@ -185,8 +185,8 @@ def _choices(rules: Sequence[Rule], facts: dict[str, Any], began: int) -> Iterat
     who |= {(one["kind"], int(one["id"])) for one in told.get("members", ())}
     who |= {("transponder", int(id_)) for id_ in told.get("partners", ())}
     ids = {kind: tuple(sorted(id_ for of, id_ in who if of == kind)) for kind in ("transponder", "device")}
-    source = alert["subject_kind"] == "source"
-    alone = [] if source else [Choice(tables, ids["transponder"], ids["device"])]
+    of_many = alert["subject_kind"] in {"source", "gateway"}  # whoever came by it
+    alone = [] if of_many else [Choice(tables, ids["transponder"], ids["device"])]
     for choice in (*alone, Choice(tables)):
         for times in _LOOKS_BACK:
             yield choice, began - times * warm_up(rules)
@@ -260,7 +260,7 @@ def _ids(memory: Memory, rows: Observations) -> set[tuple[str, int]]:
         if table is not None
         for id_ in np.unique(table[kind]).tolist()
     }
-    heard_by = (rows.positions, rows.statics, rows.receptions, memory.positions)
+    heard_by = (rows.positions, rows.statics, rows.receptions, rows.readings, memory.positions, memory.readings)
     found |= {("source", id_) for table in heard_by if table is not None for id_ in np.unique(table["source"]).tolist()}
     return found | {("transponder", record.transponder) for record in rows.records}
 

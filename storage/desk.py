@@ -83,8 +83,15 @@ LEFT JOIN silences AS s
     AND s.ends_at > clock_timestamp()
 LEFT JOIN alerts AS a
     ON a.id = CASE WHEN n.held_by LIKE 'alert %%' THEN substr(n.held_by, 7)::uuid END
-    AND a.state IN ('firing', 'acknowledged')
-WHERE n.state = 'held' AND n.held_by NOT LIKE 'incident %%' AND s.id IS NULL AND a.id IS NULL
+    AND (a.state IN ('firing', 'acknowledged') OR NOT a.retracted AND EXISTS (
+        SELECT FROM alert_inhibitors AS i JOIN desk_policies AS p ON (p.kind, p.id) = ('inhibit', i.policy)
+        WHERE i.alert_id = a.id AND a.resolved_at + policy_span(p.body, 'linger') > clock_timestamp()))
+LEFT JOIN desk_policies AS w
+    ON (w.kind, w.id) = ('inhibit', CASE WHEN n.held_by LIKE 'wait %%' THEN substr(n.held_by, 6) END)
+    AND EXISTS (
+        SELECT FROM alerts AS o WHERE o.id = n.alert_id
+            AND coalesce(o.known_at, o.fired_at) + policy_span(w.body, 'wait') > clock_timestamp())
+WHERE n.state = 'held' AND n.held_by NOT LIKE 'incident %%' AND s.id IS NULL AND a.id IS NULL AND w.id IS NULL
 ORDER BY n.alert_id LIMIT %s
 """
 _HELD: Final = b"""

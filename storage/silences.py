@@ -107,17 +107,22 @@ def silenced_by(alert: Mapping[str, Any], lasting: Iterable[Row]) -> UUID | None
 
 def labels(alert: Mapping[str, Any]) -> dict[str, str | None]:
     """What an alert can be told by: ``alert_labels`` of the database."""
-    device = alert["subject_kind"] == "device"
-    gateway, _, name = alert["subject_name"].partition("/")
+    kind, details = alert["subject_kind"], alert["details"]
+    device = kind == "device"
+    called = (
+        str(details.get("transponder") or alert["subject_name"]) if kind == "transponder" else alert["subject_name"]
+    )
+    gateway, slash, name = called.partition("/")
     return {
         "rule": alert["rule_id"],
-        "kind": alert["details"].get("kind"),
+        "kind": details.get("kind"),
         "severity": alert["severity"],
         "subject_kind": alert["subject_kind"],
         "subject": alert["subject_name"],
-        "gateway": gateway if device else None,
+        "gateway": gateway if device or kind == "gateway" or (kind == "transponder" and slash) else None,
         "device": name if device else None,
+        "source": alert["subject_name"] if kind == "source" else details.get("heard_by"),
         "zone": alert["zone_id"],
         "key": alert["key"],
-        "metric": alert["details"].get("metric"),
+        "metric": details.get("metric"),
     }

@@ -43,16 +43,22 @@ class Inhibition(Policy):
 
     The two must have equal values of the labels in ``same``. An alert that is meant by both mutes nobody: two such
     would mute each other.
+
+    Of what ``mutes`` means nobody is told before it has stood for ``wait``, so that what is behind it may be known by
+    then, nor within ``linger`` after that is over, for not all that it made silent is heard again at once.
     """
 
     kind: ClassVar[str] = "inhibit"
     when: Matcher
     mutes: Matcher
     same: Labels = ()
+    wait: Duration = 0
+    linger: Duration = 0
 
     @property
     def body(self) -> dict[str, Any]:
-        return {"when": compiled(self.when), "mutes": compiled(self.mutes), "same": list(self.same)}
+        sides = {"when": compiled(self.when), "mutes": compiled(self.mutes), "same": list(self.same)}
+        return sides | {"wait": self.wait, "linger": self.linger}
 
 
 def in_turns(policies: Iterable[Inhibition]) -> list[Inhibition]:

@@ -12,9 +12,10 @@ from pydantic import AfterValidator, BeforeValidator, Field
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: What an alert can be told by. ``kind`` is its rule's; ``gateway`` and ``device`` are of alerts about devices.
+#: What an alert can be told by. ``kind`` is its rule's; ``gateway`` and ``device`` are of alerts about devices, the
+#: former of those about gateways, too; ``source`` is of alerts about sources, and about silence: by which it was heard.
 LABELS: Final = (
-    *("rule", "kind", "severity", "subject_kind", "subject", "gateway", "device", "zone", "key", "metric"),
+    *("rule", "kind", "severity", "subject_kind", "subject", "gateway", "device", "source", "zone", "key", "metric"),
 )
 
 _BRACKET: Final = re.compile(r"\[(!?+)(\]?+[^\]]*)\]")

@@ -61,6 +61,7 @@ class _Episode:
     at: int
     alert: UUID
     waited: int
+    source: int  # that brought the last row; 0: not known
 
 
 class Silence:
@@ -77,6 +78,7 @@ class Silence:
         self._watch = np.full(64, _UNKNOWN, np.int32)  # place in _sets of the rules that watch it
         # ... unless it is received so late: a day begins, in which something is to be learned.
         self._fresh = np.full(64, _FAR, np.int64)
+        self._source = np.zeros(64, np.int64)  # that brought the last row
         self._queued = np.full(64, NEVER, np.int64)  # the instant under which it is in _waiting
         self._sets: list[tuple[int, ...]] = []
         self._places: dict[tuple[int, ...], int] = {}
@@ -95,9 +97,11 @@ class Silence:
             tuple[int, tuple[int, ...]]
         ] = []  # least patience of those that do not learn, and the others
 
-    def restore(self) -> None:
-        """Take up the subjects that the series remembers."""
+    def restore(self, readings: Table) -> None:
+        """Take up the subjects that the series remembers; ``readings`` are the last of each (READING rows)."""
         self._grow()
+        slots = self._series.find(readings["device"].copy(), readings["metric"].copy())
+        self._source[slots] = readings["source"]
         metrics = self._series.metric
         self._patience[np.flatnonzero(~np.isin(metrics, list(self._watchers.metrics)))] = _FAR
         for metric in sorted(self._watchers.metrics):
@@ -138,7 +142,8 @@ class Silence:
             self._rhythms[slot, number] = Rhythm.restore(state)
             return True
         waited = state.get("waited", state["at"] - state["heard"])
-        episode = _Episode(state["heard"], state["at"], UUID(state["alert"]), waited)
+        source = state.get("source", 0)
+        episode = _Episode(state["heard"], state["at"], UUID(state["alert"]), waited, source)
         self._episodes.setdefault(slot, {})[number] = episode
         self._patience[slot] = _ALWAYS
         return True
@@ -155,13 +160,18 @@ class Silence:
             if instant != self._queued[slot]:
                 continue
             self._queued[slot] = NEVER
-            last = int(self._series.heard[slot])
+            last, source = int(self._series.heard[slot]), int(self._source[slot])
             for number in self._sets[self._watch[slot]]:
-                self._expire(slot, number, last, now, out)
+                self._expire(slot, number, last, source, now, out)
             self._wait(slot, now)
 
     def _rows(self, readings: Table, judged: Judged, out: Outcome) -> None:
         self._grow()
+        source = readings["source"][judged.row]
+        source_before = self._source.take(judged.slot)
+        again = judged.slot[1:] == judged.slot[:-1]
+        source_before[1:][again] = source[:-1][again]
+        self._source[judged.slot] = source  # of several the last
         received = readings["received_at"][judged.row]
         restless = received - judged.heard_before > self._patience.take(judged.slot)
         restless |= received >= self._fresh.take(judged.slot)
@@ -169,25 +179,25 @@ class Silence:
             return
         slots = judged.slot[restless].tolist()
         rows = judged.row[restless].tolist()
-        befores = judged.heard_before[restless].tolist()
+        befores = zip(judged.heard_before[restless].tolist(), source_before[restless].tolist(), strict=True)
         seen = set()
         for slot, number, before in zip(slots, rows, befores, strict=True):
             if self._watch[slot] == _UNKNOWN:
                 self._open(slot)
             if self._sets[self._watch[slot]]:
-                self._row(slot, number, before, readings, out)
+                self._row(slot, number, *before, readings, out)
                 seen.add(slot)
         for slot in seen:
             self._settle(slot)
             self._wait(slot, NEVER)
 
-    def _row(self, slot: int, number: int, before: int, readings: Table, out: Outcome) -> None:
+    def _row(self, slot: int, number: int, before: int, source: int, readings: Table, out: Outcome) -> None:
         """A reading after a long silence, after an alert, or the first."""
         record = readings[number]
         received = int(record["received_at"])
         for rule in self._sets[self._watch[slot]]:
             if before != NEVER:
-                self._expire(slot, rule, before, received, out)
+                self._expire(slot, rule, before, source, received, out)
             if rule in self._episodes.get(slot, ()):
                 ruled, key = self._ruled[rule], self._rules[rule].metric
                 order = Order(received, False, int(record["message"]), READINGS, number, ruled.number, key, 0)
@@ -259,6 +269,7 @@ class Silence:
             self._watch = grown(self._watch, size, _UNKNOWN)
             self._fresh = grown(self._fresh, size, _FAR)
             self._queued = grown(self._queued, size, NEVER)
+            self._source = grown(self._source, size, 0)
 
     def _wait(self, slot: int, now: int) -> None:
         """Put a subject in the queue, for the first of its rules to run out at or after ``now``."""
@@ -278,7 +289,7 @@ class Silence:
         self._queued[slot] = instant
         heappush(self._waiting, instant << 32 | slot)
 
-    def _expire(self, slot: int, number: int, heard: int, now: int, out: Outcome) -> None:
+    def _expire(self, slot: int, number: int, heard: int, source: int, now: int, out: Outcome) -> None:
         """Fire if the silence since ``heard`` is too long by ``now``."""
         rule, ruled = self._rules[number], self._ruled[number]
         at = self._due(slot, number, heard)
@@ -286,14 +297,14 @@ class Silence:
             return
         subject = self._subject(slot)
         waited = self._after(slot, number)
-        episode = _Episode(heard, at, alert_id(rule.id, subject, rule.metric, heard), waited)
+        episode = _Episode(heard, at, alert_id(rule.id, subject, rule.metric, heard), waited, source)
         self._episodes.setdefault(slot, {})[number] = episode
         self._patience[slot] = _ALWAYS
         text = messages.no_data_fired(rule, subject.name, heard, waited)
         order = Order(at, True, 0, READINGS, subject.id, ruled.number, rule.metric, 1)
         out.add(order, self._transition(slot, number, AlertState.FIRING, at, text))
-        state = {"heard": heard, "at": at, "alert": str(episode.alert), "waited": waited} | ruled.left_behind(heard)
-        out.remember(rule.id, subject, rule.metric, state)
+        state = {"heard": heard, "at": at, "alert": str(episode.alert), "waited": waited, "source": source}
+        out.remember(rule.id, subject, rule.metric, state | ruled.left_behind(heard))
 
     def _resolve(self, slot: int, number: int, at: int, order: Order, out: Outcome) -> None:
         rule, subject = self._rules[number], self._subject(slot)
@@ -314,6 +325,8 @@ class Silence:
             "after_seconds": episode.waited // 1_000_000,
             "last_heard": messages.iso(episode.heard),
         }
+        if episode.source:
+            details["heard_by"] = self._names.source_name(episode.source)
         return Transition(
             alert_id=episode.alert,
             rule_id=rule.id,

@@ -14,7 +14,7 @@ from statistics import fmean, median
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from alerting.model import AlertState, Severity
-from alerting.rules import NoDataRule
+from alerting.rules import Waits
 from decoders.arrival import before
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def warm_up_before(rules: Iterable[Rule], since: int) -> int:
     days before at the latest: then they know what they knew, unless of a subject that is seldom heard.
     """
     rules = list(rules)
-    learn = any(isinstance(rule, NoDataRule) and rule.learned for rule in rules)
+    learn = any(isinstance(rule, Waits) and rule.learned for rule in rules)
     return max(warm_up(rules), since % _DAY + 2 * _DAY if learn else 0)
 
 

@@ -22,10 +22,11 @@ says which episodes an alert stands for.
 An alert that the first telling does not find again (its rows are gone, its episode began before what was read), or that
 is open under a rule that was edited since, is left as it is.
 
-A silence is about what was heard and when, which rows that came late do not change: ``no_data`` is not looked at. Nor
-is a combined rule, which goes by what was known when. But a ``gap`` in what a vessel sends is one by what it sent: here
-in time means that each fix was heard as it was made. One that is over is retracted if the vessel sent often enough and
-what it sent was delivered late; while it lasts it is left, and the engine goes on as it was.
+A silence is about what was heard and when, which rows that came late do not change: ``no_data`` is not looked at, nor
+is that of a gateway or a source. Nor is a combined rule, which goes by what was known when. But a ``gap`` in what a
+vessel sends is one by what it sent: here in time means that each fix was heard as it was made. One that is over is
+retracted if the vessel sent often enough and what it sent was delivered late; while it lasts it is left, and the engine
+goes on as it was.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ if TYPE_CHECKING:
     Table = NDArray[np.void]
 
 #: Kinds of rules about what was heard or known when, and not about what it said.
-ABOUT_HEARING: Final = frozenset({"no_data", "feed_silent", "combined"})
+ABOUT_HEARING: Final = frozenset({"no_data", "gateway_silent", "source_away", "feed_silent", "combined"})
 #: Kinds whose state is not that of a subject alone: the engine goes on as it was, and what is open is left.
 _SHARED: Final = frozenset({"gap", "carried_beacons"})
 #: By table: what makes the series of a row.

@@ -14,9 +14,10 @@ from pydantic import Field, TypeAdapter
 from alerting.rules.aqi import AqiRule
 from alerting.rules.base import BEGINNING, END, BaseRule, Mode, duration, window
 from alerting.rules.combined import CombinedRule, Join, closure, subject_of
-from alerting.rules.devices import DeviceRule, NoDataRule, ThresholdRule
+from alerting.rules.devices import DeviceRule, NoDataRule, ThresholdRule, Waits
 from alerting.rules.figures import RangeRule, RateRule, StuckRule, WindowRule
 from alerting.rules.ladder import Direction, LadderRule, Rung
+from alerting.rules.links import GatewaySilentRule, LinkRule, SourceAwayRule
 from alerting.rules.scope import Scope, ScopedRule, Selection
 from alerting.rules.vessels import DetectorRule, FeedSilentRule, GapRule
 from alerting.rules.zones import AHEAD, Condition, Crossing, ZoneRule
@@ -37,8 +38,10 @@ __all__ = [
     "Direction",
     "FeedSilentRule",
     "GapRule",
+    "GatewaySilentRule",
     "Join",
     "LadderRule",
+    "LinkRule",
     "Mode",
     "NoDataRule",
     "RangeRule",
@@ -48,8 +51,10 @@ __all__ = [
     "Scope",
     "ScopedRule",
     "Selection",
+    "SourceAwayRule",
     "StuckRule",
     "ThresholdRule",
+    "Waits",
     "WindowRule",
     "ZoneRule",
     "closure",
@@ -66,6 +71,8 @@ Rule = (
     | RangeRule
     | AqiRule
     | NoDataRule
+    | GatewaySilentRule
+    | SourceAwayRule
     | ZoneRule
     | DetectorRule
     | CombinedRule

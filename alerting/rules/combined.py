@@ -152,7 +152,7 @@ class CombinedRule(BaseRule):
             return Join.NEAR
         if leaf.rule == self.about or about is found is SubjectKind.TRANSPONDER:
             return Join.SAME
-        if self.within_m is None or SubjectKind.SOURCE in {about, found}:
+        if self.within_m is None or not (about.has_place and found.has_place):
             return Join.ANY
         return Join.NEAR
 
@@ -191,8 +191,9 @@ class CombinedRule(BaseRule):
                 yield place, f'{leaf.rule}: at_least {leaf.at_least} of the same one; say join = "near" or "any"'
             if join is Join.SAME and about is not found:
                 yield place, f"{leaf.rule} is about a {found}, and cannot be the same as a {about}"
-            if join is Join.NEAR and SubjectKind.SOURCE in {about, found}:
-                yield place, f"{leaf.rule}: a source is nowhere, so that nothing is near it"
+            if join is Join.NEAR and not (about.has_place and found.has_place):
+                nowhere = found if about.has_place else about
+                yield place, f"{leaf.rule}: a {nowhere} is nowhere, so that nothing is near it"
             elif join is Join.NEAR and self.distance(leaf) is None:
                 yield place, f"{leaf.rule}: within_m is missing: how near?"
         if self.within_m is not None and not by_distance:

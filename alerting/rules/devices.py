@@ -176,21 +176,20 @@ After = Annotated[
 ]
 
 
-class NoDataRule(DeviceRule):
-    """Nothing new from a device and metric for longer than ``after``, once it has been heard at all.
+class Waits(BaseRule):
+    """A rule on silence: how long is waited.
 
-    ``after = "learned"``: ``factor`` times the interval at which it is heard (``alerting.readings.rhythm``),
+    ``after = "learned"``: ``factor`` times the interval at which the subject is heard (``alerting.readings.rhythm``),
     ``at_least`` and ``at_most`` so much; ``at_most`` until that is known.
     """
 
-    kind: Literal["no_data"]
     after: After
     at_least: Positive | None = None
     at_most: Positive | None = None
     factor: Annotated[float, Field(ge=1, le=1000)] = 3.0
 
     @model_validator(mode="after")
-    def _bounds_for_what_is_learned(self) -> NoDataRule:
+    def _bounds_for_what_is_learned(self) -> Waits:
         bounds = self.model_fields_set & {"at_least", "at_most", "factor"}
         if self.after != LEARNED:
             if bounds:
@@ -216,3 +215,9 @@ class NoDataRule(DeviceRule):
             return self.after
         low, high = self.at_least or 0, self.at_most or 0
         return high if interval is None else min(max(round(self.factor * interval), low), high)
+
+
+class NoDataRule(Waits, DeviceRule):
+    """Nothing new from a device and metric for longer than ``after``, once it has been heard at all."""
+
+    kind: Literal["no_data"]

@@ -22,6 +22,7 @@ from alerting.rules import (
     Direction,
     FeedSilentRule,
     GapRule,
+    LinkRule,
     NoDataRule,
     Rule,
     ScopedRule,
@@ -377,6 +378,11 @@ def judged(rule: Rule) -> list[Transition]:  # noqa: C901, PLR0911  # one for ea
         case NoDataRule():
             rows = [(now, 1.0), (now + rule.patience(None) + MINUTE, 1.0)]
             return engine.judge(readings(rule, rows), rows[-1][0]).transitions
+        case LinkRule():
+            silent = next(r for r in BOOK.rules if r.id == "silent-river")
+            assert isinstance(silent, NoDataRule)
+            rows = [(now, 1.0), (now + rule.patience(None) + 2 * MINUTE, 1.0)]
+            return engine.judge(readings(silent, rows), rows[-1][0]).transitions
         case ZoneRule():
             return engine.judge(voyage(through(rule), now), now + DAY).transitions
         case GapRule():

@@ -7,11 +7,14 @@ import asyncio
 import psycopg
 import pytest
 
+from alerting.desk.book import Group
 from alerting.model import Verdict
+from storage.desk import import_policies
 from storage.seals import seal
 from storage.writer import Store
 from tests.ingest.command import done, haidang
 from tests.storage.samples import batch, transition
+from tests.storage.test_desk import about
 
 
 @pytest.fixture
@@ -89,6 +92,32 @@ def test_an_act_that_does_not_fit_is_refused_in_one_line(fired: str) -> None:
     done("alerts", "close", alert, "--dsn", fired)
     refused = haidang("alerts", "ack", alert, "--dsn", fired)
     assert (refused.code, refused.err) == (2, f"haidang: alert {alert} is closed already\n")
+
+
+def test_incidents_are_shown_with_their_alerts_and_dealt_with_as_one(migrated: str) -> None:
+    storm = Group.model_validate({"id": "storm", "match": {"rule": "flood"}, "by": ["gateway"], "within": "1h"})
+
+    async def fire() -> None:
+        await import_policies(migrated, [storm])
+        async with Store(migrated) as store:
+            await store.commit(batch(Verdict([about(f"gate/{n}", "flood", after=n) for n in range(3)])))
+
+    asyncio.run(fire())
+    dsn = ("--dsn", migrated)
+    listed = done("alerts", "incident", "list", *dsn, "--json").only
+    id_ = listed["id"]
+    assert (listed["policy"], listed["labels"], listed["alerts"]) == ("storm", {"gateway": "gate"}, 3)
+    assert "gateway=gate" in done("alerts", "incident", "list", *dsn).out
+    shown = done("alerts", "incident", "show", id_, *dsn, "--json").only
+    assert [member["subject_name"] for member in shown["members"]] == ["gate/0", "gate/1", "gate/2"]
+    assert "Water at 3.6 m" in done("alerts", "incident", "show", id_, *dsn).out
+    assert done("alerts", "incident", "ack", id_, *dsn, "--by", "Lan").out == f"{id_}: open, 3 alerts\n"
+    assert done("alerts", "incident", "close", id_, *dsn, "--verdict", "confirmed", "--json").only["state"] == "over"
+    assert {one["verdict"] for one in done("alerts", "list", *dsn, "--json").lines} == {"confirmed"}
+    assert done("alerts", "incident", "list", *dsn).out == "no incidents\n"
+    assert done("alerts", "incident", "list", *dsn, "--all", "--json").only["id"] == id_
+    refused = haidang("alerts", "incident", "ack", id_, *dsn)
+    assert (refused.code, refused.err) == (2, f"haidang: no alert of incident {id_} is firing\n")
 
 
 def test_silences_are_added_listed_and_ended(fired: str) -> None:

@@ -399,6 +399,7 @@ def test_alerts_are_listed_filtered_and_shown(alarmed: str) -> None:
     assert shown["value"] == 2.4
     assert [(h["from_state"], h["to_state"], h["change"], h["actor"]) for h in shown["history"]] == [
         (None, "firing", "firing", "engine"),
+        ("firing", "firing", "grouped", "desk"),  # with the other river
         ("firing", "firing", "escalated", "engine"),
     ]
     assert shown["notifications"] == []  # a replay tells nobody

@@ -191,6 +191,58 @@ async def test_a_gateway_and_its_sensors_that_come_back_together_were_one_alert(
     assert sorted(sent) == [("gate/hub", "firing"), ("gate/hub", "resolved")]
 
 
+WAITS = Inhibition.model_validate(
+    {
+        "id": "dead-gateway",
+        "when": {"rule": "gateway-silent"},
+        "mutes": {"kind": "no_data"},
+        "same": ["gateway"],
+        "wait": "5m",
+        "linger": "10m",
+    }
+)
+
+
+def recently(name: str, rule: str = "quiet", ago: int = 0, **changes: Any) -> Transition:
+    """It happened so many seconds ago by the clock of the server."""
+    since = round((datetime.now(UTC) - START).total_seconds()) - ago
+    return about(name, rule, since, **changes)
+
+
+async def test_a_symptom_waits_for_its_cause_and_for_a_time_after_it(tables: str) -> None:
+    await desk.import_policies(tables, [WAITS])
+    await happen(tables, recently("gate/a", ago=60), recently("other/a", ago=60), recently("third/a", ago=301))
+    await happen(tables, recently("gate/hub", "gateway-silent", ago=30))
+    await desk.release(tables)
+    holders = "SELECT payload -> 'subject' ->> 'name', state, split_part(held_by, ' ', 1) FROM notifications ORDER BY 1"
+    assert ask(tables, holders) == [
+        ("gate/a", "held", "wait"),
+        ("gate/hub", "queued", None),
+        ("other/a", "held", "wait"),
+        ("third/a", "queued", "wait"),  # it has waited long enough
+    ]
+    with connected(tables) as connection:  # five minutes later
+        connection.execute("UPDATE alerts SET known_at = known_at - interval '5 minutes'")
+    await desk.release(tables)
+    assert [row[1:] for row in ask(tables, holders)] == [
+        ("held", "alert"),
+        ("queued", None),
+        ("queued", "wait"),
+        ("queued", "wait"),
+    ]
+    await happen(tables, recently("gate/hub", "gateway-silent", ago=1, state=AlertState.RESOLVED))
+    assert await desk.release(tables) == 0
+    await happen(tables, recently("gate/a", state=AlertState.RESOLVED))  # heard again a little later: nobody was told
+    assert dict(ask(tables, "SELECT payload -> 'subject' ->> 'name', state FROM notifications"))["gate/a"] == "muted"
+
+
+async def test_what_does_not_come_back_with_its_cause_is_told(tables: str) -> None:
+    await desk.import_policies(tables, [WAITS])
+    await happen(tables, recently("gate/hub", "gateway-silent", ago=3000), recently("gate/a", ago=2999))
+    await happen(tables, recently("gate/hub", "gateway-silent", ago=601, state=AlertState.RESOLVED))
+    assert await desk.release(tables) == 1
+
+
 async def test_two_alerts_that_a_policy_means_on_both_sides_do_not_mute_each_other(tables: str) -> None:
     every = Inhibition(id="any", when={"kind": ("no_data",)}, mutes={"kind": ("no_data",)}, same=("gateway",))
     await desk.import_policies(tables, [every])
@@ -531,13 +583,33 @@ def test_the_database_reads_a_glob_as_everybody_does(plain_tables: str, glob: st
 
 async def test_the_database_tells_alerts_by_the_labels_that_commands_use(tables: str) -> None:
     vessel = Subject(SubjectKind.TRANSPONDER, 574_000_001, "574000001")
-    await happen(
-        tables, about("gate/a"), transition(subject=vessel, zone_id="eez", alert_id=alert_id("x", vessel, "", 1))
+    buoy = Subject(SubjectKind.TRANSPONDER, 9, "gate/buoy-1")
+    hub, feed = Subject(SubjectKind.GATEWAY, 1, "gate"), Subject(SubjectKind.SOURCE, 2, "mast")
+    others: tuple[tuple[Subject, dict[str, str]], ...] = (
+        (vessel, {"heard_by": "mast"}),
+        (buoy, {}),
+        (Subject(SubjectKind.TRANSPONDER, 9, "TTH-1/2"), {"transponder": "574000002"}),
+        *((hub, {"heard_by": "mast"}), (feed, {})),
     )
+    moved = [
+        transition(subject=one, zone_id="eez", details=said, alert_id=alert_id("x", one, one.name, 1))
+        for one, said in others
+    ]
+    await happen(tables, about("gate/a"), *moved)
+    seen = set()
     for row in await alerts(tables):
         [(said,)] = ask(tables, "SELECT alert_labels(a) FROM alerts AS a WHERE id = %s", row["id"])
         assert said == labels(row)
+        seen.add((said["subject_kind"], said["gateway"], said["source"]))
         assert set(said) == set(LABELS)
+    assert seen == {
+        ("device", "gate", None),
+        ("transponder", None, "mast"),
+        ("transponder", "gate", None),
+        ("transponder", None, None),
+        ("gateway", "gate", "mast"),
+        ("source", None, "mast"),
+    }
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -370,27 +371,31 @@ async def test_incidents_are_those_of_a_plain_account_however_alerts_fall_into_b
     plain_tables: str, story: list[tuple[int, str, Severity | None]], data: st.DataObject
 ) -> None:
     moves, account, end = played(story)
+    one_by_one = [(True, False, 1, False)] * len(moves)
+    #: Of each change: whether a batch ends with it, the process is killed before, how often it is delivered, and
+    #: whether the desk looks after it.
+    plans = st.tuples(st.booleans(), st.booleans(), st.integers(1, 2), st.booleans())
+    at_random = data.draw(st.lists(plans, min_size=len(moves), max_size=len(moves)))
     left = []
-    for cuts in (set(range(len(moves))), data.draw(st.sets(st.integers(0, max(0, len(moves) - 1))))):
+    for plan in (one_by_one, at_random):
         emptied(plain_tables)
         await desk.import_policies(plain_tables, [STORM], only=True)
-        store = await Store(plain_tables).__aenter__()
-        await store.commit(batch())
-        waiting: list[Transition] = []
-        for number, move in enumerate(moves):
-            waiting.append(move)
-            if number not in cuts:
-                continue
-            if data.draw(st.booleans()):  # killed, and started again
-                await store.close()
-                store = await Store(plain_tables).__aenter__()
-            for _ in range(data.draw(st.integers(1, 2))):  # delivered twice
-                await store.commit(batch(Verdict(waiting), notifications(waiting, [LOG])))
-            waiting = []
-            if data.draw(st.booleans()):
-                await see(plain_tables, (move.known - T0) // SECOND)
-        await store.commit(batch(Verdict(waiting), notifications(waiting, [LOG])))
-        await store.close()
+        async with AsyncExitStack() as processes:
+            store = await processes.enter_async_context(Store(plain_tables))
+            await store.commit(batch())
+            waiting: list[Transition] = []
+            for move, (ends, killed, times, looks) in zip(moves, plan, strict=True):
+                waiting.append(move)
+                if not ends:
+                    continue
+                if killed:
+                    store = await processes.enter_async_context(Store(plain_tables))
+                for _ in range(times):
+                    await store.commit(batch(Verdict(waiting), notifications(waiting, [LOG])))
+                waiting = []
+                if looks:
+                    await see(plain_tables, (move.known - T0) // SECOND)
+            await store.commit(batch(Verdict(waiting), notifications(waiting, [LOG])))
         await see(plain_tables, end)
         left.append(outcome(plain_tables))
     assert left[0] == left[1]

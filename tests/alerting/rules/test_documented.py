@@ -11,6 +11,7 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 import shapely
 
@@ -19,7 +20,7 @@ from alerting.engine import Engine
 from alerting.model import Event
 from alerting.registry.register import BEGINNING, END, Carried, Registry, Site, Vessel
 from alerting.rules import KINDS
-from decoders.identity import device_id, metric_id, transponder_id
+from decoders.identity import device_id, metric_id, source_id, transponder_id
 from decoders.records import NULL_I1, POSITION, READING, Name, Observations, empty
 from geofence.zones import Zone
 
@@ -104,6 +105,26 @@ def _() -> Stream:
 def _() -> Stream:
     # Every ten minutes: half an hour, and what the grid rounds up, is too long.
     return [readings("gw/air-1", "pm2_5", *((10.0 * n, 9.0) for n in range(6)), (100, 9.0))]
+
+
+@stream("gateway-silent")
+def _() -> Stream:
+    # Two stations, one of which is heard every ten minutes; then neither for an hour.
+    rows = [
+        readings(f"hue-gw-1/{name}", "pm2_5", *((10.0 * n + k, 9.0) for n in range(6))) for k, name in enumerate("ab")
+    ]
+    both = Observations(12, readings=np.sort(np.concatenate([one.readings for one in rows]), order="received_at"))
+    both.names = [name for one in rows for name in one.names]
+    return [both, readings("hue-gw-1/b", "pm2_5", (110, 9.0))]
+
+
+@stream("broker-away")
+def _() -> Stream:
+    batches = [readings("gw/kim-long", "water_level", (0, 0.5)), readings("gw/kim-long", "water_level", (40, 0.5))]
+    for batch in batches:
+        batch.readings["source"] = source_id("gateways")
+        batch.names.append(Name("source", source_id("gateways"), "gateways", "mqtt"))
+    return batches
 
 
 @stream("rain-above-the-lagoon")
