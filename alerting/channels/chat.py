@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from alerting.channels.settings import AppriseSettings
     from alerting.desk.outbox import QueuedNotification
 
-_OVER: Final = frozenset({"resolved", "retracted", "closed"})
+_OVER: Final = frozenset({"resolved", "retracted", "closed", "incident_over"})
 _TYPES: Final = {"info": "info", "warning": "warning"}
 
 

@@ -62,6 +62,14 @@ clear = 1.0
 for = "20m"
 
 [[rule]]
+id = "hub"
+kind = "gateway_silent"
+title = { en = "Gateway silent", vi = "Cổng im lặng" }
+severity = "major"
+after = "20m"
+source = "a test"
+
+[[rule]]
 id = "feed"
 kind = "feed_silent"
 title = { en = "Receiver silent", vi = "Trạm thu im lặng" }
@@ -139,13 +147,13 @@ def _recording() -> bytes:
     for minute, value in [*enumerate([0.5, 0.7, 1.2, 1.3, 1.4, 1.6, 2.1, 2.2, 2.4, 2.5, 2.6, 1.5, 0.8, 0.5])]:
         lines.append((minute, minute, "kim-long", value))
     lines += [(minute, minute, "other", 0.1) for minute in range(60)]
-    lines += [(20, 4, "other", 9.9)]
+    lines += [(20, 4, "other", 9.9), *((minute, minute, "hub/solo", 0.1) for minute in range(5))]
     lines += [(received, time, "upstream", value) for received, time, value in _UPSTREAM]
     return b"".join(
         json.dumps(
             {
                 "received_at": EPOCH_MS + 60_000 * received,
-                "topic": f"haidang/v1/gw/{device}/readings",
+                "topic": f"haidang/v1/{device if '/' in device else f'gw/{device}'}/readings",
                 "payload": {"time": EPOCH_MS + 60_000 * time, "readings": {"water_level": value, "temperature": 20.0}},
             }
         ).encode()
@@ -199,7 +207,7 @@ def test_every_alert_is_come_to_again_by_its_file_alone(site: Site) -> None:
     alerts = site.alerts()
     assert alerts.keys() == {
         *("high gw/kim-long", "silent gw/kim-long", f"inside {BOAT}", f"tried {BOAT}"),
-        *("kept gw/upstream", "kept gw/upstream late_data", "feed log.nmea"),
+        *("kept gw/upstream", "kept gw/upstream late_data", "feed log.nmea", "hub hub"),
     }
     done = haidang(
         "alerts", "ack", alerts["silent gw/kim-long"], "--dsn", site.dsn, "--by", "officer", "--note", "<seen>"
@@ -218,7 +226,7 @@ def test_every_alert_is_come_to_again_by_its_file_alone(site: Site) -> None:
         decided = {h["details"]["row"]["time"] for h in found.facts["history"] if "row" in h["details"]}
         assert len(found.facts["messages"]) == len(decided)
         assert check_messages(found.facts["messages"], found.rows, found.until) == len(decided)
-        if what.startswith("feed"):  # it is about everybody whom the receiver hears
+        if what.startswith(("feed", "hub")):  # it is about everybody who is heard by it
             continue
         # No more than it takes: the rows of its subject, and none of the sort that its rule does not look at.
         about = {*found.rows.positions["transponder"].tolist(), *found.rows.statics["transponder"].tolist()}

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from alerting.desk.book import Group
+from alerting.desk.book import Group, Procedure
 from alerting.desk.notify import ChannelSpec, notifications
 from alerting.model import AlertState, Event, Severity, Transition, Verdict
 from storage import desk, incidents
@@ -193,6 +193,35 @@ async def test_what_opens_again_opens_its_incident(tables: str) -> None:
     assert await see(tables, 90) == 1
     events = [event for _, event, _ in told(tables)]
     assert events == ["firing", "resolved", "incident_over", "grouped", "incident_over"]
+
+
+async def test_procedures_are_followed_for_each_and_reminders_sent_of_what_was_told(tables: str) -> None:
+    lost = Procedure.model_validate(
+        {"id": "lost", "match": {"rule": "quiet"}, "steps": [{"after": "30m"}], "repeat": "4h"}
+    )
+    await desk.import_policies(tables, [STORM, lost])
+    await happen(tables, about("gate/a"), about("gate/b", after=5))
+    for hours in (1, 5):
+        await desk.deadlines(tables, [LOG], at(3600 * hours))
+    events = [(name, event) for name, event, state in told(tables) if state == "queued"]
+    assert events == [
+        ("gate/a", "firing"),
+        ("gate/a", "overdue"),
+        ("gate/b", "overdue"),
+        ("gate/a", "reminded"),
+        ("gate/b", "reminded"),  # somebody knows of it by now
+    ]
+
+
+async def test_of_what_is_told_with_its_incident_nobody_is_reminded_by_itself(tables: str) -> None:
+    again = Procedure.model_validate({"id": "again", "match": {"rule": "quiet"}, "repeat": "4h"})
+    await desk.import_policies(tables, [STORM, again])
+    await happen(tables, about("gate/a"), about("gate/b", after=5))
+    await desk.deadlines(tables, [LOG], at(3600 * 5))
+    assert [(name, event) for name, event, state in told(tables) if state == "queued"] == [
+        ("gate/a", "firing"),
+        ("gate/a", "reminded"),
+    ]
 
 
 async def test_after_a_silence_one_of_them_is_told_and_the_others_with_it(tables: str) -> None:
