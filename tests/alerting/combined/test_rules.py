@@ -102,11 +102,11 @@ def test_it_may_speak_of_rules_of_other_files_that_come_later(tmp_path: Path) ->
             9,
             "10 deep",
         ),
-        ('source = "s"', 'levels = [{ at_least = 5, severity = "info" }]\nsource = "s"', 2, "must be more severe"),
+        ('source = "s"', 'levels = [{ at_least = 5, severity = "info" }]\nsource = "s"', 10, "must be more severe"),
         (
             'source = "s"',
             'levels = [{ at_least = 5, severity = "major" }]\nsource = "s"',
-            2,
+            10,
             "each must be more severe than the one before, and the first than the rule",
         ),
         ('rule = "boat", at_least = 3', 'rule = "wind"', 8, "no condition is joined by that distance"),
