@@ -33,9 +33,8 @@ if TYPE_CHECKING:
 
 _METRIC: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _NUMBERS: Final = frozenset({int, float})
-#: What gateways say beside the readings, and we have no use for. An object brings names, and so colons.
-_PLAIN: Final = frozenset({int, float, bool, type(None), str, dict})
-_OWN: Final = frozenset({"time", "readings"})
+#: Bytes that an ordinary payload does without: of escapes and arrays.
+_BACKSLASH, _BRACKET = b"\\["
 #: Sets of metrics that come together, remembered; when there are more, all are forgotten and learnt anew.
 _SHAPES: Final = 4096
 _DAY_US: Final = 86_400_000_000
@@ -169,10 +168,10 @@ class ReadingsDecoder(JsonDecoder[_Rows]):
             and (self._max_future is None or time <= block.received_at + self._max_future)
             and not shape.metrics & ~device.metrics
             and _NUMBERS.issuperset(map(type, readings.values()))
-            and (len(fields) == len(_OWN) or _PLAIN.issuperset(map(type, fields.values())))
-            # A name brings a colon, and texts have theirs: more, and a name came twice.
+            # A name brings a colon, and texts have theirs: more, and a name came twice, or in an object beside.
             and (data.count(b":") == colons or data.count(b":") == colons + _colons_beside(fields))
-            and b"\\" not in data
+            and _BACKSLASH not in data
+            and _BRACKET not in data
         )
         if ordinary:
             rows.runs.append((block, device, time, shape.codes))

@@ -190,7 +190,13 @@ class NativeConnection(Connection):
         room = self.window.room
         if room <= 0:
             return
-        for packet in self._reader.packets():
+        while True:
+            ordinary = self._reader.ordinary(room)
+            publishes += ordinary
+            room -= len(ordinary)
+            packet = next(self._reader.packets(), None) if room else None
+            if packet is None:
+                return
             if type(packet) is not wire.Publish:
                 self._handle(packet)
                 if self._ended:
@@ -200,8 +206,6 @@ class NativeConnection(Connection):
             elif packet.qos == 1 or not self._again(packet.packet_id):
                 publishes.append(packet)
                 room -= 1
-                if not room:
-                    return
 
     def _handle(self, packet: wire.Packet) -> None:
         match packet:

@@ -181,10 +181,31 @@ class PacketReader:
             else:
                 self._at = stop
                 if first >> 4 == _PUBLISH:
-                    ordinary = self._ordinary(data, body, stop) if first == _ORDINARY else None
-                    yield ordinary or self._publish(first, data, body, stop)
+                    yield self._publish(first, data, body, stop)
                 else:
                     yield self._control(first, data[body:stop])
+
+    def ordinary(self, most: int) -> list[Publish]:
+        """Of the packets that ``packets`` would bring out, the first ones as long as they are of the ordinary kind: a
+        PUBLISH of QoS 1 that came whole, on a topic that came before. The same to read, in half the time.
+        """
+        found: list[Publish] = []
+        data, at = self._data, self._at
+        end = 0 if self._tail or self._large is not None else len(data)
+        while len(found) < most and end - at > 3 and data[at] == _ORDINARY:
+            length, body = data[at + 1], at + 2
+            if length > 0x7F:
+                high, body = data[body], at + 3
+                if not 0 < high < 0x80:
+                    break
+                length += (high - 1) << 7
+            stop = body + length
+            publish = self._ordinary(data, body, stop) if stop <= end and length <= self._max_length else None
+            if publish is None:
+                break
+            found.append(publish)
+            at = self._at = stop
+        return found
 
     def _ordinary(self, data: bytes, body: int, stop: int) -> Publish | None:
         """A PUBLISH of QoS 1 on a topic that came before, without properties; None: it is another."""
