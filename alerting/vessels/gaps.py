@@ -362,6 +362,8 @@ class Gaps:
         if not known or not self._tellers[number].ruled.in_force(due):
             return
         transponder = int(state["transponder"])
+        if int(state["received"]) <= self._restored and kinds.spoke_after(transponder, due):
+            return  # it was decided before these statics were judged, by what was known then
         meant = kinds.matches(rule.scope, transponder, int(state["time"]), received=due)
         if meant:
             self._lose(slot, number, When.due(due, transponder), out)

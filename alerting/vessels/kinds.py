@@ -54,6 +54,11 @@ class Kinds:
         vessel = self._registry.vessel(transponder, began) if scope.asks_registry else None
         return scope.matches(transponder, self._type(transponder, message, received), vessel, began)
 
+    def spoke_after(self, transponder: int, time: int) -> bool:
+        """Whether the newest statics before the batch are of after an event time."""
+        known = self._ships.get(owner(transponder))
+        return known is not None and known[0] > time
+
     def watches(self, rule: DistressRule, transponder: int, began: int, *, message: int) -> bool | None:
         """The same of a rule on distress."""
         vessel = self._registry.vessel(transponder, began) if rule.scope.asks_registry else None

@@ -71,14 +71,15 @@ def _after_await(owner: Any, name: str, burn: Fuse) -> None:
 
 
 def after_receive(burn: Fuse) -> None:
-    """A message is in the inbox."""
-    force = Inbox.force
+    """A message is in the inbox, and those that came with it."""
+    took = Inbox._took
 
-    def wrapped(self: Inbox, delivery: Delivery) -> None:
-        force(self, delivery)
-        burn()
+    def wrapped(self: Inbox, deliveries: Sequence[Delivery], *rest: int) -> None:
+        took(self, deliveries, *rest)
+        for _ in deliveries:
+            burn()
 
-    Inbox.force = wrapped  # type: ignore[method-assign]  # the boundary
+    Inbox._took = wrapped  # type: ignore[assignment]  # the boundary
 
 
 def after_decode(burn: Fuse) -> None:
@@ -133,19 +134,19 @@ def after_commit(burn: Fuse) -> None:
 
 def after_ack(burn: Fuse) -> None:
     """A message is acked, perhaps amid its batch."""
-    force = Inbox.force
+    took = Inbox._took
 
-    def wrapped(self: Inbox, delivery: Delivery) -> None:
-        ack = delivery.ack
-
+    def burning(ack: Callable[[], None]) -> Callable[[], None]:
         def acked() -> None:
-            assert ack is not None
             ack()
             burn()
 
-        force(self, delivery._replace(ack=acked) if ack is not None else delivery)
+        return acked
 
-    Inbox.force = wrapped  # type: ignore[method-assign]  # the boundary
+    def wrapped(self: Inbox, deliveries: Sequence[Delivery], *rest: int) -> None:
+        took(self, [one if one.ack is None else one._replace(ack=burning(one.ack)) for one in deliveries], *rest)
+
+    Inbox._took = wrapped  # type: ignore[assignment]  # the boundary
 
 
 def before_send(burn: Fuse) -> None:

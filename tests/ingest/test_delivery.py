@@ -202,8 +202,8 @@ COMPARED = (
     _ALERTS,
     _HISTORY,
     "SELECT channel, event, at FROM notifications ORDER BY 1, 2, 3",
-    # A process that was killed could not hear for a while, and says so; and it has zones, which the other has not.
-    "SELECT rule_id, key FROM rule_state WHERE rule_id NOT IN ('(deaf)', '(fences)') ORDER BY 1, 2",
+    # A process that was killed could not hear for a while, and says so; and it has all rules, which the other has not.
+    "SELECT rule_id, key FROM rule_state WHERE rule_id NOT IN ('(deaf)', '(fences)', '(links)') ORDER BY 1, 2",
     "SELECT reason, origin FROM quarantine ORDER BY 1, 2",
 )
 

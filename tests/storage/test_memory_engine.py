@@ -101,7 +101,7 @@ VESSELS = (574_000_001, 574_000_002, 416_000_002)
 
 
 def sailing(seed: int) -> list[list[streams.Row]]:
-    """Batches of fixes: two together, in and out of a port, and a third that jumps, calls for help and falls silent."""
+    """Batches of fixes: two together, in and out of a port, and a third that jumps, calls, is silent, and is two."""
     draw = random.Random(seed)
     rows, received = [], START
     for n in range(30):
@@ -112,7 +112,8 @@ def sailing(seed: int) -> list[list[streams.Row]]:
             third = vessel == VESSELS[2]
             if third and 8 <= n < 16:
                 continue
-            here = lon + (0.3 + (0.5 if n % 7 == 3 or 20 <= n < 24 else 0.0) if third else 0.001 * draw.random())
+            elsewhere = n == 3 or 18 <= n < 22 or (n >= 22 and n % 2)
+            here = lon + (0.3 + 0.5 * elsewhere if third else 0.001 * draw.random())
             status = 14 if third and n in {4, 5, 25} else 0
             sog = draw.choice([0.2, 1.0, 6.0]) if third else 0.2 if 5 <= n % 15 < 8 else 6.0
             rows.append(streams.Row("position", received, received, vessel, here, 16.02, sog, 90.0, status))

@@ -385,3 +385,14 @@ def test_of_a_vessel_whose_kind_is_known_at_last_nothing_is_left_waiting() -> No
     [lost] = engine.judge(observations([told_late]), START + 2 * HOUR).transitions
     assert (lost.rule_id, lost.subject.id) == ("fishing", SHIPS[0])
     assert engine._vessels._gaps._unmatched == {}
+
+
+def test_what_was_decided_by_one_ship_type_is_not_decided_by_a_later_one_after_a_restart() -> None:
+    rows = [
+        Row("position", START, START, SHIPS[0], 107.8, 16.55, source=TOWER),
+        Row("static", START + 14 * MINUTE, START + 14 * MINUTE, SHIPS[0], said=70, source=TOWER),
+        Row("static", START + 2 * HOUR, START + 2 * HOUR, SHIPS[0], said=30, source=TOWER),
+    ]
+    every = [(n, 0.5) for n in range(len(rows) + 1)]
+    stopped = run(rows, [RULES[2]], START + 3 * HOUR, zones=ZONES, cuts=every, restart=True)
+    assert (stopped.transitions, stopped.states) == ([], {})
