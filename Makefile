@@ -43,10 +43,10 @@ services-down: setup
 demo: setup
 	@$(BIN)/haidang demo $(ARGS)
 
-## All tests, against real servers; a process for each of two cores has its own.
+## All tests, against real servers: of three processes, each with its own, one mostly waits.
 test: setup
 	@$(BIN)/python -m services root || test "$$HAIDANG_TEST_ALLOW_SKIP" = 1
-	@$(BIN)/pytest -q -n 2 --dist loadfile $(ARGS)
+	@$(BIN)/pytest -q -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 ## Style, types, layers.
 check: setup

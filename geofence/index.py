@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     Ints = NDArray[np.int64]
 
 #: Places to remember what adding a zone to a set makes, and the multiplier that spreads pairs over them (Fibonacci).
-_MEMO: Final = 1 << 16
+_MEMO: Final = 1 << 17
 _SPREAD: Final = np.int64(-7046029254386353131)
 _SPREAD_SHIFT: Final = np.int64(40)
 #: The zone set of a point in no zone.
@@ -80,6 +80,8 @@ class ZoneIndex:
 
     def locate(self, lon: Floats, lat: Floats) -> NDArray[np.int32]:
         """The zone set of every point. [n] degrees -> [n]. What is no place on the globe, NaN too, is in no zone."""
+        if self._all_near(lon, lat):
+            return self._within(lon, lat)
         out = np.full(len(lon), NOWHERE, np.int32)
         at_edge = np.abs(lon) == 180.0
         level = (lat >= self._south) & (lat <= self._north)
@@ -137,6 +139,19 @@ class ZoneIndex:
             lat0[move] + fraction * (lat1[move] - lat0[move]),
         )
 
+    def _all_near(self, lon: Floats, lat: Floats) -> bool:
+        """Whether all points are about where zones are, none of them at the edge of the map: the ordinary case."""
+        if not len(lon):
+            return False
+        west, east = lon.min(), lon.max()
+        return bool(
+            min(west, -east) > -180.0
+            and self._west <= west
+            and east <= self._east
+            and self._south <= lat.min()
+            and lat.max() <= self._north
+        )
+
     def _within(self, lon: Floats, lat: Floats) -> NDArray[np.int32]:
         found = self._cells.find(lon, lat)
         sets = self._cells.sets(found)
@@ -176,8 +191,10 @@ class ZoneIndex:
 
     def _add(self, sets: NDArray[np.int32], point: Ints, zone: Ints) -> None:
         """Add zones to the sets of points, from pairs ordered by point: the k-th of every point in round k."""
-        starts = np.flatnonzero(np.r_[True, point[1:] != point[:-1]]) if len(point) else np.zeros(0, np.int64)
-        counts = np.diff(np.r_[starts, len(point)])
+        first = np.ones(len(point), bool)
+        np.not_equal(point[1:], point[:-1], out=first[1:])
+        starts = np.flatnonzero(first)
+        counts = np.diff(starts, append=len(point))
         taken = 0
         while len(starts):
             who, what = point[starts], zone[starts + taken]

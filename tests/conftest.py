@@ -35,7 +35,7 @@ import itertools
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from uuid import uuid4
 
 import pytest
@@ -71,6 +71,15 @@ class Make(Protocol[S_co]):
     """Makes a running server; options are those of its class."""
 
     def __call__(self, **options: Any) -> S_co: ...
+
+
+#: The rooms whose files take longest come first, so that no worker is left with a long one at the end.
+_LONG: Final = ("ingest", "alerting", "bench", "quality", "storage", "services", "simulators")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    rooms = {room: number for number, room in enumerate(_LONG)}
+    items.sort(key=lambda item: rooms.get(item.nodeid.split("/")[1], len(rooms)))
 
 
 # --- places -----------------------------------------------------------------------------------------------------------
