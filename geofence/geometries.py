@@ -165,6 +165,8 @@ def _polygon(rings: object, where: str) -> shapely.Polygon:
     if not rings:
         raise ZoneError(f"{where}the geometry is empty")
     shell, *holes = (_ring(ring, f"{where}ring {number}") for number, ring in enumerate(rings, 1))
+    if not holes:
+        return shapely.Polygon(shell)
     centre = (shell[:, 0].min() + shell[:, 0].max()) / 2
     return shapely.Polygon(shell, [_beside(hole, centre) for hole in holes])
 
@@ -178,11 +180,11 @@ def _plain(points: list[Any]) -> Ring | None:
     if not set(map(type, chain.from_iterable(points))) <= {float, int}:
         return None
     try:
-        ring = np.array(points, dtype=np.float64)
+        ring = np.fromiter(chain.from_iterable(points), np.float64, 2 * len(points)).reshape(-1, 2)
     except OverflowError:
         return None
-    lon, lat = ring[:, 0], ring[:, 1]
-    plain = lon.max() - lon.min() < 180 and abs(lon).max() <= 180 and abs(lat).max() <= 90
+    (west, south), (east, north) = ring.min(axis=0).tolist(), ring.max(axis=0).tolist()
+    plain = east - west < 180 and west >= -180 and east <= 180 and south >= -90 and north <= 90
     return ring if plain else None
 
 

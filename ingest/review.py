@@ -26,9 +26,9 @@ from alerting.rules import RULE
 from decoders.arrival import joined
 from ingest.backtest import listened_until, looked_at
 from ingest.zones import texts
-from storage import readers, reviews
+from storage import reviews
 from storage.history import Choice, history
-from storage.zones import zones_at
+from storage.zones import zone_versions, zones_at
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -162,7 +162,7 @@ class Reviewer:
             cut=asked.cut,
             stands=asked.stands,
         )
-        versions = {zone.id: zone.version for zone in await readers.zones(self._dsn)}
+        versions = await zone_versions(self._dsn)
         (first, *others) = [case async for case in self._by_zones(whole, asked, versions)]
         told = await in_daemon(review, first)
         for case in others:  # raised on zones that were others; the engine does not go on from these

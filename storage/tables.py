@@ -232,6 +232,11 @@ MERGE: Final = {
     for table in (POSITIONS, READINGS, STATICS, AIS_MESSAGES, RECEPTIONS)
 }
 COPY: Final = {table.name: table.copy for table in (POSITIONS, READINGS, RECEPTIONS)}
+#: Whether anything is stored of a time.
+ANYTHING: Final = {
+    name: sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE time BETWEEN %s AND %s)").format(sql.Identifier(name)).as_bytes()
+    for name in COPY
+}
 UPSERT_LATEST: Final = {table.name: table.upsert_latest for table in (POSITIONS, READINGS)}
 
 #: The values stored for keys of readings, as one array in their order. The bounds on time are said once more, as

@@ -1,9 +1,10 @@
 """One batch, one transaction: everything but its COMMIT.
 
 It goes to the server in one exchange where the batch is small: a pipeline of statements, each of which takes all of its
-rows at once. Large tables whose rows are believed to be new are copied straight in, each in an exchange of its own and
-behind a savepoint; if the belief was wrong, the rows are merged like all others. COMMIT is an exchange of its own, so
-that it is known exactly when a lost connection leaves its outcome open. Two more look at readings whose key was taken.
+rows at once. Large tables whose rows are believed to be new, or known to be, are copied straight in, each in an
+exchange of its own and behind a savepoint; if the belief was wrong, the rows are merged like all others. COMMIT is an
+exchange of its own, so that it is known exactly when a lost connection leaves its outcome open. Two more look at
+readings whose key was taken.
 
 Nothing here depends on how messages fall into batches or how often they come: the first row of a key stands, the
 newest event time wins in the tables of latest rows, and every row of state is overwritten by what the engine says last.
@@ -11,6 +12,7 @@ newest event time wins in the tables of latest rows, and every row of state is o
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -42,6 +44,9 @@ if TYPE_CHECKING:
     Cursor = AsyncCursor[tuple[Any, ...]]
 
 
+#: From so many rows on, it is asked whether anything is stored of their time.
+_WORTH_ASKING: Final = 1_000
+
 #: Where rows are that can be late, and what they are of.
 _OF_KIND: Final = {SubjectKind.TRANSPONDER: ("positions", "transponder"), SubjectKind.DEVICE: ("readings", "device")}
 
@@ -50,6 +55,7 @@ async def write(
     connection: Connection, work: Work, straight: Mapping[str, Straight], instance: str, token: UUID
 ) -> Committed:
     """Do all of the work, and say what came of it if it is committed."""
+    await _believe(connection, work)
     believed = [part for part in work.parts.values() if part.straight]
     undone: set[str] = set()
     if believed:
@@ -89,6 +95,19 @@ async def write(
         alerts_changed=changed,
         alerts_resolved=resolved,
     )
+
+
+async def _believe(connection: Connection, work: Work) -> None:
+    """Where nothing is stored of the time of many rows, none of them is there already: a recording read in, say."""
+    for part in work.parts.values():
+        name = part.table.name
+        if not part.straight and name in tables.COPY and len(part.chosen) >= _WORTH_ASKING:
+            time = part.columns["time"]
+            bounds = moment(int(time.min())), moment(int(time.max()))
+            cursor = await connection.execute(tables.ANYTHING[name], bounds)
+            if not await _one(cursor):
+                part.straight = True
+                await asyncio.to_thread(part.encode)
 
 
 async def _begin(connection: Connection, work: Work, instance: str, token: UUID) -> None:

@@ -113,6 +113,12 @@ async def zones_digest(dsn: str) -> str:
     return row["digest"] or ""
 
 
+async def zone_versions(dsn: str) -> dict[str, str]:
+    """Of each active zone its version, by id."""
+    rows = await ask.rows(dsn, b"SELECT id, version FROM zones WHERE active ORDER BY id")
+    return {row["id"]: row["version"] for row in rows}
+
+
 async def zone_files(dsn: str) -> dict[str, str | None]:
     """By id of an active zone, the file of the service's settings that it is drawn in; None: it was imported."""
     rows = await ask.rows(dsn, b"SELECT id, file FROM zones WHERE active ORDER BY id")

@@ -63,6 +63,22 @@ async def test_every_way_of_writing_gives_the_same_answers_and_tables(
     assert await run(tables, Straight, seed) == merged
     monkeypatch.setattr("storage.work.STRAIGHT_FROM", 1_000)
     assert await run(tables, Always, seed) == merged  # in one statement, where a part fits
+    monkeypatch.setattr("storage.transaction._WORTH_ASKING", 1)
+    assert await run(tables, Never, seed) == merged
+
+
+async def test_rows_of_a_time_of_which_nothing_is_stored_are_copied_and_others_are_not(
+    tables: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.transaction._WORTH_ASKING", 2)
+    async with Store(tables) as store:
+        store._straight = {name: Never() for name in COPY}
+        copied = []
+        for times in ((5,), (0, 9), (6, 9), (10, 11)):
+            work = store.prepare(batch(readings=readings(*((time, 1.0) for time in times))))
+            answers = (await store.commit(work)).readings.tolist()
+            copied.append((work.parts["readings"].straight, answers))
+    assert copied == [(False, [True]), (False, [True, True]), (False, [True, False]), (True, [True, True])]
 
 
 async def test_a_small_batch_that_brings_a_row_again_is_written_as_any_other(tables: str) -> None:
