@@ -263,8 +263,9 @@ class _Client(asyncio.Protocol):
             return
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.gone.wait(), _CLOSE_S)
-        self._transport.abort()
-        await self.gone.wait()
+        if not self.gone.is_set():
+            self._transport.abort()
+            await self.gone.wait()
 
 
 def _receive_maximum(connack: bytes) -> int:

@@ -187,7 +187,8 @@ async def mail_server(
     finally:
         server.close()
         for one in open_:
-            if isinstance(one.transport, asyncio.Transport):
+            # Python up to 3.11.2 cannot abort a TLS connection that is closing already.
+            if isinstance(one.transport, asyncio.Transport) and not one.transport.is_closing():
                 one.transport.abort()
             if one._handler_coroutine is not None:
                 one._handler_coroutine.cancel()

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, cast
 
 from ingest.sources.base import SourceUnavailable
@@ -148,8 +149,10 @@ class NativeConnection(Connection):
             await asyncio.wait((self.over,), timeout=_FAREWELL_SECONDS)
             transport.close()
         await asyncio.wait((self.over,), timeout=_FAREWELL_SECONDS)
-        transport.abort()
-        await asyncio.wait((self.over,))
+        if not self.over.done():
+            with contextlib.suppress(AttributeError):  # of Python up to 3.11.2, where a TLS connection is closing already
+                transport.abort()
+            await asyncio.wait((self.over,))
 
     # --- from the transport
 
