@@ -150,7 +150,7 @@ class NativeConnection(Connection):
             transport.close()
         await asyncio.wait((self.over,), timeout=_FAREWELL_SECONDS)
         if not self.over.done():
-            with contextlib.suppress(AttributeError):  # of Python up to 3.11.2, where a TLS connection is closing already
+            with contextlib.suppress(AttributeError):  # of Python up to 3.11.2: TLS, closing already
                 transport.abort()
             await asyncio.wait((self.over,))
 
