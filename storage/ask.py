@@ -24,9 +24,21 @@ async def connected(dsn: str) -> AsyncIterator[Connection]:
         connection = await AsyncConnection[dict[str, Any]].connect(
             dsn, row_factory=dict_row, connect_timeout=5, application_name="haidang reader"
         )
-        async with connection:
+        async with released(connection):
             await connection.execute("SET timezone = 'UTC'")
             yield connection
+
+
+@asynccontextmanager
+async def released(connection: AsyncConnection[Any]) -> AsyncIterator[None]:
+    """A transaction, after which the connection is closed whatever happens: the library leaves one open whose rollback
+    was cancelled.
+    """
+    try:
+        async with connection:
+            yield
+    finally:
+        await connection.close()
 
 
 async def rows(dsn: str, query: sql.Composed | bytes, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[Row]:

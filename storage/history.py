@@ -21,6 +21,7 @@ from alerting.model import Memory
 from decoders.arrival import numbered
 from decoders.records import POSITION, READING, RECEPTION, STATIC, AisRecord, Observations, take
 from storage import tables
+from storage.ask import released
 from storage.errors import translated
 from storage.fetch import fetch, selected
 from storage.memory import names
@@ -77,7 +78,7 @@ async def history(dsn: str, choice: Choice | None = None) -> AsyncIterator[Histo
     """
     with translated():
         connection = await AsyncConnection.connect(dsn, connect_timeout=5, application_name="haidang backtest")
-        async with connection:
+        async with released(connection):
             await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
             await connection.execute("SET timezone = 'UTC'")
             yield History(connection, choice or Choice())

@@ -11,6 +11,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from alerting.desk.outbox import EVENT_ORDER, OutboxAway, QueuedNotification
 from alerting.model import Severity
+from storage.ask import released
 from storage.errors import DatabaseAway, classify, translated
 from storage.quarantine import clean
 from storage.session import ALIVE
@@ -184,7 +185,7 @@ class DatabaseOutbox:
                 connect_timeout=5,
                 **ALIVE,
             )
-            async with connection:
+            async with released(connection):
                 await connection.execute(f"LISTEN {OUTBOX_CHANNEL}".encode())
                 yield
                 async for _ in connection.notifies():

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _SOURCE: Final = "growth"
 _BATCH: Final = 1_000
 _FILL: Final = 20_000
-_FILL_S: Final = 60.0  # for one world
+_FILL_S: Final = 90.0
 _FIRST_MMSI: Final = 574_000_000
 #: Without "inside": a million alerts would be measured, and not a million vessels.
 _CONDITIONS: Final = ("entered", "left", "crossed")
