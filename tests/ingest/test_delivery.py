@@ -12,6 +12,7 @@ import pytest
 
 from alerting import pack
 from alerting.pack import RuleBook
+from ingest.inbox import Inbox
 from ingest.watch import install
 from tests.ingest.running import (
     Process,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from ingest.delivery import Delivery
     from services.mosquitto import Mosquitto
     from services.postgres import Postgres
     from tests.servers.tcp_proxy import TcpProxy
@@ -77,9 +79,32 @@ async def test_a_message_sent_twice_changes_nothing_and_counts_as_a_duplicate(
     assert count(migrated, "SELECT count(*) FROM quarantine") == 1
 
 
+def acks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The topic of each message that is acked from now on."""
+    acked: list[str] = []
+    took = Inbox._took
+
+    def noted(delivery: Delivery) -> Delivery:
+        def ack() -> None:
+            acked.append(delivery.origin)
+            if delivery.ack is not None:
+                delivery.ack()
+
+        return delivery._replace(ack=ack)
+
+    monkeypatch.setattr(Inbox, "_took", lambda self, deliveries, *rest: took(self, list(map(noted, deliveries)), *rest))
+    return acked
+
+
 async def test_nothing_is_acked_while_the_database_is_away_and_all_is_stored_when_it_is_back(
-    migrated: str, timescale: Postgres, broker: Mosquitto, gateway: str, tcp_proxy: Callable[[int], TcpProxy]
+    migrated: str,
+    timescale: Postgres,
+    broker: Mosquitto,
+    gateway: str,
+    tcp_proxy: Callable[[int], TcpProxy],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    acked = acks(monkeypatch)
     proxy = tcp_proxy(timescale.port)
     config = settings(proxied(migrated, proxy.port), broker, gateway)
     async with serving(config) as service:
@@ -93,8 +118,10 @@ async def test_nothing_is_acked_while_the_database_is_away_and_all_is_stored_whe
         assert service.readiness()["status"] == "degraded"
         assert account.stored == 10
         assert account.in_flight == MANY - 10
+        assert len(acked) == 10
         proxy.resume()
         await until(lambda: account.stored == MANY)
+        assert len(acked) == MANY
         assert service.readiness()["ready"]
         assert balanced(service)
     assert times(migrated, "a") == list(range(MANY))
@@ -283,3 +310,21 @@ async def test_half_an_ais_message_survives_a_restart(migrated: str, broker: Mos
         assert account.in_flight == 0
     assert count(migrated, "SELECT count(*) FROM statics") == 1
     assert count(migrated, "SELECT count(*) FROM fragments") == 0
+
+
+async def test_a_transmission_heard_again_after_a_restart_by_another_receiver_is_stored_once(
+    migrated: str, broker: Mosquitto, gateway: str
+) -> None:
+    config = settings(migrated, broker, gateway)
+    topics = tuple(f"haidang/v1/{gateway}{receiver}/nmea" for receiver in ("", "-2"))
+    source = config.sources["gateways"].model_copy(update={"topics": topics})
+    config = config.model_copy(update={"sources": {"gateways": source}})
+    for receiver, topic in enumerate(topics):
+        async with serving(config) as service:
+            account = service.telemetry.ledger.account("gateways")
+            async with aiomqtt.Client("127.0.0.1", broker.port) as client:
+                await client.publish(topic, b"!AIVDM,1,1,,A,13HOI:0P0000VOHLCnHQKwvL05Ip,0*23", qos=1)
+            await until(lambda: account.received == 1 and account.in_flight == 0)  # noqa: B023
+            assert (account.stored, account.duplicate) == (1 - receiver, receiver)
+    assert count(migrated, "SELECT count(*) FROM positions") == 1
+    assert count(migrated, "SELECT count(*) FROM receptions") == 1
