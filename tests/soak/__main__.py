@@ -34,6 +34,9 @@ DEVICES = ("kim-long", "a", "b", "c")
 #: One message in so many is no JSON, and belongs in quarantine.
 POISON = 97
 CHUNK = 40
+#: Batches are this large at most. What the largest takes is kept by the allocator (20,000 messages: 120 MiB, once), and
+#: the first one after an outage would pass for a leak.
+BATCH = 500
 #: Resident memory may wander; a leak worth the name grows steadily, in lives that are long enough together to tell.
 LEAK_BYTES_A_MINUTE = 4 * 2**20
 LONG_ENOUGH_MINUTES = 2.0
@@ -167,6 +170,8 @@ port = {ais_ports[0]}
 [sources.island]
 type = "nmea_udp"
 port = {ais_ports[1]}
+[limits]
+batch_messages = {BATCH}
 [rules]
 packs = ["hue"]
 [http]
