@@ -49,6 +49,8 @@ _FIRST: Final = np.dtype([("time", "i8"), ("received_at", "i8"), ("source", "i8"
 _MORE: Final = 4096
 #: So few are forgotten one by one.
 _FEW: Final = 8
+#: So many may be out of the span before that is looked at; afterwards, as many as there are.
+_UNTIDY: Final = 16_384
 
 
 class ReceptionWindow:
@@ -68,6 +70,7 @@ class ReceptionWindow:
         self._span = span_us
         self._step = span_us + 1
         self._cap = cap
+        self._tidy_at = min(cap, _UNTIDY)
         #: What was sent to the number of its latest first hearing, in the order of these: so numbers rise. What is out
         #: of the span may still be in it: it counts for nothing, and is forgotten a lot at a time. Ordered, so that the
         #: oldest is at hand, however many before it are gone.
@@ -188,8 +191,9 @@ class ReceptionWindow:
         received_at = rows["received_at"]
         if received_at[0] < self._last or (np.diff(received_at) < 0).any():
             return None
-        if len(self._heard) + len(keys) > self._cap:
+        if len(self._heard) + len(keys) > self._tidy_at:
             self._tidy(self._last)
+            self._tidy_at = min(self._cap, max(_UNTIDY, 2 * (len(self._heard) + len(keys))))
         number = self._next
         found = np.fromiter(
             map(self._heard.setdefault, keys, range(number, number + len(keys))), np.int64, count=len(keys)
