@@ -159,7 +159,11 @@ def one_line(error: BaseException) -> str:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Raise foreign errors of the body as ours; let ours, and bugs, pass."""
+    """Raise foreign errors of the body as ours; let ours, and bugs, pass.
+
+    A foreign one loses its traceback: a connection that fails makes a cycle of its error and the frames under it
+    (``AsyncConnection.connect`` keeps the error in a list), and with them whole batches would wait for a collection.
+    """
     try:
         yield
     except StorageError:
@@ -169,4 +173,4 @@ def translated() -> Iterator[None]:
         if kind is None:
             raise
         remedy = ": run `haidang db upgrade`" if kind is SchemaMismatch else ""
-        raise kind(one_line(error) + remedy) from error
+        raise kind(one_line(error) + remedy) from error.with_traceback(None)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from uuid import uuid4
 
 import psycopg
@@ -65,3 +67,17 @@ async def test_no_server_at_all_is_away(tables: str) -> None:
         await store.commit(batch(positions=positions({})))
     with pytest.raises(DatabaseAway):
         await store.resolve(uuid4())
+
+
+async def test_a_batch_that_could_not_be_written_is_gone_with_its_last_reference(tables: str) -> None:
+    store = Store(psycopg.conninfo.make_conninfo(tables, port=1))
+    rows = positions({})
+    held = weakref.ref(rows)
+    gc.disable()
+    try:
+        with pytest.raises(DatabaseAway):
+            await store.commit(batch(positions=rows))
+        del rows
+        assert held() is None
+    finally:
+        gc.enable()
