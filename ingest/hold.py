@@ -80,7 +80,8 @@ class Hold:
                     unknown = None
                     continue
             except CommitUnknown as exc:
-                unknown = exc
+                # Without its traceback, in which this frame is: the two would hold each other, and the batch.
+                unknown = CommitUnknown(exc.token, exc.committed)
                 self._telemetry.database(up=False, reason=str(exc))
             except DatabaseAway as exc:
                 self._telemetry.database(up=False, reason=str(exc))

@@ -355,6 +355,8 @@ class Pipeline:
         except RowRefused as exc:
             await self._divide(flight.thought.deliveries, exc, [])
             return True
+        finally:
+            del flight  # its task holds an error whose traceback holds this frame
         return False
 
     async def _land(self, thought: Thought, token: UUID | None = None) -> None:

@@ -125,6 +125,7 @@ class MqttSource(Source):
             for task in (connecting, stopping, released):
                 task.cancel()
             await asyncio.gather(connecting, stopping, released, return_exceptions=True)
+            del connecting, stopping, released, task  # they hold errors whose tracebacks hold this frame
 
     async def _connect(self, connection: Connection) -> None:
         await connection.open()
