@@ -11,12 +11,13 @@ the difference from a great circle or a rhumb line is far below what the fixes t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 import shapely
 
 from geofence.cells import Cells
+from geofence.sets import NOWHERE, ZoneSets
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,13 +28,6 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
-
-#: Places to remember what adding a zone to a set makes, and the multiplier that spreads pairs over them (Fibonacci).
-_MEMO: Final = 1 << 17
-_SPREAD: Final = np.int64(-7046029254386353131)
-_SPREAD_SHIFT: Final = np.int64(40)
-#: The zone set of a point in no zone.
-NOWHERE: Final = 0
 
 
 @dataclass(slots=True, frozen=True)
@@ -61,13 +55,8 @@ class ZoneIndex:
         low, high = bounds[:, :2].min(axis=0, initial=np.inf), bounds[:, 2:].max(axis=0, initial=-np.inf)
         self._west, self._south = float(low[0]), float(low[1])
         self._east, self._north = float(high[0]), float(high[1])
-        self._sets: list[tuple[int, ...]] = [()]
-        self._numbers: dict[tuple[int, ...], int] = {(): NOWHERE}
-        self._names: list[tuple[str, ...]] = [()]
-        # What a set and one zone more make: the last pair that fell on each place, and its set.
-        self._memo_pair = np.full(_MEMO, -1)
-        self._memo_set = np.zeros(_MEMO, np.int32)
-        self._cells = Cells(self._parts, self._part_zone, self._join)
+        self._sets = ZoneSets(self.ids)
+        self._cells = Cells(self._parts, self._part_zone, self._sets.join)
 
     @property
     def nbytes(self) -> int:
@@ -76,7 +65,7 @@ class ZoneIndex:
 
     def zone_set(self, number: int) -> tuple[str, ...]:
         """The zone ids of an interned set, in the order of ``zones``."""
-        return self._names[number]
+        return self._sets.names(number)
 
     def locate(self, lon: Floats, lat: Floats) -> NDArray[np.int32]:
         """The zone set of every point. [n] degrees -> [n]. What is no place on the globe, NaN too, is in no zone."""
@@ -92,7 +81,9 @@ class ZoneIndex:
         edge = np.flatnonzero(at_edge & level)
         if len(edge):  # one meridian, two longitudes
             others = self._within(-lon[edge], lat[edge])
-            out[edge] = [self._join(a, self._sets[b]) for a, b in zip(out[edge].tolist(), others.tolist(), strict=True)]
+            out[edge] = [
+                self._sets.join(a, self._sets[b]) for a, b in zip(out[edge].tolist(), others.tolist(), strict=True)
+            ]
         return out
 
     def clear(self, lon0: Floats, lat0: Floats, lon1: Floats, lat1: Floats) -> NDArray[np.bool_]:
@@ -158,7 +149,7 @@ class ZoneIndex:
         edged = np.flatnonzero(found.count)
         if len(edged):
             point, part = self._cells.inside(found.leaf[edged], lon[edged], lat[edged])
-            self._add(sets, edged[point], self._part_zone[part])
+            self._sets.add(sets, edged[point], self._part_zone[part])
         return sets
 
     def _meeting(
@@ -188,36 +179,6 @@ class ZoneIndex:
             dtype=np.float64,
         )
         return near[line], self._part_zone[part], fraction
-
-    def _add(self, sets: NDArray[np.int32], point: Ints, zone: Ints) -> None:
-        """Add zones to the sets of points, from pairs ordered by point: the k-th of every point in round k."""
-        first = np.ones(len(point), bool)
-        np.not_equal(point[1:], point[:-1], out=first[1:])
-        starts = np.flatnonzero(first)
-        counts = np.diff(starts, append=len(point))
-        taken = 0
-        while len(starts):
-            who, what = point[starts], zone[starts + taken]
-            pair = sets[who].astype(np.int64) * len(self.zones) + what
-            place = (pair * _SPREAD) >> _SPREAD_SHIFT & (_MEMO - 1)
-            grown = self._memo_set[place]
-            for i in np.flatnonzero(self._memo_pair[place] != pair).tolist():
-                number, added = divmod(int(pair[i]), len(self.zones))
-                grown[i] = self._memo_set[place[i]] = self._join(number, (added,))
-                self._memo_pair[place[i]] = pair[i]
-            sets[who] = grown
-            taken += 1
-            more = counts > taken
-            starts, counts = starts[more], counts[more]
-
-    def _join(self, number: int, zones: tuple[int, ...]) -> int:
-        """The set with these zones added."""
-        united = tuple(sorted({*self._sets[number], *zones}))
-        found = self._numbers.setdefault(united, len(self._sets))
-        if found == len(self._sets):
-            self._sets.append(united)
-            self._names.append(tuple(self.ids[zone] for zone in united))
-        return found
 
 
 def _first_meeting(line: shapely.LineString, part: shapely.Polygon) -> float:

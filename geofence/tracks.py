@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from geofence.boundary import distances
-from geofence.index import NOWHERE, ZoneIndex
 from geofence.order import in_order
+from geofence.sets import NOWHERE
 from geofence.slots import Slots
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from geofence.index import ZoneIndex
     from geofence.lines import Lines
 
     Table = NDArray[np.void]

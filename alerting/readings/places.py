@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from alerting.registry.register import fold
-from geofence.index import NOWHERE, ZoneIndex
+from geofence.index import ZoneIndex
+from geofence.sets import NOWHERE
 from geofence.sphere import metres
 
 if TYPE_CHECKING:

@@ -96,17 +96,14 @@ class Feeds:
         ruled: the rules in use.
         names: what sources are called.
         hearing: when we could not hear anything.
-        vessels: of how many vessels a source brought the last position, after a receive time.
     """
 
-    def __init__(
-        self, ruled: Sequence[Ruled], names: Names, hearing: Hearing, vessels: Callable[[int, int], int]
-    ) -> None:
+    def __init__(self, ruled: Sequence[Ruled], names: Names, hearing: Hearing) -> None:
         self._tellers = [Teller(r) for r in ruled if isinstance(r.rule, FeedSilentRule)]
         self._rules = [r.rule for r in ruled if isinstance(r.rule, FeedSilentRule)]
         self._number = {rule.id: n for n, rule in enumerate(self._rules)}
         self._most = max((rule.min_vessels for rule in self._rules), default=0)
-        self._names, self._hearing, self._vessels = names, hearing, vessels
+        self._names, self._hearing = names, hearing
         self._sources: dict[int, _Source] = {}
         self._alerts: dict[tuple[int, int], Alert] = {}  # (source, rule)
         self._due: dict[tuple[int, int], int] = {}
@@ -203,8 +200,11 @@ class Feeds:
             out.keep(RuleState(_RULE_ID, SubjectKind.SOURCE, sign.source, "", known.kept()))
         return back
 
-    def expire(self, at: int, out: Outcome) -> None:
-        """Tell of the sources whose time has run out at an instant."""
+    def expire(self, at: int, last_heard: Callable[[int, int], int], out: Outcome) -> None:
+        """Tell of the sources whose time has run out at an instant.
+
+        ``last_heard``: of how many vessels a source brought the last position, after a receive time.
+        """
         for source, n in sorted(key for key, due in self._due.items() if due <= at):
             known, rule, teller = self._sources[source], self._rules[n], self._tellers[n]
             due = self._hearing.deadline(known.heard, _MINUTE + rule.after)
@@ -217,7 +217,7 @@ class Feeds:
             if vessels < rule.min_vessels or not teller.ruled.in_force(due):
                 continue
             subject = self._names.subject(SubjectKind.SOURCE, source)
-            vessels = max(vessels, self._vessels(source, since))
+            vessels = max(vessels, last_heard(source, since))
             details = {
                 "last_heard": iso(known.heard),
                 "after_seconds": rule.after // 1_000_000,

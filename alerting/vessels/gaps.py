@@ -100,7 +100,7 @@ class Gaps:
         self._ports = [within(zones, rule.ports, rule.port_distance) for rule in self._rules]
         self._shortest = np.array([rule.shortest for rule in self._rules], np.int64)
         self._names, self._hulls = names, Hulls(registry)
-        self._feeds = Feeds(ruled, names, hearing, self._heard_by)
+        self._feeds = Feeds(ruled, names, hearing)
         learning = {rule.coverage: Coverage(rule.coverage) for rule in self._rules}
         self._coverages = list(learning.values())
         self._coverage = [learning[rule.coverage] for rule in self._rules]  # by rule
@@ -321,7 +321,7 @@ class Gaps:
         """Everything that is due before an instant, in order."""
         while self._next < before:
             at = self._next
-            self._feeds.expire(at, out)
+            self._feeds.expire(at, self._heard_by, out)
             if self._rules:
                 due = self._due[: len(self._slots)]
                 slots, numbers = np.nonzero(due <= at)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from datetime import date
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import shapely
 
-from alerting import messages
+from alerting import messages, pack
 from alerting.engine import Engine
 from alerting.model import AlertState, Memory, Severity, SubjectKind, Transition, Verdict, alert_id
 from alerting.registry.names import Names
@@ -413,3 +414,16 @@ def test_names_of_other_kinds_are_not_kept() -> None:
     names.learn([Name("metric", 1, "ph"), Name("device", 1, "gw/d")])
     assert names.device(1).name == "gw/d"
     assert names.transponder(1).name == "1"
+
+
+def test_an_engine_is_gone_with_its_last_reference() -> None:
+    """Reviews make one after the other, and no collection comes soon for what are few objects that hold much."""
+    book = pack.load(["pack:hue"])
+    Engine(book.rules, book.zones)  # what is made once, by libraries too
+    gc.collect()
+    gc.disable()
+    try:
+        Engine(book.rules, book.zones)
+        assert gc.collect() == 0
+    finally:
+        gc.enable()

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geofence.geometries import ZoneError
-from geofence.index import NOWHERE, ZoneIndex
+from geofence.index import ZoneIndex
+from geofence.sets import NOWHERE
 from geofence.shapes import CIRCLE_ERROR, CORRIDOR_ERROR
 from geofence.zones import Zone, read_zones, to_feature_collection
 from tests.geofence.drawings import collection
