@@ -67,11 +67,17 @@ def _by_first_digits() -> list[MmsiClass]:
 
 #: By the first three digits.
 _CLASSES: Final = _by_first_digits()
+_PLACES: Final = np.array([list(MmsiClass).index(form) for form in _CLASSES], np.int16)
 
 
 def mmsi_class(mmsi: int) -> MmsiClass:
     """The class of a nine-digit MMSI; ``UNKNOWN`` for a form the standard does not assign, and for what is no MMSI."""
     return _CLASSES[mmsi // 1_000_000] if mmsi < _PAST_MMSIS else MmsiClass.UNKNOWN
+
+
+def mmsi_classes(mmsi: NDArray[np.int64]) -> NDArray[np.int16]:
+    """The place of the class of each nine-digit MMSI in ``MmsiClass``, from 0."""
+    return _PLACES[mmsi // 1_000_000]
 
 
 def mid(mmsi: int) -> int | None:

@@ -42,7 +42,7 @@ class Part:
     columns: Mapping[str, NDArray[Any]]
     straight: bool = False
     copied: bytes = field(default=b"", repr=False)  # what COPY reads
-    latest: list[list[Array]] = field(default_factory=list, repr=False)  # and the rows for the table of latest ones
+    following: list[list[Array]] = field(default_factory=list, repr=False)  # and those flagged, for what follows
     _merged: list[list[Array]] = field(default_factory=list, repr=False)
 
     def encode(self) -> None:
@@ -55,9 +55,9 @@ class Part:
             self._merged = self.merged()
             return
         self.copied = encode(self.table.columns, self.columns, len(self.chosen))
-        if self.table.latest:
-            rows = np.flatnonzero(self.columns["latest"])
-            self.latest = [self._arrays(self.table.columns, some) for some in slices(rows)]
+        if self.table.flag is not None:
+            rows = np.flatnonzero(self.columns[self.table.flag.field])
+            self.following = [self._arrays(self.table.columns, some) for some in slices(rows)]
 
     def merged(self) -> list[list[Array]]:
         """The parameters of each merging statement."""

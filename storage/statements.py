@@ -29,11 +29,9 @@ WHERE d.first_seen IS NULL OR excluded.first_seen < d.first_seen
 """
 
 #: Of the later hour, or within one hour the earlier time, is the ``last_seen`` that stands: see migration 0007.
-UPSERT_TRANSPONDERS: Final = b"""
+_UPSERT_TRANSPONDERS: Final = b"""
 INSERT INTO transponders AS t (id, kind, identifier, mmsi, mmsi_class, first_seen, last_seen)
-SELECT id, kind, identifier, CASE kind WHEN 'ais' THEN id::integer END, class, first_seen, last_seen
-FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::text[], %s::timestamptz[], %s::timestamptz[])
-    AS u (id, kind, identifier, class, first_seen, last_seen)
+%b
 ON CONFLICT (id) DO UPDATE
 SET first_seen = least(t.first_seen, excluded.first_seen),
     last_seen = CASE WHEN (date_bin('1 hour', excluded.last_seen, 'epoch'), t.last_seen)
@@ -43,6 +41,25 @@ WHERE excluded.first_seen < t.first_seen OR t.first_seen IS NULL OR t.last_seen 
     OR (date_bin('1 hour', excluded.last_seen, 'epoch'), t.last_seen)
     > (date_bin('1 hour', t.last_seen, 'epoch'), excluded.last_seen)
 """
+
+#: Whose id is an MMSI: of that alone, and the names of all classes with the place of each one's among them, from 1.
+UPSERT_AIS_TRANSPONDERS: Final = (
+    _UPSERT_TRANSPONDERS
+    % b"""
+SELECT id, 'ais', lpad(id::text, 9, '0'), id, (%s::text[])[class], first_seen, last_seen
+FROM unnest(%s::bigint[], %s::smallint[], %s::timestamptz[], %s::timestamptz[])
+    AS u (id, class, first_seen, last_seen)
+"""
+)
+
+UPSERT_OTHER_TRANSPONDERS: Final = (
+    _UPSERT_TRANSPONDERS
+    % b"""
+SELECT id, kind, identifier, NULL, NULL, first_seen, last_seen
+FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::timestamptz[], %s::timestamptz[])
+    AS u (id, kind, identifier, first_seen, last_seen)
+"""
+)
 
 FIRE_ALERTS: Final = b"""
 WITH given AS (

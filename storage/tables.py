@@ -205,12 +205,12 @@ _SAID: Final = (
 )
 
 
-def _newest_statics() -> sql.SQL:
-    """A common table expression that gives transponders the newest value of each field the new rows say.
+def _newest_statics(new: str) -> sql.SQL:
+    """Common table expressions that give transponders the newest value of each field the new rows of ``given`` say.
 
-    Only rows inserted now count, and of those only such as are no older than anything known before (``fresh`` within
-    the batch, ``static_time`` before it): so the outcome does not depend on how rows fall into batches, nor on a row
-    coming twice.
+    Only rows inserted now count (``new`` is true of them), and of those only such as are no older than anything known
+    before (``fresh`` within the batch, ``static_time`` before it): so the outcome does not depend on how rows fall into
+    batches, nor on a row coming twice.
     """
     folded = ", ".join(
         f"(array_agg(s.{f} ORDER BY s.n DESC) FILTER (WHERE s.{f} IS NOT NULL))[1] AS {f}" for f in _SAID
@@ -220,24 +220,36 @@ def _newest_statics() -> sql.SQL:
         "said AS ("  # noqa: S608  # put together from the constants above
         f"SELECT s.transponder_id, max(s.time) AS time, {folded} FROM given AS s"
         " JOIN transponders AS t ON t.id = s.transponder_id"
-        " WHERE s.fresh AND (t.static_time IS NULL OR s.time >= t.static_time) AND s.n NOT IN (SELECT n FROM taken)"
+        f" WHERE (t.static_time IS NULL OR s.time >= t.static_time) AND {new}"
         " GROUP BY s.transponder_id), updated AS ("
         f"UPDATE transponders AS t SET static_time = said.time, {assigned} FROM said WHERE t.id = said.transponder_id)"
     )
     return sql.SQL(text)
 
 
+def _copied_statics() -> bytes:
+    """The same, given the fresh ones of rows that were copied straight."""
+    statement = sql.SQL("WITH given AS (SELECT * FROM {} WITH ORDINALITY AS u ({}, n)), {} SELECT").format(
+        _unnest(STATICS.columns), _names(STATICS.columns), _newest_statics("true")
+    )
+    return statement.as_bytes()
+
+
+_ALL: Final = (POSITIONS, READINGS, STATICS, AIS_MESSAGES, RECEPTIONS)
 MERGE: Final = {
-    table.name: table.merge(_newest_statics() if table is STATICS else None)
-    for table in (POSITIONS, READINGS, STATICS, AIS_MESSAGES, RECEPTIONS)
+    table.name: table.merge(
+        _newest_statics("s.fresh AND s.n NOT IN (SELECT n FROM taken)") if table is STATICS else None
+    )
+    for table in _ALL
 }
-COPY: Final = {table.name: table.copy for table in (POSITIONS, READINGS, RECEPTIONS)}
+COPY: Final = {table.name: table.copy for table in _ALL}
 #: Whether anything is stored of a time.
 ANYTHING: Final = {
     name: sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE time BETWEEN %s AND %s)").format(sql.Identifier(name)).as_bytes()
     for name in COPY
 }
-UPSERT_LATEST: Final = {table.name: table.upsert_latest for table in (POSITIONS, READINGS)}
+#: What else is done with the flagged ones of rows copied straight.
+FOLLOW: Final = {table.name: table.upsert_latest for table in (POSITIONS, READINGS)} | {STATICS.name: _copied_statics()}
 
 #: The values stored for keys of readings, as one array in their order. The bounds on time are said once more, as
 #: parameters, so that only the chunks in question are opened.

@@ -101,7 +101,7 @@ async def _believe(connection: Connection, work: Work) -> None:
     """Where nothing is stored of the time of many rows, none of them is there already: a recording read in, say."""
     for part in work.parts.values():
         name = part.table.name
-        if not part.straight and name in tables.COPY and len(part.chosen) >= _WORTH_ASKING:
+        if not part.straight and len(part.chosen) >= _WORTH_ASKING:
             time = part.columns["time"]
             bounds = moment(int(time.min())), moment(int(time.max()))
             cursor = await connection.execute(tables.ANYTHING[name], bounds)
@@ -118,12 +118,12 @@ async def _begin(connection: Connection, work: Work, instance: str, token: UUID)
 
 
 async def _merge(connection: Connection, work: Work, undone: set[str]) -> dict[str, list[Cursor]]:
-    """Write what was not copied straight in, and the latest rows of what was."""
+    """Write what was not copied straight in, and what follows from what was."""
     merges: dict[str, list[Cursor]] = {}
     for name, part in work.parts.items():
         if part.straight and name not in undone:
-            for arrays in part.latest:
-                await connection.execute(tables.UPSERT_LATEST[name], arrays)
+            for arrays in part.following:
+                await connection.execute(tables.FOLLOW[name], arrays)
         else:
             merges[name] = [
                 await connection.execute(tables.MERGE[name], arrays, binary=True) for arrays in part.merged()

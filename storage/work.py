@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import orjson
 
-from decoders.identity import mmsi_class
+from decoders.identity import MmsiClass, mmsi_classes
 from storage import statements, tables
 from storage.arrays import fixed_array
 from storage.decisions import Decisions, decisions
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from decoders.records import AisRecord, Name
+    from storage.arrays import Array
     from storage.batch import Batch, Deciding
     from storage.known import Known
     from storage.straight import Straight
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 #: AIS transponder ids are MMSIs; all others have bit 62 set (decoders.identity).
 _MMSI_END: Final = 1_000_000_000
+_CLASSES: Final = [form.value for form in MmsiClass]
 #: Copying rows straight costs two exchanges more than merging them: for fewer than these it does not pay.
 STRAIGHT_FROM: Final = 200
 #: ``transponders.last_seen`` is the first time within the last hour: it need not be written for each row heard.
@@ -68,7 +70,7 @@ def prepare(batch: Batch, known: Known, straight: Mapping[str, Straight], instan
     try:
         _prepare_rows(work)
         for name, part in work.parts.items():
-            part.straight = name in tables.COPY and len(part.chosen) >= STRAIGHT_FROM and bool(straight[name])
+            part.straight = len(part.chosen) >= STRAIGHT_FROM and bool(straight[name])
             part.encode()
         _prepare_names(work, known)
         _prepare_transponders(work, known)
@@ -209,23 +211,22 @@ def _prepare_transponders(work: Work, known: Known) -> None:
         return
     distinct, first, last = distinct[lacking], first[lacking], last[lacking]
     work.learned.append(("transponder", distinct, first, rank[lacking]))
-    names = {name.id: name for name in observations.names if name.kind == "transponder"}
-    kinds: list[str] = []
-    identifiers: list[str] = []
-    classes: list[str | None] = []
-    for id_ in distinct.tolist():
-        if 0 <= id_ < _MMSI_END:
-            kinds.append("ais")
-            identifiers.append(f"{id_:09d}")
-            classes.append(mmsi_class(id_).value)
-        else:
-            name = names.get(id_)
-            kinds.append(name.detail if name is not None else "unknown")
-            identifiers.append(name.name if name is not None else str(id_))
-            classes.append(None)
-    seen = fixed_array("timestamptz", first), fixed_array("timestamptz", last)
-    arrays = (fixed_array("bigint", distinct), kinds, identifiers, classes, *seen)
-    work.before.append((statements.UPSERT_TRANSPONDERS, arrays))
+    is_mmsi = (distinct >= 0) & (distinct < _MMSI_END)
+    if is_mmsi.any():
+        ids_, seen = distinct[is_mmsi], (first[is_mmsi], last[is_mmsi])
+        arrays = fixed_array("bigint", ids_), fixed_array("smallint", mmsi_classes(ids_) + 1), *_times(*seen)
+        work.before.append((statements.UPSERT_AIS_TRANSPONDERS, (_CLASSES, *arrays)))
+    if not is_mmsi.all():
+        others, seen = distinct[~is_mmsi], (first[~is_mmsi], last[~is_mmsi])
+        names = {name.id: (name.detail, name.name) for name in observations.names if name.kind == "transponder"}
+        told = [names.get(id_, ("unknown", str(id_))) for id_ in others.tolist()]
+        kinds, identifiers = ([one[place] for one in told] for place in range(2))
+        parameters = fixed_array("bigint", others), kinds, identifiers, *_times(*seen)
+        work.before.append((statements.UPSERT_OTHER_TRANSPONDERS, parameters))
+
+
+def _times(*columns: NDArray[np.int64]) -> list[Array]:
+    return [fixed_array("timestamptz", column) for column in columns]
 
 
 def _prepare_decisions(work: Work) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from decoders import identity
-from decoders.identity import MmsiClass, is_ais, mid, mmsi_class, transponder_id
+from decoders.identity import MmsiClass, is_ais, mid, mmsi_class, mmsi_classes, transponder_id
 
 
 def test_ids_are_those_that_are_in_databases_already() -> None:
@@ -61,6 +61,7 @@ def test_the_form_of_an_mmsi_says_who_transmits_and_under_which_flag(
     mmsi: int, expected: MmsiClass, flag: int | None
 ) -> None:
     assert mmsi_class(mmsi) is expected
+    assert list(MmsiClass)[mmsi_classes(np.array([mmsi]))[0]] is expected
     assert mid(mmsi) == flag
 
 
