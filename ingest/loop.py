@@ -9,8 +9,9 @@ import sys
 from typing import Final
 
 #: A batch makes many objects and hardly a cycle: with Python's own threshold of 700, one tenth of a replay was spent
-#: walking what stays.
-_COLLECT_AFTER: Final = (50_000, 20, 100)
+#: walking what stays. What an outage leaves in cycles (connections, above all) waits for so many new objects: few in a
+#: quiet service, and each may hold much.
+_COLLECT_AFTER: Final = (10_000, 20, 100)
 
 #: How long a thread that decodes may keep the loop from going on. A commit waits for the server several times, and each
 #: time for this: with Python's own 5 ms it took a third longer beside such a thread.
