@@ -37,7 +37,7 @@ POISON = 97
 CHUNK = 40
 #: Seconds of event time between two readings of a device: where something comes late, two days of it are looked at
 #: again, and with too many rows in them the memory that this takes would pass for a leak.
-STEP = 20
+STEP = 60
 #: Batches are this large at most. What the largest takes is kept by the allocator (20,000 messages: 120 MiB, once), and
 #: the first one after an outage would pass for a leak.
 BATCH = 500
@@ -92,15 +92,20 @@ class Load:
             chunk = [payload(device, n) for n in range(first, first + CHUNK)]
             if self._chance.random() < 0.1:
                 chunk += chunk[: CHUNK // 4]  # a gateway that is not sure repeats itself
-            try:
-                async with aiomqtt.Client("127.0.0.1", self._port, timeout=10) as client:
-                    for one in chunk:
-                        await client.publish(TOPIC.format(gateway=GATEWAY, device=device), one, qos=1)
-            except aiomqtt.MqttError:
+            # The last one, too: what was not confirmed may be stored.
+            while not await self._confirmed(device, chunk):  # noqa: ASYNC110  # the broker may be down
                 await asyncio.sleep(0.2)
-                continue
             self.sent[device] = first + CHUNK
             await asyncio.sleep(self._chance.uniform(0, 0.3))
+
+    async def _confirmed(self, device: str, chunk: Sequence[bytes]) -> bool:
+        try:
+            async with aiomqtt.Client("127.0.0.1", self._port, timeout=10) as client:
+                for one in chunk:
+                    await client.publish(TOPIC.format(gateway=GATEWAY, device=device), one, qos=1)
+        except aiomqtt.MqttError:
+            return False
+        return True
 
 
 async def soak(seconds: float, seed: int) -> list[str]:

@@ -124,16 +124,17 @@ class Faults:
                 at.execute("SELECT pg_reload_conf()")
 
 
-#: How often each is drawn, relative to the others: the service must live long enough between its deaths to be measured.
+#: How often each is drawn, relative to the others: a service must live long enough between its deaths for its memory to
+#: be measured.
 _WEIGHTS: Final = {
-    "database_cut": 4,
-    "database_stalled": 2,
-    "database_killed": 2,
-    "backends_ended": 3,
-    "database_read_only": 2,
-    "broker_cut": 3,
-    "broker_stalled": 1,
-    "broker_restarted": 2,
+    "database_cut": 12,
+    "database_stalled": 6,
+    "database_killed": 6,
+    "backends_ended": 9,
+    "database_read_only": 6,
+    "broker_cut": 9,
+    "broker_stalled": 3,
+    "broker_restarted": 6,
     "service_killed": 2,
     "service_stopped": 1,
 }

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _KIB = 1024
-#: Memory that a young process takes is no leak: its slope is measured after this many seconds.
-_WARM_UP = 20.0
+#: Memory that a young process takes is no leak (windows that fill, the first reviews of late data): under these faults
+#: it has what it needs after two minutes, and wanders about that for the next ten.
+_WARM_UP = 120.0
 #: Samples that say what is usual.
 _SOME = 10
 
