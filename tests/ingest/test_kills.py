@@ -232,8 +232,9 @@ def test_a_run_never_killed_stores_what_was_published_and_tells_of_it(scene: Sce
     assert calm["alert_timers"]
     assert calm["alert_inhibitors"]
     assert calm["rule_state"]
-    sent = [request.headers["x-haidang-notification-id"] for request in scene.told("calm")]
-    assert sorted(sent) == sorted(str(row[0]) for row in calm["notifications"])
+    # A target that took too long, on a busy machine, is told again under the same id.
+    sent = {request.headers["x-haidang-notification-id"] for request in scene.told("calm")}
+    assert sent == {str(row[0]) for row in calm["notifications"]}
 
 
 @pytest.mark.parametrize("boundary", DEATHS)

@@ -98,6 +98,9 @@ async def test_what_the_broker_refuses_is_counted_by_its_reason(broker_factory: 
     config = replace(CONFIG, seconds=0.5, speed=1200.0)
     async with MqttTarget(f"mqtt://gw:pa%20ss@127.0.0.1:{broker.port}") as target:
         await drive(sensor_events(config), [target], start=config.start, seconds=config.seconds)
+        await until(
+            lambda: target.acknowledged + sum(target.summary()["refused"].values()) >= target.summary()["messages"]
+        )
     told = target.summary()
     own = sum(isinstance(e, Publish) and e.gateway == "hue-gw-1" for e in sensor_events(config))
     assert told["acknowledged"] == own > 0
