@@ -173,11 +173,12 @@ async def finish(scene: Scene, name: str, config: Path) -> None:
     """Run the service, in this process and unhurt, until everything is stored and told."""
     settings = load(config)
     dsn = settings.database.dsn.get_secret_value()
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        # What a dead process had in hand is due when its lease ends: now, and not in half a minute. Before this one has
+        # something in hand, which would be sent twice.
+        connection.execute("UPDATE notifications SET leased_until = now() WHERE leased_until > now()")
     async with serving(settings, await rule_book(settings)) as service:
         await until(lambda: _has_ended(dsn), 60)
-        with psycopg.connect(dsn, autocommit=True) as connection:
-            # What a dead process had in hand is due when its lease ends: now, and not in half a minute.
-            connection.execute("UPDATE notifications SET leased_until = now() WHERE leased_until > now()")
         account = service.telemetry.ledger.account("gateways")
         await until(lambda: account.in_flight == 0 and _is_told(dsn), 60)
         assert balanced(service)
@@ -232,9 +233,8 @@ def test_a_run_never_killed_stores_what_was_published_and_tells_of_it(scene: Sce
     assert calm["alert_timers"]
     assert calm["alert_inhibitors"]
     assert calm["rule_state"]
-    # A target that took too long, on a busy machine, is told again under the same id.
-    sent = {request.headers["x-haidang-notification-id"] for request in scene.told("calm")}
-    assert sent == {str(row[0]) for row in calm["notifications"]}
+    sent = [request.headers["x-haidang-notification-id"] for request in scene.told("calm")]
+    assert sorted(sent) == sorted(str(row[0]) for row in calm["notifications"])
 
 
 @pytest.mark.parametrize("boundary", DEATHS)
