@@ -24,6 +24,7 @@ from alerting.rejudging.backtest import warm_up
 from alerting.rejudging.review import ABOUT_HEARING, Case, Found, review
 from alerting.rules import RULE
 from decoders.arrival import joined
+from ingest import heap
 from ingest.backtest import listened_until, looked_at
 from ingest.zones import texts
 from storage import reviews
@@ -52,6 +53,8 @@ _LOOK_BACK: Final = 2 * _DAY
 #: Rows that are put to the engine at most: some hundred MB, and twenty seconds of its time. A vessel that reports every
 #: ten seconds sends as many in four months.
 _MOST_ROWS: Final = 1_000_000
+#: After so many, the memory that it took is given back: else it would stay with the process, piece by piece.
+_MANY_ROWS: Final = 10_000
 
 
 class Reviewer:
@@ -88,11 +91,15 @@ class Reviewer:
         self._tells = tells
         self._on_change = on_change
         self._most_rows = most_rows
+        self._rows = 0  # read since memory was last given back
 
     async def all(self) -> None:
         """Look at all that is due."""
         while await self.once():
             pass
+        if self._rows >= _MANY_ROWS:
+            self._rows = 0
+            heap.give_back()
 
     async def once(self) -> int:
         """Look at what is due now; how many rules and subjects that were."""
@@ -143,6 +150,7 @@ class Reviewer:
             count = 0
             async for found, _ in stored.slices(since, until + 1):
                 slices.append(found)
+                self._rows += found.rows
                 if (count := count + found.rows) > self._most_rows:
                     log.warning(
                         "review_left", rule=rule.id, subject=asked.subject.name, alerts=len(asked.alerts), rows=count

@@ -9,6 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from alerting.channels.settings import LogSettings
+from ingest.heap import give_back
 from ingest.settings import Rules
 from ingest.watch import install
 from tests.ingest.command import rows
@@ -107,6 +108,26 @@ async def test_an_alert_of_which_too_much_would_have_to_be_read_is_left_as_it_is
     [left] = [line for line in log if line["event"] == "review_left"]
     assert (left["rule"], left["subject"], left["rows"]) == ("held", f"{gateway}/gauge", 4)
     assert rows(migrated, _HISTORY) == [("firing",), ("resolved",)]
+
+
+async def test_what_a_look_at_many_rows_took_is_given_back_and_what_few_took_is_not(
+    service: Service, migrated: str, broker: Mosquitto, gateway: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[int] = []
+
+    def giving_back() -> None:
+        give_back()
+        given.append(len(rows(migrated, _HISTORY)))
+
+    monkeypatch.setattr("ingest.review.heap.give_back", giving_back)
+    monkeypatch.setattr("ingest.review._MANY_ROWS", 8)
+    retracted = [("firing",), ("resolved",), ("retracted",)]
+    await publish(broker, gateway, "gauge", [at(0, 2.5), at(25, 2.6), at(30, 0.5), at(10, 0.2)])  # a look at 4 rows
+    await told(migrated, _HISTORY, retracted)
+    await publish(broker, gateway, "gauge", [at(60, 2.5), at(85, 2.6), at(90, 0.5), at(70, 0.2)])  # at all 8
+    await told(migrated, _HISTORY, sorted(2 * retracted))
+    await until(lambda: bool(given))
+    assert given == [len(2 * retracted)]
 
 
 async def test_late_rows_of_another_time_ask_for_nothing(

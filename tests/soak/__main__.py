@@ -195,10 +195,11 @@ log_format = "json"
 
 
 async def _harm(faults: Faults, chance: random.Random, seconds: float) -> None:
+    """The service dies in the first half only: whether memory grows is seen in a long life."""
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        await asyncio.sleep(min(chance.uniform(1, 12), max(0.0, end - time.monotonic())))
-        await faults.draw()()
+    while (left := end - time.monotonic()) > 0:
+        await asyncio.sleep(min(chance.uniform(1, 12), left))
+        await faults.draw(deaths=left > seconds / 2)()
 
 
 async def _watch(subject: Subject) -> None:

@@ -46,9 +46,13 @@ class Faults:
         self._to_broker = to_broker
         self.done: dict[str, int] = {}
 
-    def draw(self) -> Callable[[], Awaitable[None]]:
-        """The next one."""
-        kinds = list(_WEIGHTS)
+    def draw(self, *, deaths: bool = True) -> Callable[[], Awaitable[None]]:
+        """The next one.
+
+        Args:
+            deaths: whether the service may end in it.
+        """
+        kinds = [kind for kind in _WEIGHTS if deaths or kind not in _DEATHS]
         name = self._chance.choices(kinds, [_WEIGHTS[kind] for kind in kinds])[0]
         self.done[name] = self.done.get(name, 0) + 1
         fault: Callable[[], Awaitable[None]] = getattr(self, name)
@@ -124,17 +128,17 @@ class Faults:
                 at.execute("SELECT pg_reload_conf()")
 
 
-#: How often each is drawn, relative to the others: a service must live long enough between its deaths for its memory to
-#: be measured.
+#: How often each is drawn, relative to the others.
 _WEIGHTS: Final = {
-    "database_cut": 12,
-    "database_stalled": 6,
-    "database_killed": 6,
-    "backends_ended": 9,
-    "database_read_only": 6,
-    "broker_cut": 9,
-    "broker_stalled": 3,
-    "broker_restarted": 6,
+    "database_cut": 4,
+    "database_stalled": 2,
+    "database_killed": 2,
+    "backends_ended": 3,
+    "database_read_only": 2,
+    "broker_cut": 3,
+    "broker_stalled": 1,
+    "broker_restarted": 2,
     "service_killed": 2,
     "service_stopped": 1,
 }
+_DEATHS: Final = frozenset({"service_killed", "service_stopped"})

@@ -21,6 +21,9 @@ _KIB = 1024
 #: Memory that a young process takes is no leak (windows that fill, the first reviews of late data): under these faults
 #: it has what it needs after two minutes, and wanders about that for the next ten.
 _WARM_UP = 120.0
+#: Nor is what is taken and given back: a look at late data takes memory for some seconds, the more the more is stored.
+#: The least of so many seconds is judged, which a leak lifts too.
+_LOW = 30.0
 #: Samples that say what is usual.
 _SOME = 10
 
@@ -65,17 +68,21 @@ class Life:
 
 
 def slope(lives: Sequence[Life]) -> tuple[float, float] | None:
-    """Resident bytes a minute of age: the median of what any two moments of one warm life say (Theil and Sen); and over
-    how many minutes. A leak shows in most of them; a step, as when a first large batch came after an outage, in few.
-    None: they were too short to say.
+    """Resident bytes a minute of age: the median of what any two moments of one warm life say (Theil and Sen), each by
+    the least resident about then; and over how many minutes. A leak shows in most of them; a step, as when a first
+    large batch came after an outage, in few. None: they were too short to say.
     """
     found, seconds = [], 0.0
     for warm in (life.warm for life in lives):
-        if len(warm) < _SOME:
+        if len(warm) < _SOME or warm[-1].at - warm[0].at < 2 * _LOW:
             continue
         at, resident = np.array([(sample.at, sample.resident) for sample in warm], float).T
-        one, two = np.triu_indices(len(warm), _SOME // 2)
-        found.append((resident[two] - resident[one]) / (at[two] - at[one]))
+        since = np.searchsorted(at, at - _LOW)
+        lows = np.array([resident[first : last + 1].min() for last, first in enumerate(since)])
+        whole = at - at[0] >= _LOW
+        at, lows = at[whole], lows[whole]
+        one, two = np.triu_indices(len(at), _SOME // 2)
+        found.append((lows[two] - lows[one]) / (at[two] - at[one]))
         seconds += float(at[-1] - at[0])
     return (float(np.median(np.concatenate(found))) * 60, seconds / 60) if found else None
 
