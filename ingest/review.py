@@ -148,7 +148,7 @@ class Reviewer:
             before.states = [kept(span for span in await stored.deaf() if span[1] > since)]
             slices: list[Observations] = []
             count = 0
-            async for found, _ in stored.slices(since, until + 1):
+            async for found, _ in stored.slices(since, until + 1, of=since):
                 slices.append(found)
                 self._rows += found.rows
                 if (count := count + found.rows) > self._most_rows:

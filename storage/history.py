@@ -137,17 +137,26 @@ class History:
             memory.readings = await self._last(tables.READINGS, _EACH_READING, at)
         return memory
 
-    async def slices(self, since: int, until: int, cuts: Iterable[int] = ()) -> AsyncIterator[tuple[Observations, int]]:
+    async def slices(
+        self, since: int, until: int, cuts: Iterable[int] = (), *, of: int | None = None
+    ) -> AsyncIterator[tuple[Observations, int]]:
         """What was received from ``since`` up to, not including, ``until``, in order of arrival.
 
+        Args:
+            since: a receive time, microseconds UTC.
+            until: another.
+            cuts: are to be among the ticks.
+            of: without positions and readings of an earlier event time. Then chunks that hold no later ones are not
+                looked into, and of a device whose clock is far behind not everything it ever sent is read.
+
         Yields:
-            Observations, and a tick: the instant before which they were received. ``cuts`` are to be among the ticks.
+            Observations, and a tick: the instant before which they were received.
         """
         ends = sorted({cut for cut in cuts if since < cut < until} | {until})
         width, at = _FIRST, since
         while at < until:
             end = min(at + width, next(cut for cut in ends if cut > at))
-            found = await self._slice(at, end)
+            found = await self._slice(at, end, of)
             yield found, end
             if found.rows > 2 * _ROWS:
                 width = max(width // 2, _SHORTEST)
@@ -155,10 +164,10 @@ class History:
                 width = min(width * 2, _LONGEST)
             at = end
 
-    async def _slice(self, since: int, until: int) -> Observations:
+    async def _slice(self, since: int, until: int, of: int | None) -> Observations:
         out = Observations()
         for name in sorted(self.choice.tables & _DTYPES.keys()):
-            setattr(out, name, await self._rows(_TABLES[name], since, until))
+            setattr(out, name, await self._rows(_TABLES[name], since, until, of))
         if "ais_messages" in self.choice.tables:
             out.records = await self._records(since, until)
         numbered(out)
@@ -169,9 +178,11 @@ class History:
             moment(since), moment(until), self.choice.condition(table)
         )
 
-    async def _rows(self, table: Table, since: int, until: int) -> NDArray[np.void]:
+    async def _rows(self, table: Table, since: int, until: int, of: int | None) -> NDArray[np.void]:
         columns = [column for column in table.columns if column.fixed]
         place, where = sql.Identifier(table.name), self._between(table.name, since, until)
+        if of is not None and table in (tables.POSITIONS, tables.READINGS):
+            where += sql.SQL(" AND time >= {}").format(moment(of))
         dtype = _DTYPES[table.name]
         sorted_ = sql.SQL(" ORDER BY received_at, time, transponder_id, digest") if table is tables.STATICS else None
         query = sql.SQL("SELECT {} FROM {} WHERE {}{}").format(

@@ -173,6 +173,28 @@ async def test_everything_stored_comes_once_whatever_the_slices_with_texts_and_r
     assert ticks[-1] == start + 3_600_000_000
 
 
+async def test_positions_and_readings_of_an_earlier_event_time_are_left_out_where_that_is_asked(
+    any_migrated: str,
+) -> None:
+    ship, station = 574_000_001, next(iter(DEVICES))
+    at = [START + n * MINUTE for n in range(10)]
+    items = [
+        Item("position", at[2], at[6], ship, None, 0.0, 107.01, 16.01),
+        Item("position", at[3], at[7], ship, None, 0.0, 107.02, 16.02),
+        Item("reading", at[2], at[6], station, "water_level", 1.0),
+        Item("reading", at[3], at[7], station, "water_level", 2.0),
+        Item("static", at[2], at[6], ship, 30),
+        Item("position", at[4], at[4], ship, None, 0.0, 107.03, 16.03),  # not received then
+    ]
+    items.sort(key=lambda item: item.received)
+    await live(any_migrated, items, [], at[9])
+    async with history(any_migrated) as past:
+        found = [found async for found, _ in past.slices(at[5], at[9], of=at[3])]
+    assert [int(row["time"]) for one in found for row in one.positions] == [at[3]]
+    assert [float(row["value"]) for one in found for row in one.readings] == [2.0]
+    assert [int(row["time"]) for one in found for row in one.statics] == [at[2]]
+
+
 async def test_nothing_can_be_written_and_later_rows_are_not_seen(any_migrated: str) -> None:
     async with history(any_migrated) as past:
         assert [len(found.readings) async for found, _ in past.slices(START, START + 1)] == [0]
