@@ -141,7 +141,7 @@ class Rules(_Section):
     reload_seconds: Seconds = 5.0
     """Seconds between two looks at whether rule and zone files, or zones of the database, have changed; SIGHUP: now."""
     review_after_seconds: Seconds = 60.0
-    """Seconds without further late data after which alerts of their time are judged again."""
+    """Seconds without more late data after which alerts of their time are judged again; twice that while more comes."""
 
 
 class Http(_Section):

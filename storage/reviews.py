@@ -28,11 +28,16 @@ if TYPE_CHECKING:
     from alerting.model import Notification
     from alerting.rejudging.review import Found
 
+#: One look is all it takes for the alerts of a rule and subject, so those that have settled wait for the others; but
+#: where late rows go on coming, for one alert after the other, no longer than again as long.
 _DUE: Final = b"""
 SELECT rule_id, rule_version, subject_kind, subject_id
 FROM alert_reviews AS r JOIN alerts AS a ON a.id = r.alert_id
-WHERE r.asked_at <= now() - make_interval(secs => %s) AND (a.told IS FALSE OR NOT %s)
-GROUP BY 1, 2, 3, 4 ORDER BY min(r.asked_at), 1, 2, 3, 4 LIMIT %s
+WHERE a.told IS FALSE OR NOT %(untold)s
+GROUP BY 1, 2, 3, 4
+HAVING max(r.asked_at) <= now() - make_interval(secs => %(settle)s)
+    OR min(r.asked_at) <= now() - make_interval(secs => 2 * %(settle)s)
+ORDER BY min(r.asked_at), 1, 2, 3, 4 LIMIT %(limit)s
 """
 #: Alerts that are over and of another time than those asked for say nothing of what the engine holds.
 _ALERTS: Final = b"""
@@ -115,8 +120,11 @@ class Review:
 
 
 async def due(dsn: str, settle_seconds: float, *, untold: bool = False, limit: int = 100) -> list[Request]:
-    """Requests that were not repeated for that long, the oldest first; ``untold``: of alerts that nobody is told of."""
-    rows = await ask.rows(dsn, _DUE, (settle_seconds, untold, limit))
+    """Requests that were not repeated for that long, the oldest first; ``untold``: of alerts that nobody is told of.
+
+    Of one rule and subject it may be twice as long, until all have settled.
+    """
+    rows = await ask.rows(dsn, _DUE, {"settle": settle_seconds, "untold": untold, "limit": limit})
     return [
         Request(row["rule_id"], row["rule_version"], SubjectKind(row["subject_kind"]), row["subject_id"])
         for row in rows

@@ -76,6 +76,30 @@ async def test_late_rows_ask_for_the_alerts_of_their_subject_and_time_alone(stor
     assert await load(store.dsn, REQUEST, 60) is None
 
 
+@pytest.mark.parametrize(
+    ("ages", "looked_at"),
+    [((90, 70, 61), 3), ((119, 70, 10), 0), ((121, 70, 10), 2), ((121, 10, 10), 1), ((59, 59, 59), 0)],
+)
+async def test_the_alerts_of_one_rule_and_subject_are_looked_at_together_while_late_rows_go_on_coming(
+    store: Store, ages: tuple[int, ...], looked_at: int
+) -> None:
+    starts = [T0 + n * 60 * SECOND for n in range(len(ages))]
+    ids = [alert_id("flood", SUBJECT, METRIC, start) for start in starts]
+    for id_, start in zip(ids, starts, strict=True):
+        fired = transition(alert_id=id_, started_at=start)
+        ended = transition(AlertState.RESOLVED, alert_id=id_, started_at=start, at=start + 30 * SECOND)
+        await store.commit(batch(Verdict([fired, ended])))
+    await store.commit(late(T0, T0 + 9 * SECOND))
+    for id_, age in zip(ids, ages, strict=True):
+        put = f"UPDATE alert_reviews SET asked_at = now() - interval '{age} s' WHERE alert_id = '{id_}' RETURNING 1"
+        assert ask(store.dsn, put) == [(1,)]
+    assert await due(store.dsn, 60) == ([REQUEST] if looked_at else [])
+    if looked_at:
+        review = await load(store.dsn, REQUEST, 60)
+        assert review is not None
+        assert set(review.asked) == set(ids[:looked_at])
+
+
 async def test_rows_that_were_there_already_ask_for_nothing_however_often_they_come(store: Store) -> None:
     await store.commit(batch(Verdict([transition()])))
     await store.commit(late(T0 + 10, T0 + 20, number=-1))
