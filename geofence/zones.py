@@ -105,6 +105,26 @@ def read_zones(data: bytes | str, *, file: str = "") -> list[Zone]:
     return zones
 
 
+def of_shapes(rows: Iterable[tuple[str, Mapping[str, Any], bytes]]) -> list[Zone]:
+    """Zones that were read before: id, properties of the feature, and what ``shape`` gave of the zone.
+
+    Raises:
+        ZoneError: a shape is none, or the properties are those of no zone.
+    """
+    zones: list[Zone] = []
+    for id_, properties, shape in rows:
+        try:
+            zones.append(_zone({"type": "Feature", "id": id_, "properties": properties}, shapely.from_wkb(shape)))
+        except (ZoneError, shapely.errors.GEOSException) as error:
+            raise ZoneError(str(error), name=id_) from error
+    return zones
+
+
+def shape(zone: Zone) -> bytes | None:
+    """The area of a zone as WKB, for ``of_shapes``; None of one that is drawn as a circle, a corridor or a line."""
+    return shapely.to_wkb(zone.geometry) if zone.drawn is None else None
+
+
 def feature_lines(text: str) -> list[int]:
     """The line, from 1, on which each feature of a text begins that ``read_zones`` reads."""
     found = _FEATURES.search(text)
@@ -210,7 +230,8 @@ def _check_crs(document: Mapping[str, Any], file: str) -> None:
         raise ZoneError(f"crs: only WGS 84 longitude and latitude can be read, found {shown(name or crs)}", file=file)
 
 
-def _zone(feature: object) -> Zone:
+def _zone(feature: object, area: Any = None) -> Zone:
+    """The zone of a feature; ``area``: its geometry, where that is known already."""
     if not isinstance(feature, dict) or feature.get("type") != "Feature":
         raise ZoneError("expected a GeoJSON Feature")
     properties = feature.get("properties")
@@ -222,7 +243,7 @@ def _zone(feature: object) -> Zone:
     valid_from, valid_to = _date(properties, "valid_from"), _date(properties, "valid_to")
     if valid_from and valid_to and valid_to < valid_from:
         raise ZoneError(f"valid_to {valid_to} is before valid_from {valid_from}")
-    geometry, drawn = read_geometry(feature.get("geometry"), properties)
+    geometry, drawn = read_geometry(feature.get("geometry"), properties) if area is None else (area, None)
     return Zone(
         id=_id(feature.get("id", properties.get("id")), name_en or name_vi),
         name_en=name_en or name_vi,

@@ -6,11 +6,13 @@ Every function raises ``DatabaseAway`` or ``ConfigurationError`` where the datab
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
+import orjson
 from psycopg.types.json import Jsonb
 
-from geofence.zones import read_zones, to_feature
+from geofence.zones import of_shapes, read_zones, shape, to_feature
 from storage import ask
 from storage.imports import Imported
 
@@ -24,12 +26,20 @@ _FEATURE: Final = (
     b"jsonb_build_object('type', 'Feature', 'id', id, 'geometry', geometry, 'properties', properties)::text AS feature"
 )
 _WRITE: Final = b"""
-INSERT INTO zones (id, name, name_vi, kind, geometry, properties, version, valid_from, valid_to, source)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+INSERT INTO zones (id, name, name_vi, kind, geometry, shape, properties, version, valid_from, valid_to, source)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 ON CONFLICT (id) DO UPDATE SET name = excluded.name, name_vi = excluded.name_vi, kind = excluded.kind,
-    geometry = excluded.geometry, properties = excluded.properties, version = excluded.version,
+    geometry = excluded.geometry, shape = excluded.shape, properties = excluded.properties, version = excluded.version,
     valid_from = excluded.valid_from, valid_to = excluded.valid_to, source = excluded.source, active = true
 """
+_BEFORE: Final = b"""
+SELECT id, version, active, shape IS NULL AND geometry ->> 'type' IN ('Polygon', 'MultiPolygon') AS shapeless FROM zones
+"""
+_ACTIVE: Final = (
+    b"SELECT id, shape, properties::text AS properties, CASE WHEN shape IS NULL THEN "
+    + _FEATURE.replace(b" AS feature", b" END AS feature")
+    + b" FROM zones WHERE active ORDER BY id"
+)
 _FILES: Final = b"""
 UPDATE zones AS z SET file = d.file
 FROM zones AS o LEFT JOIN unnest(%s::text[], %s::text[]) AS d (id, file) USING (id)
@@ -73,11 +83,12 @@ async def import_zones(
     given = {zone.id: zone for zone in zones}
     async with ask.connected(dsn) as connection:
         # Two imports at a time would find each other's zones new, and retire each other's.
-        cursor = await connection.execute("LOCK TABLE zones IN SHARE ROW EXCLUSIVE MODE")
-        cursor = await connection.execute("SELECT id, version, active FROM zones")
-        before = {row["id"]: (row["version"], row["active"]) for row in await cursor.fetchall()}
+        await connection.execute("LOCK TABLE zones IN SHARE ROW EXCLUSIVE MODE")
+        rows = await (await connection.execute(_BEFORE)).fetchall()
+        before = {row["id"]: (row["version"], row["active"]) for row in rows}
+        shapeless = {row["id"] for row in rows if row["shapeless"]}  # imported by an earlier version of ours
         for zone in given.values():
-            if before.get(zone.id) != (zone.version, True):
+            if before.get(zone.id) != (zone.version, True) or zone.id in shapeless:
                 await connection.execute(_WRITE, _row(zone))
         retired = sorted(id_ for id_, (_, active) in before.items() if only and active and id_ not in given)
         await connection.execute("UPDATE zones SET active = false WHERE id = ANY(%s)", (retired,))
@@ -89,7 +100,7 @@ async def import_zones(
 
 def _row(zone: Zone) -> tuple[Any, ...]:
     feature = to_feature(zone)
-    drawn = (Jsonb(feature["geometry"]), Jsonb(feature["properties"]))
+    drawn = (Jsonb(feature["geometry"]), shape(zone), Jsonb(feature["properties"]))
     said = (zone.version, zone.valid_from, zone.valid_to, zone.source)
     return (zone.id, zone.name_en, zone.name_vi, zone.kind, *drawn, *said)
 
@@ -102,8 +113,12 @@ async def retire_zones(dsn: str, ids: Sequence[str]) -> None:
 
 async def zones(dsn: str) -> list[Zone]:
     """The active zones, by id."""
-    rows = await ask.rows(dsn, b"SELECT " + _FEATURE + b" FROM zones WHERE active ORDER BY id")
-    return _read(rows)
+    rows = await ask.rows(dsn, _ACTIVE)
+    found = of_shapes(
+        (row["id"], orjson.loads(row["properties"]), row["shape"]) for row in rows if row["shape"] is not None
+    )
+    drawn = _read([row for row in rows if row["shape"] is None])
+    return sorted([*found, *drawn], key=attrgetter("id"))
 
 
 async def zones_digest(dsn: str) -> str:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from geofence import zones
 from geofence.geometries import MAX_VERTICES, ZoneError
-from geofence.zones import Zone, read_zones, slug, to_feature, to_feature_collection
+from geofence.zones import Zone, of_shapes, read_zones, shape, slug, to_feature, to_feature_collection
 
 SQUARE = [[107.0, 16.0], [107.2, 16.0], [107.2, 16.2], [107.0, 16.2], [107.0, 16.0]]
 HOLE = [[107.05, 16.05], [107.1, 16.05], [107.1, 16.1], [107.05, 16.05]]
@@ -181,6 +181,27 @@ def test_what_is_written_is_read_back_equal() -> None:
     assert again == zones
     assert [z.version for z in again] == [z.version for z in zones]
     assert zones[0].version != zones[1].version
+
+
+def test_what_is_kept_as_a_shape_is_read_back_equal() -> None:
+    zones = read(
+        feature([SQUARE, HOLE], source="s", note="n", valid_from="2026-01-01"),
+        feature([[SQUARE], [[[1, 1], [2, 1], [2, 2], [1, 1]]]], "MultiPolygon", name="two"),
+        feature([[[170, 0], [-170, 0], [-170, 10], [170, 10], [170, 0]]], name="over the 180th meridian"),
+    )
+    kept = [(zone.id, to_feature(zone)["properties"], made) for zone in zones if (made := shape(zone)) is not None]
+    again = of_shapes(kept)
+    assert again == zones
+    assert [zone.version for zone in again] == [zone.version for zone in zones]
+    drawn = read(feature([107.6, 16.5], "Point", radius_m=3000.0), feature(SQUARE, "LineString", name="line"))
+    assert [shape(zone) for zone in drawn] == [None, None]
+
+
+@pytest.mark.parametrize("broken", [b"", b"no WKB", shapely.to_wkb(shapely.box(0, 0, 1, 1))[:-1]])
+def test_what_is_no_shape_is_refused_in_one_line(broken: bytes) -> None:
+    with pytest.raises(ZoneError, match=r"^[^\n]+$") as raised:
+        of_shapes([("core", {"name": "Core"}, broken)])
+    assert raised.value.name == "core"
 
 
 def test_real_zone_files_are_read() -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
@@ -11,7 +12,7 @@ import shapely
 
 from alerting.desk.notify import ChannelSpec
 from alerting.model import AlertState, Event, Severity, Verdict
-from geofence.zones import Zone
+from geofence.zones import Zone, read_zones
 from storage import readers
 from storage.errors import ConfigurationError, RequestRefused
 from storage.readers import RuleVersion
@@ -126,6 +127,42 @@ async def test_zones_come_back_as_they_went_in(dsn: str) -> None:
     assert all(z.geometry.equals(g.geometry) for z, g in zip(found, reversed(given), strict=True))
     second = await readers.import_zones(dsn, [zone("b", 2.0), zone("a", 0.523456789)])
     assert (second.new, second.changed, second.unchanged) == ((), ("b",), ("a",))
+
+
+def drawn_in_all_ways() -> list[Zone]:
+    """By id: a circle, a line, an area over the 180th meridian, one with a hole."""
+    features: list[dict[str, Any]] = [
+        {"id": "a", "geometry": {"type": "Point", "coordinates": [107.6, 16.5]}, "properties": {"radius_m": 3000}},
+        {"id": "b", "geometry": {"type": "LineString", "coordinates": [[107, 16], [108, 17]]}, "properties": {}},
+        {"id": "c", "geometry": {"type": "Polygon", "coordinates": [[[179, 0], [-179, 0], [-179, 1], [179, 0]]]}},
+    ]
+    named = [{"type": "Feature", **f, "properties": {"name": "x", **f.get("properties", {})}} for f in features]
+    return [*read_zones(json.dumps({"type": "FeatureCollection", "features": named})), zone("d")]
+
+
+async def test_zones_are_the_same_whether_their_shape_is_kept_or_read_from_what_was_drawn(dsn: str) -> None:
+    given = drawn_in_all_ways()
+    await readers.import_zones(dsn, given)
+    assert ask(dsn, "SELECT id, shape IS NULL FROM zones ORDER BY id") == [
+        ("a", True), ("b", True), ("c", False), ("d", False)
+    ]  # fmt: skip
+    from_shapes = await readers.zones(dsn)
+    assert ask(dsn, "UPDATE zones SET shape = NULL WHERE shape IS NOT NULL RETURNING 1") == [(1,)] * 2
+    assert await readers.zones(dsn) == from_shapes
+    assert [(z.id, z.version) for z in from_shapes] == [(z.id, z.version) for z in given]
+    # Imported by a version that kept none: the next import of the same makes them.
+    assert (await readers.import_zones(dsn, given)).unchanged == ("a", "b", "c", "d")
+    assert ask(dsn, "SELECT count(shape) FROM zones") == [(2,)]
+    assert await readers.zones(dsn) == from_shapes
+
+
+async def test_a_zone_that_was_drawn_anew_in_sql_is_as_it_was_drawn(dsn: str) -> None:
+    await readers.import_zones(dsn, [zone("a"), zone("b")])
+    square = '{"type": "Polygon", "coordinates": [[[5, 5], [6, 5], [6, 6], [5, 5]]]}'
+    ask(dsn, f"UPDATE zones SET geometry = '{square}' WHERE id = 'a' RETURNING 1")
+    ask(dsn, "UPDATE zones SET source = 'decision 2' WHERE id = 'b' RETURNING 1")
+    assert ask(dsn, "SELECT id, shape IS NULL FROM zones ORDER BY id") == [("a", True), ("b", False)]
+    assert (await readers.zones(dsn))[0].geometry == shapely.Polygon([(5, 5), (6, 5), (6, 6)])
 
 
 async def test_importing_only_these_retires_the_others_until_they_come_again(dsn: str) -> None:
