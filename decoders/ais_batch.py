@@ -36,8 +36,10 @@ if TYPE_CHECKING:
 
 #: Payloads are read in these widths, in characters: a slot's worth, type 5, five slots' worth.
 _WIDTHS: Final = (32, 72, 168)
-#: So few messages of one table are read faster one by one.
+#: So few messages of one table are read faster one by one; among so many it is all one, and they go by table: then
+#: pyais, which takes a tenth of a second to load, may never be needed.
 _FEW: Final = 6
+_MANY: Final = 2_000
 
 _FORBIDDEN_PARTS: Final = 2
 #: Of message 22, whether it is addressed: a bit.
@@ -119,6 +121,7 @@ class _Heads:
 def read(text: Text, sent: Payloads) -> Read:
     """Read all that is plain."""
     count = len(sent.start)
+    few = _FEW if count < _MANY else 0
     done = np.zeros(count, np.bool_)
     heads = _Heads(sent, *np.zeros((3, count), np.int64))
     out = Read(np.full(count, None))
@@ -126,7 +129,7 @@ def read(text: Text, sent: Payloads) -> Read:
     for width in _WIDTHS:
         index = np.flatnonzero((sent.length > narrower) & (sent.length <= width))
         narrower = width
-        if len(index) <= _FEW:
+        if len(index) <= few:
             continue
         length, fill = sent.length[index], sent.fill[index]
         words, armoured = armour.read(text, sent.start[index], length, width, sent.more[index], sent.more_length[index])
@@ -147,7 +150,7 @@ def read(text: Text, sent: Payloads) -> Read:
         ends = np.cumsum(np.bincount(tables)).tolist()
         for table in range(1, len(ends)):
             chosen = order[ends[table - 1] : ends[table]]
-            if len(chosen) > _FEW:
+            if len(chosen) > few:
                 done[index[chosen]] = _read_table(table, bits.take(chosen), part[chosen], index[chosen], heads, out)
     out.left = np.flatnonzero(~done)
     return out
