@@ -17,6 +17,6 @@ class LineEnds:
         if not data:
             return data
         self._returned = data.endswith(b"\r")
-        if data.count(b"\r") == data.count(b"\r\n"):
+        if b"\r" not in data or data.count(b"\r") == data.count(b"\r\n"):
             return data
         return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")

@@ -105,18 +105,20 @@ def read_zones(data: bytes | str, *, file: str = "") -> list[Zone]:
     return zones
 
 
-def of_shapes(rows: Iterable[tuple[str, Mapping[str, Any], bytes]]) -> list[Zone]:
-    """Zones that were read before: id, properties of the feature, and what ``shape`` gave of the zone.
+def of_shapes(rows: Iterable[tuple[str, str, Mapping[str, Any], bytes]]) -> list[Zone]:
+    """Zones that were read before: id, version, properties of the feature, and what ``shape`` gave of the zone.
 
     Raises:
         ZoneError: a shape is none, or the properties are those of no zone.
     """
     zones: list[Zone] = []
-    for id_, properties, shape in rows:
+    for id_, version, properties, shape in rows:
         try:
-            zones.append(_zone({"type": "Feature", "id": id_, "properties": properties}, shapely.from_wkb(shape)))
+            zone = _zone({"type": "Feature", "id": id_, "properties": properties}, shapely.from_wkb(shape))
         except (ZoneError, shapely.errors.GEOSException) as error:
             raise ZoneError(str(error), name=id_) from error
+        zone._version.append(version)  # noqa: SLF001  # of this module
+        zones.append(zone)
     return zones
 
 

@@ -36,7 +36,7 @@ _BEFORE: Final = b"""
 SELECT id, version, active, shape IS NULL AND geometry ->> 'type' IN ('Polygon', 'MultiPolygon') AS shapeless FROM zones
 """
 _ACTIVE: Final = (
-    b"SELECT id, shape, properties::text AS properties, CASE WHEN shape IS NULL THEN "
+    b"SELECT id, version, shape, properties::text AS properties, CASE WHEN shape IS NULL THEN "
     + _FEATURE.replace(b" AS feature", b" END AS feature")
     + b" FROM zones WHERE active ORDER BY id"
 )
@@ -115,7 +115,9 @@ async def zones(dsn: str) -> list[Zone]:
     """The active zones, by id."""
     rows = await ask.rows(dsn, _ACTIVE)
     found = of_shapes(
-        (row["id"], orjson.loads(row["properties"]), row["shape"]) for row in rows if row["shape"] is not None
+        (row["id"], row["version"], orjson.loads(row["properties"]), row["shape"])
+        for row in rows
+        if row["shape"] is not None
     )
     drawn = _read([row for row in rows if row["shape"] is None])
     return sorted([*found, *drawn], key=attrgetter("id"))

@@ -175,11 +175,14 @@ class Fences:
         steps += [(int(message[move.row]), POSITIONS, move.row, move, True) for move in quiet]
         steps += [(number, STATICS, row, None, False) for row, number in enumerate(statics["message"].tolist())]
         steps.sort(key=lambda step: step[:3])
+        who, when, told = (statics[name].tolist() for name in ("transponder", "time", "ship_type"))
         for number, kind, row, move, still in steps:
+            if move is None and not self._news_of(who[row], when[row], told[row]):
+                continue
             table = statics if kind == STATICS else positions
             cause = Cause(int(table["received_at"][row]), number, kind, row)
             if move is None:
-                self._static(statics[row], cause, advance, out)
+                self._typed_anew(who[row], when[row], cause, advance, out)
             elif isinstance(move, Forgotten):
                 self._forget(move, cause, out)
             else:
@@ -225,15 +228,17 @@ class Fences:
         told = zip(statics["transponder"].tolist(), statics["ship_type"].tolist(), strict=True)
         return [who for who, what in told if what != NULL_I2 and what != (self.ships.get(who) or (0, None))[1]]
 
-    def _static(self, static: np.void, cause: Cause, advance: Advance, out: Outcome) -> None:
-        transponder, time, said = int(static["transponder"]), int(static["time"]), int(static["ship_type"])
+    def _news_of(self, transponder: int, time: int, said: int) -> bool:
+        """Learn what a report says of the ship's type; whether that is new, and matters."""
         newest, known = self.ships.get(transponder) or (time, 0)
         if time < newest:
-            return  # an older report that came late
+            return False  # an older report that came late
         ship_type = known if said == NULL_I2 else said
         self.ships.learn(transponder, time, ship_type)
-        if ship_type == known or not self._typed:
-            return
+        return ship_type != known and bool(self._typed)
+
+    def _typed_anew(self, transponder: int, time: int, cause: Cause, advance: Advance, out: Outcome) -> None:
+        """Another type of ship than it was: rules may be about it now."""
         where = advance.at(transponder, cause.message)
         for fence, held in self._holdings.all(transponder):
             if held.visit is None or held.visit.alert is None:

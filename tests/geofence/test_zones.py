@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -189,10 +190,11 @@ def test_what_is_kept_as_a_shape_is_read_back_equal() -> None:
         feature([[SQUARE], [[[1, 1], [2, 1], [2, 2], [1, 1]]]], "MultiPolygon", name="two"),
         feature([[[170, 0], [-170, 0], [-170, 10], [170, 10], [170, 0]]], name="over the 180th meridian"),
     )
-    kept = [(zone.id, to_feature(zone)["properties"], made) for zone in zones if (made := shape(zone)) is not None]
+    kept = [(z.id, z.version, to_feature(z)["properties"], made) for z in zones if (made := shape(z)) is not None]
     again = of_shapes(kept)
     assert again == zones
     assert [zone.version for zone in again] == [zone.version for zone in zones]
+    assert [replace(zone, note="other").version for zone in again] != [zone.version for zone in zones]
     drawn = read(feature([107.6, 16.5], "Point", radius_m=3000.0), feature(SQUARE, "LineString", name="line"))
     assert [shape(zone) for zone in drawn] == [None, None]
 
@@ -200,7 +202,7 @@ def test_what_is_kept_as_a_shape_is_read_back_equal() -> None:
 @pytest.mark.parametrize("broken", [b"", b"no WKB", shapely.to_wkb(shapely.box(0, 0, 1, 1))[:-1]])
 def test_what_is_no_shape_is_refused_in_one_line(broken: bytes) -> None:
     with pytest.raises(ZoneError, match=r"^[^\n]+$") as raised:
-        of_shapes([("core", {"name": "Core"}, broken)])
+        of_shapes([("core", "0123456789ab", {"name": "Core"}, broken)])
     assert raised.value.name == "core"
 
 
