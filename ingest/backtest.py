@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from alerting.pack import RuleBook
     from alerting.rules import Rule
     from decoders.records import Observations
+    from storage.ask import Whom
 
 
 #: Event times may be ahead of receive times by no more than that.
@@ -168,7 +169,7 @@ def _episode(row: Mapping[str, Any]) -> Episode:
     )
 
 
-async def listened_until(dsn: str) -> int | None:
+async def listened_until(whom: Whom) -> int | None:
     """Until when any process has listened, and said so: the latest receive time committed."""
-    rows = await readers.progress(dsn)
+    rows = await readers.progress(whom)
     return max((microseconds(row["received_at"]) for row in rows if row["received_at"] is not None), default=None)

@@ -28,6 +28,7 @@ from ingest import heap
 from ingest.backtest import listened_until, looked_at
 from ingest.zones import texts
 from storage import reviews
+from storage.ask import link
 from storage.history import Choice, history
 from storage.zones import zone_versions, zones_at
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from alerting.rejudging.review import Known
     from alerting.rules import Rule
     from decoders.records import Observations
+    from storage.ask import Link
     from storage.reviews import Request, Review
 
     #: Does something while no batch is under way, and says whether the engine is to go on from what it has written.
@@ -95,48 +97,53 @@ class Reviewer:
 
     async def all(self) -> None:
         """Look at all that is due."""
-        while await self.once():
-            pass
+        async with link(self._dsn) as database:
+            while await self._once(database):
+                pass
         if self._rows >= _MANY_ROWS:
             self._rows = 0
             heap.give_back()
 
     async def once(self) -> int:
         """Look at what is due now; how many rules and subjects that were."""
-        waiting = await reviews.due(self._dsn, self._settle_seconds, untold=not self._tells)
-        moving = [request for request in waiting if not await self._settle(request, still=False)]
+        async with link(self._dsn) as database:
+            return await self._once(database)
+
+    async def _once(self, database: Link) -> int:
+        waiting = await reviews.due(database, self._settle_seconds, untold=not self._tells)
+        moving = [request for request in waiting if not await self._settle(database, request, still=False)]
         if moving:
-            await self._between(partial(self._settle_all, moving))
+            await self._between(partial(self._settle_all, database, moving))
         return len(waiting)
 
-    async def _settle_all(self, requests: Sequence[Request]) -> bool:
-        return any([await self._settle(request, still=True) for request in requests])
+    async def _settle_all(self, database: Link, requests: Sequence[Request]) -> bool:
+        return any([await self._settle(database, request, still=True) for request in requests])
 
-    async def _settle(self, request: Request, *, still: bool) -> bool:
+    async def _settle(self, database: Link, request: Request, *, still: bool) -> bool:
         """Look, and commit what came of it.
 
         Returns:
             If the engine stands still: whether it is to go on from what was committed. Else: whether all is done that
             there is to do; if not, the engine has to stand still for it.
         """
-        asked = await reviews.load(self._dsn, request, self._settle_seconds)
+        asked = await reviews.load(database, request, self._settle_seconds)
         if asked is None:
             return not still
-        found, until = await self._look(asked)
+        found, until = await self._look(database, asked)
         if found.states is not None and not still:
             return False
         told = self._notifier(found.transitions)
-        if not await reviews.conclude(self._dsn, asked, found, until, told, tells=self._tells):
+        if not await reviews.conclude(database, asked, found, until, told, tells=self._tells):
             return not still  # it is asked for still
         for change in found.transitions:
             log.info("alert_reviewed", change=change.event.value, alert=str(change.alert_id), rule=change.rule_id)
             self._on_change(change)
         return found.states is not None if still else True
 
-    async def _look(self, asked: Review) -> tuple[Found, int]:
+    async def _look(self, database: Link, asked: Review) -> tuple[Found, int]:
         """What is found, and up to which receive time was looked."""
         rule, book = _rule(asked), await self._book()
-        until = await listened_until(self._dsn)
+        until = await listened_until(database)
         if rule is None or rule.kind in ABOUT_HEARING or until is None:
             return Found(stands=_unchanged(asked)), 0
         current = any((r.id, r.version) == (rule.id, rule.version) and r.enabled for r in book.rules)
@@ -148,7 +155,7 @@ class Reviewer:
             before.states = [kept(span for span in await stored.deaf() if span[1] > since)]
             slices: list[Observations] = []
             count = 0
-            async for found, _ in stored.slices(since, until + 1, of=since):
+            async for found, _ in stored.slices(since, until + 1, of=since, width=_DAY):
                 slices.append(found)
                 self._rows += found.rows
                 if (count := count + found.rows) > self._most_rows:
@@ -160,7 +167,7 @@ class Reviewer:
         whole = Case(
             rule=rule,
             subject=asked.subject,
-            zones=(await zones_at(self._dsn, texts([rule]), datetime.now(UTC))).zones,
+            zones=(await zones_at(database, texts([rule]), datetime.now(UTC))).zones,
             registry=book.registry,
             before=before,
             rows=rows,
@@ -170,27 +177,28 @@ class Reviewer:
             cut=asked.cut,
             stands=asked.stands,
         )
-        versions = await zone_versions(self._dsn)
-        (first, *others) = [case async for case in self._by_zones(whole, asked, versions)]
+        versions = await zone_versions(database)
+        (first, *others) = [case async for case in _by_zones(database, whole, asked, versions)]
         told = await in_daemon(review, first)
         for case in others:  # raised on zones that were others; the engine does not go on from these
             told.transitions += (await in_daemon(review, case)).transitions
         return told, until
 
-    async def _by_zones(self, whole: Case, asked: Review, versions: Mapping[str, str]) -> AsyncIterator[Case]:
-        """The alerts that were raised on the zones of today; then those raised on others, each with its zones."""
-        past: dict[tuple[str, str], list[Known]] = {}
-        for alert in whole.alerts:
-            zone, version = asked.zones[alert.id], asked.details[alert.id].get("zone_version")
-            if zone is not None and version is not None and versions.get(zone) != version:
-                past.setdefault((zone, version), []).append(alert)
-        old = {alert.id for alerts in past.values() for alert in alerts}
-        yield replace(whole, alerts=[alert for alert in whole.alerts if alert.id not in old])
-        for (zone, version), alerts in sorted(past.items()):
-            kept_as = await zones_at(self._dsn, [zone], datetime.now(UTC), {zone: version})
-            if kept_as.zones:
-                others = [one for one in whole.zones if one.id != zone]
-                yield replace(whole, zones=[*others, *kept_as.zones], alerts=alerts, states=None)
+
+async def _by_zones(database: Link, whole: Case, asked: Review, versions: Mapping[str, str]) -> AsyncIterator[Case]:
+    """The alerts that were raised on the zones of today; then those raised on others, each with its zones."""
+    past: dict[tuple[str, str], list[Known]] = {}
+    for alert in whole.alerts:
+        zone, version = asked.zones[alert.id], asked.details[alert.id].get("zone_version")
+        if zone is not None and version is not None and versions.get(zone) != version:
+            past.setdefault((zone, version), []).append(alert)
+    old = {alert.id for alerts in past.values() for alert in alerts}
+    yield replace(whole, alerts=[alert for alert in whole.alerts if alert.id not in old])
+    for (zone, version), alerts in sorted(past.items()):
+        kept_as = await zones_at(database, [zone], datetime.now(UTC), {zone: version})
+        if kept_as.zones:
+            others = [one for one in whole.zones if one.id != zone]
+            yield replace(whole, zones=[*others, *kept_as.zones], alerts=alerts, states=None)
 
 
 def _choice(asked: Review, rule: Rule) -> Choice:

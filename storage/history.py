@@ -138,7 +138,7 @@ class History:
         return memory
 
     async def slices(
-        self, since: int, until: int, cuts: Iterable[int] = (), *, of: int | None = None
+        self, since: int, until: int, cuts: Iterable[int] = (), *, of: int | None = None, width: int = _FIRST
     ) -> AsyncIterator[tuple[Observations, int]]:
         """What was received from ``since`` up to, not including, ``until``, in order of arrival.
 
@@ -148,12 +148,13 @@ class History:
             cuts: are to be among the ticks.
             of: without positions and readings of an earlier event time. Then chunks that hold no later ones are not
                 looked into, and of a device whose clock is far behind not everything it ever sent is read.
+            width: of the first slice, microseconds.
 
         Yields:
             Observations, and a tick: the instant before which they were received.
         """
         ends = sorted({cut for cut in cuts if since < cut < until} | {until})
-        width, at = _FIRST, since
+        at = since
         while at < until:
             end = min(at + width, next(cut for cut in ends if cut > at))
             found = await self._slice(at, end, of)

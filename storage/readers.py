@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
+    from storage.ask import Whom
+
     Row = dict[str, Any]
 
 __all__ = [
@@ -140,9 +142,9 @@ async def sources(dsn: str) -> list[Row]:
     return await ask.rows(dsn, b"SELECT id, name, kind FROM sources ORDER BY name, id")
 
 
-async def progress(dsn: str) -> list[Row]:
+async def progress(whom: Whom) -> list[Row]:
     """How far each ingesting process has committed: ``instance``, ``received_at`` (None: nothing yet)."""
-    return await ask.rows(dsn, b"SELECT instance, received_at FROM progress ORDER BY instance")
+    return await ask.rows(whom, b"SELECT instance, received_at FROM progress ORDER BY instance")
 
 
 async def row_counts(dsn: str) -> dict[str, int]:

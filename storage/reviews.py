@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from alerting.model import Notification
     from alerting.rejudging.review import Found
+    from storage.ask import Whom
 
 #: One look is all it takes for the alerts of a rule and subject, so those that have settled wait for the others; but
 #: where late rows go on coming, for one alert after the other, no longer than again as long.
@@ -119,22 +120,22 @@ class Review:
     stands: Mapping[UUID, Sequence[UUID]]
 
 
-async def due(dsn: str, settle_seconds: float, *, untold: bool = False, limit: int = 100) -> list[Request]:
+async def due(whom: Whom, settle_seconds: float, *, untold: bool = False, limit: int = 100) -> list[Request]:
     """Requests that were not repeated for that long, the oldest first; ``untold``: of alerts that nobody is told of.
 
     Of one rule and subject it may be twice as long, until all have settled.
     """
-    rows = await ask.rows(dsn, _DUE, {"settle": settle_seconds, "untold": untold, "limit": limit})
+    rows = await ask.rows(whom, _DUE, {"settle": settle_seconds, "untold": untold, "limit": limit})
     return [
         Request(row["rule_id"], row["rule_version"], SubjectKind(row["subject_kind"]), row["subject_id"])
         for row in rows
     ]
 
 
-async def load(dsn: str, request: Request, settle_seconds: float) -> Review | None:
+async def load(whom: Whom, request: Request, settle_seconds: float) -> Review | None:
     """What there is to look at; None if it is not asked for any more."""
     names = request._names  # noqa: SLF001  # of this module
-    async with ask.connected(dsn) as connection:
+    async with ask.connected(whom) as connection:
         await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
         alerts = await (await connection.execute(_ALERTS, names | {"settle": settle_seconds})).fetchall()
         rule = await (await connection.execute(_RULE, names)).fetchone()
@@ -171,7 +172,7 @@ def _known(row: Mapping[str, Any]) -> Known:
 
 
 async def conclude(
-    dsn: str,
+    whom: Whom,
     review: Review,
     found: Found,
     until: int,
@@ -189,7 +190,7 @@ async def conclude(
         Whether that was done. Nothing was if more came late meanwhile, or somebody has done something to an alert.
     """
     request = review.request
-    async with ask.connected(dsn) as connection:
+    async with ask.connected(whom) as connection:
         locked = await (await connection.execute(_LOCK, (list(review.revisions),))).fetchall()
         ended = await connection.execute(_END, (list(review.asked), list(review.asked.values())))
         if {row["id"]: row["revision"] for row in locked} != review.revisions or ended.rowcount < len(review.asked):

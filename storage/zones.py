@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from geofence.zones import Zone
+    from storage.ask import Whom
 
 _FEATURE: Final = (
     b"jsonb_build_object('type', 'Feature', 'id', id, 'geometry', geometry, 'properties', properties)::text AS feature"
@@ -35,11 +36,11 @@ ON CONFLICT (id) DO UPDATE SET name = excluded.name, name_vi = excluded.name_vi,
 _BEFORE: Final = b"""
 SELECT id, version, active, shape IS NULL AND geometry ->> 'type' IN ('Polygon', 'MultiPolygon') AS shapeless FROM zones
 """
-_ACTIVE: Final = (
-    b"SELECT id, version, shape, properties::text AS properties, CASE WHEN shape IS NULL THEN "
-    + _FEATURE.replace(b" AS feature", b" END AS feature")
-    + b" FROM zones WHERE active ORDER BY id"
+#: A zone by its shape, where that is kept, else by its feature.
+_DRAWN: Final = b"id, version, shape, properties::text AS properties, CASE WHEN shape IS NULL THEN " + _FEATURE.replace(
+    b" AS feature", b" END AS feature"
 )
+_ACTIVE: Final = b"SELECT " + _DRAWN + b" FROM zones WHERE active ORDER BY id"
 _FILES: Final = b"""
 UPDATE zones AS z SET file = d.file
 FROM zones AS o LEFT JOIN unnest(%s::text[], %s::text[]) AS d (id, file) USING (id)
@@ -47,11 +48,12 @@ WHERE z.id = o.id AND z.file IS DISTINCT FROM d.file
 """
 #: Of each id the version that is asked for; where none is, that in force at a time, or else the one nearest to it.
 _AS_THEY_WERE: Final = (
-    b"SELECT id, version, until, "
-    + _FEATURE
+    b"SELECT until, "
+    + _DRAWN
     + b"""
 FROM (
-    SELECT DISTINCT ON (v.id) v.* FROM zone_versions AS v
+    SELECT DISTINCT ON (v.id) v.*, z.shape FROM zone_versions AS v
+    LEFT JOIN zones AS z ON (z.id, z.version) = (v.id, v.version)
     LEFT JOIN unnest(%(ids)s::text[], %(versions)s::text[]) AS w (id, version) ON w.id = v.id
     WHERE v.id = ANY(%(of)s) AND (w.version IS NULL OR w.version = v.version)
     ORDER BY v.id, v.since <= %(at)s AND (v.until IS NULL OR v.until > %(at)s) DESC,
@@ -113,14 +115,7 @@ async def retire_zones(dsn: str, ids: Sequence[str]) -> None:
 
 async def zones(dsn: str) -> list[Zone]:
     """The active zones, by id."""
-    rows = await ask.rows(dsn, _ACTIVE)
-    found = of_shapes(
-        (row["id"], row["version"], orjson.loads(row["properties"]), row["shape"])
-        for row in rows
-        if row["shape"] is not None
-    )
-    drawn = _read([row for row in rows if row["shape"] is None])
-    return sorted([*found, *drawn], key=attrgetter("id"))
+    return _read(await ask.rows(dsn, _ACTIVE))
 
 
 async def zones_digest(dsn: str) -> str:
@@ -130,9 +125,9 @@ async def zones_digest(dsn: str) -> str:
     return row["digest"] or ""
 
 
-async def zone_versions(dsn: str) -> dict[str, str]:
+async def zone_versions(whom: Whom) -> dict[str, str]:
     """Of each active zone its version, by id."""
-    rows = await ask.rows(dsn, b"SELECT id, version FROM zones WHERE active ORDER BY id")
+    rows = await ask.rows(whom, b"SELECT id, version FROM zones WHERE active ORDER BY id")
     return {row["id"]: row["version"] for row in rows}
 
 
@@ -142,19 +137,24 @@ async def zone_files(dsn: str) -> dict[str, str | None]:
     return {row["id"]: row["file"] for row in rows}
 
 
-async def zones_at(dsn: str, ids: Iterable[str], at: datetime, versions: Mapping[str, str] | None = None) -> Past:
+async def zones_at(whom: Whom, ids: Iterable[str], at: datetime, versions: Mapping[str, str] | None = None) -> Past:
     """Zones of these ids as they were at an instant of the server's clock, or in the versions given for some.
 
     What is not kept, or not in the version given, is not among them.
     """
     wanted = versions or {}
     values = {"of": list(ids), "at": at, "ids": list(wanted), "versions": list(wanted.values())}
-    rows = await ask.rows(dsn, _AS_THEY_WERE, values)
+    rows = await ask.rows(whom, _AS_THEY_WERE, values)
     return Past(_read(rows), min((row["until"] for row in rows if row["until"] is not None), default=None))
 
 
 def _read(rows: Sequence[Mapping[str, Any]]) -> list[Zone]:
-    if not rows:
-        return []
-    features = ", ".join(row["feature"] for row in rows)
-    return read_zones(f'{{"type": "FeatureCollection", "features": [{features}]}}', file="zones of the database")
+    """The zones of rows with _DRAWN, by id."""
+    found = of_shapes(
+        (row["id"], row["version"], orjson.loads(row["properties"]), row["shape"])
+        for row in rows
+        if row["shape"] is not None
+    )
+    if features := ", ".join(row["feature"] for row in rows if row["shape"] is None):
+        found += read_zones(f'{{"type": "FeatureCollection", "features": [{features}]}}', file="zones of the database")
+    return sorted(found, key=attrgetter("id"))

@@ -19,6 +19,7 @@ from storage.readers import RuleVersion
 from storage.redrive import Redrive
 from storage.times import moment
 from storage.writer import Store
+from storage.zones import zones_at
 from tests.storage.samples import SECOND, T0, ask, batch, positions, reject, transition
 
 if TYPE_CHECKING:
@@ -154,6 +155,22 @@ async def test_zones_are_the_same_whether_their_shape_is_kept_or_read_from_what_
     assert (await readers.import_zones(dsn, given)).unchanged == ("a", "b", "c", "d")
     assert ask(dsn, "SELECT count(shape) FROM zones") == [(2,)]
     assert await readers.zones(dsn) == from_shapes
+
+
+async def test_zones_as_they_were_are_the_same_whether_their_shape_is_kept_or_not(dsn: str) -> None:
+    given = [*drawn_in_all_ways(), zone("e")]
+    await readers.import_zones(dsn, given)
+    await readers.import_zones(dsn, [zone("d", 2.0)])
+    of = [z.id for z in given]
+    versions = {"d": given[3].version}
+    now = await zones_at(dsn, of, datetime.now(UTC))
+    before = await zones_at(dsn, of, datetime.now(UTC), versions)
+    assert [z.version for z in before.zones] == [z.version for z in given]
+    assert [z.version for z in now.zones] == [zone("d", 2.0).version if z.id == "d" else z.version for z in given]
+    assert (now.until is None, before.until is None) == (True, False)
+    ask(dsn, "UPDATE zones SET shape = NULL RETURNING 1")
+    assert await zones_at(dsn, of, datetime.now(UTC)) == now
+    assert await zones_at(dsn, of, datetime.now(UTC), versions) == before
 
 
 async def test_a_zone_that_was_drawn_anew_in_sql_is_as_it_was_drawn(dsn: str) -> None:
