@@ -104,12 +104,8 @@ class Reviewer:
             self._rows = 0
             heap.give_back()
 
-    async def once(self) -> int:
-        """Look at what is due now; how many rules and subjects that were."""
-        async with link(self._dsn) as database:
-            return await self._once(database)
-
     async def _once(self, database: Link) -> int:
+        """Look at what is due now; how many rules and subjects that were."""
         waiting = await reviews.due(database, self._settle_seconds, untold=not self._tells)
         moving = [request for request in waiting if not await self._settle(database, request, still=False)]
         if moving:

@@ -34,12 +34,14 @@ Whom = str | Link
 
 @asynccontextmanager
 async def link(dsn: str) -> AsyncIterator[Link]:
-    """Keep a connection. Once it is lost, every question raises ``DatabaseAway``."""
+    """Keep a connection. Once a question has failed, or it was lost, every further one raises ``DatabaseAway``."""
     with translated():
-        connection = await _open(dsn)
+        connection = await AsyncConnection[dict[str, Any]].connect(
+            dsn, row_factory=dict_row, connect_timeout=5, application_name="haidang reader"
+        )
     try:
         with translated():
-            await _said_utc(connection)
+            await connection.execute("SET timezone = 'UTC'")
             await connection.commit()
         yield Link(connection)
     finally:
@@ -48,36 +50,18 @@ async def link(dsn: str) -> AsyncIterator[Link]:
 
 @asynccontextmanager
 async def connected(whom: Whom) -> AsyncIterator[Connection]:
-    """One transaction: committed at the end, rolled back if the body raises."""
+    """One transaction: committed at the end, undone if the body raises."""
+    if isinstance(whom, str):
+        async with link(whom) as own, connected(own) as connection:
+            yield connection
+        return
     with translated():
-        if isinstance(whom, Link):
-            async with _transaction(whom.connection):
-                yield whom.connection
-        else:
-            connection = await _open(whom)
-            async with released(connection):
-                await _said_utc(connection)
-                yield connection
-
-
-async def _open(dsn: str) -> Connection:
-    return await AsyncConnection[dict[str, Any]].connect(
-        dsn, row_factory=dict_row, connect_timeout=5, application_name="haidang reader"
-    )
-
-
-async def _said_utc(connection: Connection) -> None:
-    await connection.execute("SET timezone = 'UTC'")
-
-
-@asynccontextmanager
-async def _transaction(connection: Connection) -> AsyncIterator[None]:
-    try:
-        yield
-    except BaseException:
-        await connection.close()  # its transaction is undone, even where this was cancelled
-        raise
-    await connection.commit()
+        try:
+            yield whom.connection
+        except BaseException:
+            await whom.connection.close()  # the library leaves one open whose rollback was cancelled
+            raise
+        await whom.connection.commit()
 
 
 @asynccontextmanager

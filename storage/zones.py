@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from geofence.zones import Zone
     from storage.ask import Whom
 
-_FEATURE: Final = (
-    b"jsonb_build_object('type', 'Feature', 'id', id, 'geometry', geometry, 'properties', properties)::text AS feature"
-)
 _WRITE: Final = b"""
 INSERT INTO zones (id, name, name_vi, kind, geometry, shape, properties, version, valid_from, valid_to, source)
 VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
@@ -37,9 +34,10 @@ _BEFORE: Final = b"""
 SELECT id, version, active, shape IS NULL AND geometry ->> 'type' IN ('Polygon', 'MultiPolygon') AS shapeless FROM zones
 """
 #: A zone by its shape, where that is kept, else by its feature.
-_DRAWN: Final = b"id, version, shape, properties::text AS properties, CASE WHEN shape IS NULL THEN " + _FEATURE.replace(
-    b" AS feature", b" END AS feature"
-)
+_DRAWN: Final = b"""
+id, version, shape, properties::text AS properties, CASE WHEN shape IS NULL THEN jsonb_build_object(
+    'type', 'Feature', 'id', id, 'geometry', geometry, 'properties', properties)::text END AS feature
+"""
 _ACTIVE: Final = b"SELECT " + _DRAWN + b" FROM zones WHERE active ORDER BY id"
 _FILES: Final = b"""
 UPDATE zones AS z SET file = d.file

@@ -177,7 +177,7 @@ class Fences:
         steps.sort(key=lambda step: step[:3])
         who, when, told = (statics[name].tolist() for name in ("transponder", "time", "ship_type"))
         for number, kind, row, move, still in steps:
-            if move is None and not self._news_of(who[row], when[row], told[row]):
+            if move is None and not self._learn(who[row], when[row], told[row]):
                 continue
             table = statics if kind == STATICS else positions
             cause = Cause(int(table["received_at"][row]), number, kind, row)
@@ -228,7 +228,7 @@ class Fences:
         told = zip(statics["transponder"].tolist(), statics["ship_type"].tolist(), strict=True)
         return [who for who, what in told if what != NULL_I2 and what != (self.ships.get(who) or (0, None))[1]]
 
-    def _news_of(self, transponder: int, time: int, said: int) -> bool:
+    def _learn(self, transponder: int, time: int, said: int) -> bool:
         """Learn what a report says of the ship's type; whether that is new, and matters."""
         newest, known = self.ships.get(transponder) or (time, 0)
         if time < newest:

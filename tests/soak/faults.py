@@ -46,7 +46,7 @@ class Faults:
         self._to_broker = to_broker
         self.done: dict[str, int] = {}
 
-    def draw(self, *, deaths: bool = True) -> Callable[[], Awaitable[None]]:
+    def draw(self, *, deaths: bool) -> Callable[[], Awaitable[None]]:
         """The next one.
 
         Args:
