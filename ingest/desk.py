@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from alerting.desk.notify import ChannelSpec
+    from storage.ask import Whom
 
 log = structlog.get_logger()
 
@@ -22,7 +23,7 @@ class Desk:
     """Restarted, or killed, it goes on from what the database says.
 
     Args:
-        dsn: of the database.
+        database: whom to ask; a look has many questions.
         channels: who may be told.
         link: see ``alerting.desk.notify.notifications``.
         close_after: how long an alert has been over when it is closed by itself; None: never.
@@ -32,7 +33,7 @@ class Desk:
 
     def __init__(
         self,
-        dsn: str,
+        database: Whom,
         channels: Sequence[ChannelSpec],
         *,
         link: str | None = None,
@@ -40,22 +41,22 @@ class Desk:
         on_told: Callable[[], None] = lambda: None,
         on_open: Callable[[Mapping[str, int]], None] = lambda _open: None,
     ) -> None:
-        self._dsn = dsn
+        self._database = database
         self._channels, self._link = channels, link
         self._close_after = close_after
         self._on_told, self._on_open = on_told, on_open
 
     async def once(self, now: datetime) -> None:
         """One look."""
-        await silences.expire(self._dsn)
-        told = await desk.release(self._dsn)
-        told += await desk.deadlines(self._dsn, self._channels, now, link=self._link)
-        told += await budgets.warn(self._dsn, desk.ACTOR, self._channels, link=self._link)
-        told += await incidents.tell(self._dsn, desk.ACTOR, self._channels, now, link=self._link)
-        self._on_open(await incidents.open_incidents(self._dsn))
+        await silences.expire(self._database)
+        told = await desk.release(self._database)
+        told += await desk.deadlines(self._database, self._channels, now, link=self._link)
+        told += await budgets.warn(self._database, desk.ACTOR, self._channels, link=self._link)
+        told += await incidents.tell(self._database, desk.ACTOR, self._channels, now, link=self._link)
+        self._on_open(await incidents.open_incidents(self._database))
         if self._close_after is not None:
             try:
-                await desk.close_old(self._dsn, self._channels, self._close_after, now, link=self._link)
+                await desk.close_old(self._database, self._channels, self._close_after, now, link=self._link)
             except RequestRefused:  # somebody has closed it at this moment
                 log.debug("closed_already")
         if told:

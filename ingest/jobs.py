@@ -11,6 +11,7 @@ import structlog
 from alerting.channels.daemon import in_daemon
 from ingest.desk import Desk
 from ingest.review import Reviewer
+from storage.ask import Link
 from storage.errors import ConfigurationError, DatabaseAway
 from storage.eviction import evict
 from storage.retention import Retention, retain
@@ -95,8 +96,9 @@ class Jobs:
         settle = settings.rules.review_after_seconds
         self._reviewer = Reviewer(self._dsn, notifier, book, between, settle_seconds=settle, on_change=on_reviewed)
         days = settings.alerts.close_after_days
+        self._asked = Link(self._dsn)  # by the desk
         self._desk = Desk(
-            self._dsn,
+            self._asked,
             settings.specs,
             link=settings.alerts.link,
             close_after=None if days is None else timedelta(days=days),
@@ -111,11 +113,18 @@ class Jobs:
             "retention": every(settings.retention.every_seconds, self._retain, "retention"),
             "review": every(_REVIEW_SECONDS, self._reviewer.all, "reviews"),
             "seals": self._seal(),
-            "desk": every(settings.alerts.desk_seconds, lambda: self._desk.once(datetime.now(UTC)), "desk"),
+            "desk": self._look_after(),
         }
         if (most := settings.retention.quarantine_bytes) is not None:
             jobs["eviction"] = evicting(self._dsn, most)
         return jobs
+
+    async def _look_after(self) -> None:
+        """The desk: a connection for each question of each second would cost more than all that it asks."""
+        try:
+            await every(self._settings.alerts.desk_seconds, lambda: self._desk.once(datetime.now(UTC)), "desk")
+        finally:
+            await self._asked.close()
 
     async def seal_last(self) -> None:
         """Seal what was written since the last time, before the service ends."""

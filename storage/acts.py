@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from psycopg import AsyncConnection
 
     from alerting.desk.notify import ChannelSpec
+    from storage.ask import Whom
 
     Row = dict[str, Any]
     Connection = AsyncConnection[Row]
@@ -94,9 +95,9 @@ async def comment(dsn: str, id_: UUID, said: Said) -> Row:
     return await _once(dsn, id_, said, _Act(Event.COMMENTED, tuple(AlertState), {}))
 
 
-async def close(dsn: str, id_: UUID, said: Said, verdict: Verdict | None = None) -> Row:
+async def close(whom: Whom, id_: UUID, said: Said, verdict: Verdict | None = None) -> Row:
     """It is dealt with: any other state -> closed. One that is not over is resolved first."""
-    async with ask.connected(dsn) as connection:
+    async with ask.connected(whom) as connection:
         return await closing(connection, await locked(connection, id_), said, verdict)
 
 

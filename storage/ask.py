@@ -13,6 +13,7 @@ from psycopg import AsyncConnection, sql
 from psycopg.rows import dict_row
 
 from storage.errors import translated
+from storage.session import ALIVE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -22,10 +23,39 @@ if TYPE_CHECKING:
 
 
 class Link:
-    """A connection for several questions, one at a time: see ``link``."""
+    """A connection for many questions, one at a time: opened by the first, and again by the next after one failed."""
 
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+        self._connection: Connection | None = None
+
+    async def open(self) -> Connection:
+        connection = self._connection
+        if connection is None or connection.closed:
+            connection = self._connection = await self._connect()
+        return connection
+
+    async def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+    async def _connect(self) -> Connection:
+        connection = await AsyncConnection[dict[str, Any]].connect(
+            self._dsn,
+            row_factory=dict_row,
+            connect_timeout=5,
+            application_name="haidang reader",
+            prepare_threshold=None,  # it may outlive a migration, and what it asks is asked seldom
+            **ALIVE,
+        )
+        try:
+            await connection.execute("SET timezone = 'UTC'")
+            await connection.commit()
+        except BaseException:
+            await connection.close()
+            raise
+        return connection
 
 
 #: Whom to ask: a DSN or URI, or a connection to what one says.
@@ -34,18 +64,12 @@ Whom = str | Link
 
 @asynccontextmanager
 async def link(dsn: str) -> AsyncIterator[Link]:
-    """Keep a connection. Once a question has failed, or it was lost, every further one raises ``DatabaseAway``."""
-    with translated():
-        connection = await AsyncConnection[dict[str, Any]].connect(
-            dsn, row_factory=dict_row, connect_timeout=5, application_name="haidang reader"
-        )
+    """Keep a connection, from the first question to the end of the body."""
+    kept = Link(dsn)
     try:
-        with translated():
-            await connection.execute("SET timezone = 'UTC'")
-            await connection.commit()
-        yield Link(connection)
+        yield kept
     finally:
-        await connection.close()
+        await kept.close()
 
 
 @asynccontextmanager
@@ -57,11 +81,12 @@ async def connected(whom: Whom) -> AsyncIterator[Connection]:
         return
     with translated():
         try:
-            yield whom.connection
+            connection = await whom.open()
+            yield connection
+            await connection.commit()
         except BaseException:
-            await whom.connection.close()  # the library leaves one open whose rollback was cancelled
+            await whom.close()  # the library leaves one open whose rollback was cancelled
             raise
-        await whom.connection.commit()
 
 
 @asynccontextmanager

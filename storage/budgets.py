@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from alerting.desk.notify import ChannelSpec
+    from storage.ask import Whom
 
     Row = dict[str, Any]
 
@@ -29,14 +30,14 @@ WHERE (policy, rule_id, shift_start) = (%s, %s, %s) AND warned_at IS NULL RETURN
 """
 
 
-async def warn(dsn: str, actor: str, channels: Sequence[ChannelSpec], *, link: str | None = None) -> int:
+async def warn(whom: Whom, actor: str, channels: Sequence[ChannelSpec], *, link: str | None = None) -> int:
     """Say of each budget that is exceeded that it is, once, with the first alert beyond it; how many were."""
-    found = await ask.rows(dsn, _EXCEEDED, (_MOST,))
-    return sum([await _warn(dsn, row, Said(actor, channels=channels, link=link)) for row in found])
+    found = await ask.rows(whom, _EXCEEDED, (_MOST,))
+    return sum([await _warn(whom, row, Said(actor, channels=channels, link=link)) for row in found])
 
 
-async def _warn(dsn: str, budget: Row, said: Said) -> bool:
-    async with ask.connected(dsn) as connection:
+async def _warn(whom: Whom, budget: Row, said: Said) -> bool:
+    async with ask.connected(whom) as connection:
         cursor = await connection.execute(_WARNED, (budget["policy"], budget["rule_id"], budget["shift_start"]))
         row = await cursor.fetchone()
         if row is None:  # another has said so

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from alerting.desk.book import Policy
     from alerting.model import Notification
+    from storage.ask import Whom
 
     Row = dict[str, Any]
     Connection = AsyncConnection[Row]
@@ -117,18 +118,18 @@ SELECT alert_id, id, channel, event, 'muted', attempts, 'held by ' || held_by FR
 """
 
 
-async def release(dsn: str) -> int:
+async def release(whom: Whom) -> int:
     """Tell what was held and is held by nothing any more; how many notifications were queued.
 
     Of an alert that is firing each channel is told once, as it is now; of one that somebody has acknowledged meanwhile,
     or that is over, nobody is told who was not told before.
     """
-    found = await ask.rows(dsn, _FREE, (_MOST,))
-    return sum([await _release(dsn, row["alert_id"]) for row in found])
+    found = await ask.rows(whom, _FREE, (_MOST,))
+    return sum([await _release(whom, row["alert_id"]) for row in found])
 
 
-async def _release(dsn: str, id_: UUID) -> int:
-    async with ask.connected(dsn) as connection:
+async def _release(whom: Whom, id_: UUID) -> int:
+    async with ask.connected(whom) as connection:
         alert = await _locked(connection, id_)
         if alert["gate"] is not None:
             await connection.execute(
@@ -191,20 +192,20 @@ UPDATE alert_timers SET outcome = %s, ended_at = %s WHERE (alert_id, procedure, 
 _AGAIN: Final = b"UPDATE alert_timers SET due_at = %s WHERE (alert_id, procedure, step) = (%s, %s, %s)"
 
 
-async def deadlines(dsn: str, channels: Sequence[ChannelSpec], now: datetime, *, link: str | None = None) -> int:
+async def deadlines(whom: Whom, channels: Sequence[ChannelSpec], now: datetime, *, link: str | None = None) -> int:
     """See to the deadlines that have passed; how many were missed, so that somebody is told.
 
     A deadline counts as of when it passed, however late it is seen to; but what people have done by now is taken into
     account. Those of an alert that nobody is to be told of (a silence, an inhibition) wait until that is over.
     """
-    found = await ask.rows(dsn, _DUE, (now, _MOST))
-    return sum([await _deadline(dsn, (r["alert_id"], r["procedure"], r["step"]), channels, now, link) for r in found])
+    found = await ask.rows(whom, _DUE, (now, _MOST))
+    return sum([await _deadline(whom, (r["alert_id"], r["procedure"], r["step"]), channels, now, link) for r in found])
 
 
 async def _deadline(
-    dsn: str, key: tuple[UUID, str, int], channels: Sequence[ChannelSpec], now: datetime, link: str | None
+    whom: Whom, key: tuple[UUID, str, int], channels: Sequence[ChannelSpec], now: datetime, link: str | None
 ) -> bool:
-    async with ask.connected(dsn) as connection:
+    async with ask.connected(whom) as connection:
         alert = await _locked(connection, key[0])
         timer = await (await connection.execute(_TIMER, key)).fetchone()
         if timer is None or timer["due_at"] > now:  # another has seen to it
@@ -292,11 +293,11 @@ SELECT id, resolved_at FROM alerts WHERE state = 'resolved' AND resolved_at <= %
 
 
 async def close_old(
-    dsn: str, channels: Sequence[ChannelSpec], after: timedelta, now: datetime, *, link: str | None = None
+    whom: Whom, channels: Sequence[ChannelSpec], after: timedelta, now: datetime, *, link: str | None = None
 ) -> int:
     """Close what has been over for so long, as of the time at which it had been; how many."""
-    found = await ask.rows(dsn, _OVER, (now - after, _MOST))
+    found = await ask.rows(whom, _OVER, (now - after, _MOST))
     for row in found:
         said = Said(ACTOR, f"over for {after}", row["resolved_at"] + after, channels, link)
-        await close(dsn, row["id"], said)
+        await close(whom, row["id"], said)
     return len(found)

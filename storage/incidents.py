@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from psycopg import AsyncConnection
 
     from alerting.desk.notify import ChannelSpec
+    from storage.ask import Whom
 
     Row = dict[str, Any]
     Connection = AsyncConnection[Row]
@@ -75,17 +76,19 @@ ORDER BY m.seq
 """
 
 
-async def tell(dsn: str, actor: str, channels: Sequence[ChannelSpec], now: datetime, *, link: str | None = None) -> int:
+async def tell(
+    whom: Whom, actor: str, channels: Sequence[ChannelSpec], now: datetime, *, link: str | None = None
+) -> int:
     """Say what is due by ``now`` of incidents, once; how many notifications were queued."""
-    async with ask.connected(dsn) as connection:
+    async with ask.connected(whom) as connection:
         await connection.execute(_DUE, (now,))
-    found = await ask.rows(dsn, _NEWS, (_MOST,))
+    found = await ask.rows(whom, _NEWS, (_MOST,))
     said = Said(actor, channels=channels, link=link)
-    return sum([await _tell(dsn, row["incident_id"], row["seq"], said) for row in found])
+    return sum([await _tell(whom, row["incident_id"], row["seq"], said) for row in found])
 
 
-async def _tell(dsn: str, id_: UUID, seq: int, said: Said) -> int:
-    async with ask.connected(dsn) as connection:
+async def _tell(whom: Whom, id_: UUID, seq: int, said: Said) -> int:
+    async with ask.connected(whom) as connection:
         incident = await _locked(connection, id_)
         news = await (await connection.execute(_SAID, (id_, seq))).fetchone()
         if news is None:  # another has said it
@@ -246,9 +249,9 @@ async def _incident(connection: Connection, id_: UUID, *, lock: bool) -> Row:
     return row
 
 
-async def open_incidents(dsn: str) -> dict[str, int]:
+async def open_incidents(whom: Whom) -> dict[str, int]:
     """How many incidents of each policy last."""
     rows = await ask.rows(
-        dsn, b"SELECT policy, count(*)::integer AS open FROM incidents WHERE state = 'open' GROUP BY 1"
+        whom, b"SELECT policy, count(*)::integer AS open FROM incidents WHERE state = 'open' GROUP BY 1"
     )
     return {row["policy"]: row["open"] for row in rows}

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
+    from storage.ask import Whom
+
     Row = dict[str, Any]
 
 _COLUMNS: Final = b"id, matcher, starts_at, ends_at, author, reason, created_at, ended_by, now() AS asked_at"
@@ -78,9 +80,9 @@ async def end_silence(dsn: str, id_: UUID, *, actor: str) -> Row:
     return row
 
 
-async def expire(dsn: str) -> int:
+async def expire(whom: Whom) -> int:
     """Put on record which silences have run out since the last time; how many."""
-    async with ask.connected(dsn) as connection:
+    async with ask.connected(whom) as connection:
         return (await connection.execute(_EXPIRE)).rowcount
 
 

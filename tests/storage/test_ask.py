@@ -32,7 +32,7 @@ async def test_questions_over_one_link_are_transactions_of_one_session(tables: s
 
 
 @pytest.mark.parametrize("fault", [ZeroDivisionError, asyncio.CancelledError])
-async def test_what_a_question_did_before_it_failed_is_undone_and_the_link_of_no_more_use(
+async def test_what_a_question_did_before_it_failed_is_undone_and_the_next_has_another_session(
     tables: str, fault: type[BaseException]
 ) -> None:
     async def fail(link: ask.Link) -> None:
@@ -41,16 +41,28 @@ async def test_what_a_question_did_before_it_failed_is_undone_and_the_link_of_no
             raise fault
 
     async with ask.link(tables) as link:
+        [first] = await ask.rows(link, _WHO)
         with pytest.raises(fault):
             await fail(link)
-        with pytest.raises(DatabaseAway):
-            await ask.rows(link, _WHO)
+        assert seen(tables, f"SELECT 1 FROM pg_stat_activity WHERE pid = {first['pid']} AND state <> 'idle'") == []
+        [next_one] = await ask.rows(link, _WHO)
+        assert next_one == {"pid": next_one["pid"], "zone": "UTC"}
+        assert next_one["pid"] != first["pid"]
     assert seen(tables, _WRITTEN) == []
 
 
-async def test_a_link_that_is_lost_says_that_the_database_is_away(tables: str) -> None:
+async def test_a_link_that_is_lost_says_once_that_the_database_is_away(tables: str) -> None:
     async with ask.link(tables) as link:
         [who] = await ask.rows(link, _WHO)
         assert seen(tables, f"SELECT pg_terminate_backend({who['pid']}, 5000)") == [(True,)]
         with pytest.raises(DatabaseAway):
             await ask.rows(link, _WHO)
+        [next_one] = await ask.rows(link, _WHO)
+        assert next_one["pid"] != who["pid"]
+
+
+async def test_a_link_that_nothing_was_asked_of_has_opened_nothing() -> None:
+    async with ask.link("host=/nowhere dbname=nothing") as link:
+        pass
+    with pytest.raises(DatabaseAway):
+        await ask.rows(link, _WHO)
