@@ -29,7 +29,7 @@ DATABASE: Final = "haidang"
 SETTINGS: Final[Mapping[str, str]] = {
     "listen_addresses": LOOPBACK,
     "max_connections": "100",
-    "shared_buffers": "256MB",
+    "shared_buffers": "512MB",
     "effective_cache_size": "1GB",
     "work_mem": "16MB",
     "maintenance_work_mem": "128MB",
