@@ -2,9 +2,8 @@
 
 Whole batches are read by ``decoders.ais_batch``, from bit-field tables, to the same rows. What is odd, wrong, rare or
 alone is read here, one message at a time: positions and static data by pyais, records from the tables of
-``decoders.ais_fields``.
-Where pyais loses what was sent, the bits are read here: it folds ship types it does not know into others, and keeps
-text after the ``@`` that ends it. "Not available" codes end here: they become nulls.
+``decoders.ais_fields``. Where pyais loses what was sent, the bits are read here: it folds ship types it does not know
+into others, and keeps text after the ``@`` that ends it. "Not available" codes end here: they become nulls.
 """
 
 from __future__ import annotations
@@ -26,14 +25,14 @@ from decoders.ais_fields import (
     Field,
     Form,
 )
+from decoders.ais_tables import POSITION_FIELDS
+from decoders.bits import BitString
 from decoders.identity import ais_digest
 from decoders.records import NULL_I1, NULL_I2, NULL_I4, POSITION, STATIC, AisRecord, Reason, table
 from decoders.refused import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from pyais.bit_vector import bit_vector
 
     from decoders.ais_batch import Payloads
     from decoders.nmea_columns import Ints, Text
@@ -160,61 +159,58 @@ class _Head:
         return AisRecord(*self.columns, self.msg_type, KINDS[self.msg_type], fields, self.sent.message)
 
 
-# pyais is loaded with the first message that needs it: most have none, and its classes take a while to be made.
-
-
-def _vector(payload: bytes, fill: int = 0) -> bit_vector:
+def _message(head: _Head) -> Any:
+    """A message as pyais reads it."""
+    # Loaded with the first that is read so: its classes take a fifth of a second to be made, and a log may have none.
     from pyais.bit_vector import bit_vector  # noqa: PLC0415
-
-    return bit_vector(payload, fill)
-
-
-def _message(msg_type: int, bits: bit_vector) -> Any:
     from pyais.messages import MSG_CLASS  # noqa: PLC0415
 
-    return MSG_CLASS[msg_type].from_vector(bits)
+    return MSG_CLASS[head.msg_type].from_vector(bit_vector(head.sent.payload, head.sent.fill))
 
 
 def _digest(payload: bytes, fill: int) -> int:
     words = -(-len(payload) // 8)
-    bits = _vector(payload.ljust(8 * words, b"0"))
-    return ais_digest([bits.get(48 * word, 48) for word in range(words)], len(payload), fill)
+    bits = BitString(payload.ljust(8 * words, b"0"))
+    return ais_digest([bits.unsigned(48 * word, 48) for word in range(words)], len(payload), fill)
 
 
-def _bits(payload: bytes, fill: int) -> bit_vector | Refused:
+def _bits(payload: bytes, fill: int) -> BitString | Refused:
     """The bits of a message that is of a known type, whole, and of a possible MMSI."""
     if not _ARMOUR.fullmatch(payload):
         detail = "a character that stands for no six bits" if payload else "no payload"
         return Refused(Reason.BAD_PAYLOAD, detail)
-    bits = _vector(payload, fill)
-    msg_type = bits.get(0, 6)
+    bits = BitString(payload, fill)
+    msg_type = bits.unsigned(0, 6)
     minimum = MINIMUM_BITS.get(msg_type)
     if minimum is None:
         return Refused(Reason.UNKNOWN_TYPE, f"type {msg_type}")
-    if msg_type == 24 and bits.get(38, 2) == 1:
+    if msg_type == 24 and bits.unsigned(38, 2) == 1:
         minimum = 162
     elif msg_type in (25, 26):
-        minimum += 30 * bits.get(38, 1) + 16 * bits.get(39, 1)
-    if len(bits) < minimum:
-        return Refused(Reason.BAD_PAYLOAD, f"type {msg_type} cut short: {len(bits)} bits of {minimum}")
-    mmsi = bits.get(8, 30)
+        minimum += 30 * bits.unsigned(38, 1) + 16 * bits.unsigned(39, 1)
+    if bits.length < minimum:
+        return Refused(Reason.BAD_PAYLOAD, f"type {msg_type} cut short: {bits.length} bits of {minimum}")
+    mmsi = bits.unsigned(8, 30)
     if not 0 < mmsi <= 999_999_999:
         return Refused(Reason.BAD_MMSI, f"MMSI {mmsi}")
-    if msg_type == 24 and bits.get(38, 2) > 1:
-        return Refused(Reason.BAD_PAYLOAD, f"type 24 has no part {bits.get(38, 2)}")
+    if msg_type == 24 and bits.unsigned(38, 2) > 1:
+        return Refused(Reason.BAD_PAYLOAD, f"type 24 has no part {bits.unsigned(38, 2)}")
     return bits
 
 
-def _decode(sent: Transmission, bits: bit_vector, rows: _Rows) -> Refused | None:
-    head = _Head(sent, bits.get(0, 6), bits.get(8, 30))
+def _decode(sent: Transmission, bits: BitString, rows: _Rows) -> Refused | None:
+    head = _Head(sent, bits.unsigned(0, 6), bits.unsigned(8, 30))
     if head.msg_type in _POSITION_TYPES:
-        found = _message(head.msg_type, bits)
-        problem = _position(found, head, rows)
-        if problem is None and head.msg_type == 19:
-            rows.static(_static(found, bits, head))
+        places = [_field(bits, entry) for entry in POSITION_FIELDS[head.msg_type] if entry[0] in ("lon", "lat")]
+        problem = next((place for place in places if isinstance(place, Refused)), None)
+        if problem is None:
+            found = _message(head)
+            _position(found, head, rows)
+            if head.msg_type == 19:
+                rows.static(_static(found, bits, head))
         return problem
     if head.msg_type in _SHIP_TYPE_BIT:
-        rows.static(_static(_message(head.msg_type, bits), bits, head))
+        rows.static(_static(_message(head), bits, head))
         return None
     fields = _fields(bits, head.msg_type)
     if isinstance(fields, Refused):
@@ -223,7 +219,7 @@ def _decode(sent: Transmission, bits: bit_vector, rows: _Rows) -> Refused | None
     return None
 
 
-def _position(found: Any, head: _Head, rows: _Rows) -> Refused | None:
+def _position(found: Any, head: _Head, rows: _Rows) -> None:
     """A POSITION row; without a position in it, a record, so that the rest of what it says is kept.
 
     Longitude 181 and latitude 91 are "not available"; SOG 102.3 kn (type 9: 1023, type 27: 63), COG 360 (type 27:
@@ -232,8 +228,6 @@ def _position(found: Any, head: _Head, rows: _Rows) -> Refused | None:
     """
     lon, lat = found.lon, found.lat
     no_lon, no_lat = lon == 181.0, lat == 91.0
-    if not ((no_lon or -180.0 <= lon <= 180.0) and (no_lat or -90.0 <= lat <= 90.0)):
-        return Refused(Reason.BAD_POSITION, f"longitude {lon:g}, latitude {lat:g}")
     msg_type = head.msg_type
     altitude = rot = nan
     heading, nav_status = NULL_I2, NULL_I1
@@ -251,7 +245,7 @@ def _position(found: Any, head: _Head, rows: _Rows) -> Refused | None:
         accuracy = int(found.accuracy)
         row = (lon, lat, sog, cog, altitude, rot, heading, nav_status, accuracy, msg_type, head.sent.message)
         rows.position((*head.columns, *row))
-        return None
+        return
     fields: dict[str, Any] = {
         "lon": None if no_lon else lon,
         "lat": None if no_lat else lat,
@@ -265,7 +259,6 @@ def _position(found: Any, head: _Head, rows: _Rows) -> Refused | None:
     if msg_type == 9:
         fields["altitude"] = _number(altitude)
     rows.record(head.record(fields))
-    return None
 
 
 def _rate_of_turn(turn: float) -> float:
@@ -282,7 +275,7 @@ def _number(value: float) -> float | None:
     return None if value != value else value  # noqa: PLR0124  # only NaN differs from itself
 
 
-def _static(found: Any, bits: bit_vector, head: _Head) -> tuple[Any, ...]:
+def _static(found: Any, bits: BitString, head: _Head) -> tuple[Any, ...]:
     """A STATIC row of type 5, 19 or 24 (parts A and B); what the message does not carry is null."""
     msg_type = head.msg_type
     imo, draught = NULL_I4, nan
@@ -291,7 +284,7 @@ def _static(found: Any, bits: bit_vector, head: _Head) -> tuple[Any, ...]:
     name = callsign = destination = eta = None
     part_a = msg_type == 24 and found.partno == 0
     if not part_a:
-        ship_type = bits.get(_SHIP_TYPE_BIT[msg_type], 8)
+        ship_type = bits.unsigned(_SHIP_TYPE_BIT[msg_type], 8)
         if hasattr(found, "to_bow"):  # else a craft's part B, with its mother ship's MMSI in place of its size
             sent = (found.to_bow, found.to_stern, found.to_port, found.to_starboard)
             sides = sent if any(sent) else sides
@@ -313,12 +306,12 @@ def _text(text: str) -> str | None:
     return text.partition("@")[0].strip() or None
 
 
-def _fields(bits: bit_vector, msg_type: int) -> dict[str, Any] | Refused:
+def _fields(bits: BitString, msg_type: int) -> dict[str, Any] | Refused:
     """The fields of a record by their names; a field the message is too short for is null."""
     if msg_type in (25, 26):
         return _binary(bits, msg_type)
     fields = RECORD_FIELDS[msg_type]
-    if msg_type == 22 and bits.get_bool(139):
+    if msg_type == 22 and bits.unsigned(139, 1):
         fields = ADDRESSED_CHANNEL
     out: dict[str, Any] = {}
     for entry in fields:
@@ -331,24 +324,24 @@ def _fields(bits: bit_vector, msg_type: int) -> dict[str, Any] | Refused:
     return out
 
 
-def _field(bits: bit_vector, entry: Field) -> Any:
+def _field(bits: BitString, entry: Field) -> Any:
     """The value of a field, ready for JSON; None where it is not there or not available."""
     name, first, width, form, absent = entry
-    left = len(bits) - first
+    left = bits.length - first
     match form:
         case Form.TEXT:
-            return _text(bits.get_str(first, min(width, left) // 6 * 6))
+            return _text(bits.text(first, min(width, left) // 6 * 6))
         case Form.DATA:
             return _hexadecimal(bits, first, min(width, left))
         case _ if left < width:
             return None
         case Form.FLAG:
-            return bits.get_bool(first)
+            return bool(bits.unsigned(first, 1))
         case Form.UNSIGNED | Form.MMSI:
-            value = bits.get(first, width)
+            value = bits.unsigned(first, width)
             return None if value == absent else value
         case Form.MINUTES | Form.TENTHS:
-            value = bits.get_signed(first, width)
+            value = bits.signed(first, width)
             return None if value == absent else _degrees(name, value, 600_000 if form is Form.MINUTES else 600)
 
 
@@ -358,26 +351,26 @@ def _degrees(name: str, value: int, per_degree: int) -> float | Refused:
     return round(value / per_degree, 6)
 
 
-def _hexadecimal(bits: bit_vector, first: int, width: int) -> str | None:
+def _hexadecimal(bits: BitString, first: int, width: int) -> str | None:
     """Bits as hexadecimal digits, the last byte filled up with zeros."""
-    return bits.get_bytes(first, width).hex() or None
+    return bits.octets(first, width).hex() or None
 
 
-def _binary(bits: bit_vector, msg_type: int) -> dict[str, Any]:
+def _binary(bits: BitString, msg_type: int) -> dict[str, Any]:
     """Messages 25 and 26: where the data begins depends on two flags; 26 ends in 20 bits of communication state."""
-    addressed, structured = bits.get_bool(38), bits.get_bool(39)
+    addressed, structured = bool(bits.unsigned(38, 1)), bool(bits.unsigned(39, 1))
     at = 70 if addressed else 40
     data = at + 16 if structured else at
-    end = len(bits) - 20 if msg_type == 26 else len(bits)
+    end = bits.length - 20 if msg_type == 26 else bits.length
     out: dict[str, Any] = {
-        "repeat": bits.get(6, 2),
+        "repeat": bits.unsigned(6, 2),
         "addressed": addressed,
         "structured": structured,
-        "dest_mmsi": (bits.get(40, 30) or None) if addressed else None,
-        "dac": bits.get(at, 10) if structured else None,
-        "fid": bits.get(at + 10, 6) if structured else None,
+        "dest_mmsi": (bits.unsigned(40, 30) or None) if addressed else None,
+        "dac": bits.unsigned(at, 10) if structured else None,
+        "fid": bits.unsigned(at + 10, 6) if structured else None,
         "data": _hexadecimal(bits, data, end - data),
     }
     if msg_type == 26:
-        out["radio"] = bits.get(end, 20)
+        out["radio"] = bits.unsigned(end, 20)
     return out
