@@ -8,6 +8,8 @@ import shutil
 import time
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from bench import inputs
 from bench.harness import OURS, Contestant, Measure, Row, Sample, Target
 from bench.peers import ais
@@ -27,12 +29,14 @@ BATCH = 20_000
 
 def blocks(data: bytes, batch: int = BATCH) -> Iterator[Block]:
     """Whole lines, as sources of lines hand them on."""
-    source, start = source_id("bench"), 0
-    lines = data.splitlines(keepends=True)
-    for number in range(0, len(lines), batch):
-        part = b"".join(lines[number : number + batch])
-        yield Block(part, source, "bench", inputs.EPOCH_MS * 1000 + start, 0, per_line=True, line=number + 1)
-        start += 1_000_000
+    source = source_id("bench")
+    ends = np.flatnonzero(np.frombuffer(data, np.uint8) == ord("\n")) + 1
+    begin = 0
+    for number, first in enumerate(range(0, len(ends), batch)):
+        end = int(ends[min(first + batch, len(ends)) - 1])
+        received_at = inputs.EPOCH_MS * 1000 + 1_000_000 * number
+        yield Block(data[begin:end], source, "bench", received_at, 0, per_line=True, line=first + 1)
+        begin = end
 
 
 def decode(path: Path) -> list[Observations]:
