@@ -49,6 +49,7 @@ class Airs:
         self._airs: dict[tuple[int, int], _Aired] = {}  # (device, east)
         # By slot of the series.
         self._aired: dict[int, list[_Aired]] = {}
+        self._metric: dict[int, str] = {}
         self._watched = np.zeros(64, np.bool_)  # whether it is among them
         self._until: dict[int, int] = {}  # end of the cell under way (``alerting.meters.base``); NEVER before the first
         #: By device and key, the states that have changed since they were told.
@@ -57,6 +58,7 @@ class Airs:
     def watch(self, slot: int, rules: Sequence[int], last: int) -> None:
         """Let rules watch a subject. ``last``: time of its newest reading, ``NEVER`` if there is none."""
         device = int(self._series.device[slot])
+        self._metric[slot] = _METRICS[int(self._series.metric[slot])]
         self._until[slot] = NEVER if last == NEVER else _begin(device, last) + HOUR
         for east in sorted({self._judges[number].east for number in rules}):
             aired = self._airs.get((device, east))
@@ -77,7 +79,7 @@ class Airs:
         """Be as was told; False if that is of no use any more."""
         for aired in self._aired.get(slot, ()):
             if part == f"hours/{aired.air.east}" and state["at"] == self._until[slot] - HOUR:
-                aired.air.load(self._name(slot), state)
+                aired.air.load(self._metric[slot], state)
                 return True
         return False
 
@@ -85,7 +87,11 @@ class Airs:
         """What is kept now: of which device, under which key, and what, JSON-ready."""
         for slot, mine in self._aired.items():
             for aired in mine:
-                yield aired.device, f"{self._name(slot)}#hours/{aired.air.east}", aired.air.snapshot(self._name(slot))
+                yield (
+                    aired.device,
+                    f"{self._metric[slot]}#hours/{aired.air.east}",
+                    aired.air.snapshot(self._metric[slot]),
+                )
 
     def since(self) -> dict[int, int]:
         """By slot, from which event time on readings are wanted again."""
@@ -97,7 +103,7 @@ class Airs:
             slot = int(slots[row])
             if time[row] >= self._until[slot] - HOUR:
                 for aired in self._aired[slot]:
-                    aired.air.take(self._name(slot), int(time[row]), float(value[row]))
+                    aired.air.take(self._metric[slot], int(time[row]), float(value[row]))
 
     def judge(self, heard: Heard, out: Outcome) -> None:
         """Judge the rows that are news, in arrival order."""
@@ -111,7 +117,7 @@ class Airs:
         rows, table = heard.readings.row[mine], heard.observations.readings
         columns = (table[name][rows].tolist() for name in ("time", "value"))
         for slot, row, time, value in zip(slots[mine].tolist(), rows.tolist(), *columns, strict=True):
-            name = self._name(slot)
+            name = self._metric[slot]
             if time >= self._until[slot]:
                 self._tell(slot, name, time)
             for aired in self._aired[slot]:
@@ -139,9 +145,6 @@ class Airs:
         if not first:
             for aired in self._aired[slot]:
                 self.unsaid[device, f"{name}#hours/{aired.air.east}"] = {"at": begin, **aired.air.snapshot(name)}
-
-    def _name(self, slot: int) -> str:
-        return _METRICS[int(self._series.metric[slot])]
 
 
 def _begin(device: int, time: int) -> int:
