@@ -18,9 +18,14 @@ _COLLECT_AFTER: Final = (10_000, 20, 100)
 _SWITCH_SECONDS: Final = 0.001
 
 
+def collect_seldom() -> None:
+    """Have memory searched for cycles as often as suits a process that decodes; by every thread of it."""
+    gc.set_threshold(*_COLLECT_AFTER)
+
+
 def runner() -> asyncio.Runner:
     """A runner on the fastest loop this machine has."""
-    gc.set_threshold(*_COLLECT_AFTER)
+    collect_seldom()
     sys.setswitchinterval(_SWITCH_SECONDS)
     if importlib.util.find_spec("uvloop") is None:
         return asyncio.Runner()
