@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
+_LONE: Final = re.compile(rb"\r(?!\n)")
+
 
 class LineEnds:
     """Makes a line feed of every lone CR of a stream, however it is cut; CR LF within a piece stays as it is."""
@@ -17,6 +22,6 @@ class LineEnds:
         if not data:
             return data
         self._returned = data.endswith(b"\r")
-        if b"\r" not in data or data.count(b"\r") == data.count(b"\r\n"):
+        if _LONE.search(data) is None:
             return data
         return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
