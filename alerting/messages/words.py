@@ -69,9 +69,10 @@ def clock(time: int, utc_offset: str) -> Text:
     sign = -1 if utc_offset[0] == "-" else 1
     at = _EPOCH + timedelta(microseconds=time) + sign * timedelta(hours=hours, minutes=minutes)
     zone = f"UTC{utc_offset[0]}{hours}" + (f":{minutes:02d}" if minutes else "") if hours or minutes else "UTC"
+    shown = f"{at.hour:02d}:{at.minute:02d}"
     return Text(
-        f"{at:%H:%M} on {at.day} {_MONTHS[at.month - 1]} ({zone})",
-        f"{at:%H:%M} ngày {at.day}/{at.month} ({zone})",
+        f"{shown} on {at.day} {_MONTHS[at.month - 1]} ({zone})",
+        f"{shown} ngày {at.day}/{at.month} ({zone})",
     )
 
 
