@@ -6,8 +6,9 @@ one for them (``link``).
 
 from __future__ import annotations
 
+import time
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from psycopg import AsyncConnection, sql
 from psycopg.rows import dict_row
@@ -22,15 +23,26 @@ if TYPE_CHECKING:
     Connection = AsyncConnection[Row]
 
 
+#: A connection of which nothing was asked for longer is not used again.
+KEPT_SECONDS: Final = 10.0
+
+
 class Link:
-    """A connection for many questions, one at a time: opened by the first, and again by the next after one failed."""
+    """A connection for many questions, one at a time: opened by the first, and again by the next after one failed, or
+    after a pause: servers and what lies before them may end what is idle.
+    """
 
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
         self._connection: Connection | None = None
+        self._asked = 0.0  # when, by the monotonic clock
 
     async def open(self) -> Connection:
-        connection = self._connection
+        connection, before = self._connection, self._asked
+        self._asked = time.monotonic()
+        if connection is not None and self._asked - before > KEPT_SECONDS:
+            await self.close()
+            connection = None
         if connection is None or connection.closed:
             connection = self._connection = await self._connect()
         return connection

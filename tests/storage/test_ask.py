@@ -61,6 +61,16 @@ async def test_a_link_that_is_lost_says_once_that_the_database_is_away(tables: s
         assert next_one["pid"] != who["pid"]
 
 
+async def test_after_a_pause_a_link_has_another_session_for_a_server_may_end_what_is_idle(
+    tables: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with ask.link(tables) as link:
+        [first] = await ask.rows(link, _WHO)
+        monkeypatch.setattr(ask, "KEPT_SECONDS", 0.0)
+        [next_one] = await ask.rows(link, _WHO)
+    assert next_one["pid"] != first["pid"]
+
+
 async def test_a_link_that_nothing_was_asked_of_has_opened_nothing() -> None:
     async with ask.link("host=/nowhere dbname=nothing") as link:
         pass
