@@ -326,12 +326,12 @@ class Cells:
         """The set of the zones around the whole of each smaller cell. inside: [part, smaller cell]."""
         if not inside.any():
             return np.full(inside.shape[1], number)
-        patterns, back = np.unique(np.packbits(inside, axis=0).T, axis=0, return_inverse=True)
-        sets = [
-            self._join(number, tuple(self._zones[parts[np.unpackbits(bits, count=len(parts)).astype(bool)]].tolist()))
-            for bits in patterns
-        ]
-        return np.array(sets)[back.ravel()]
+        patterns = np.ascontiguousarray(np.packbits(inside, axis=0).T).view(f"S{-(-len(parts) // 8)}").ravel().tolist()
+        sets: dict[bytes, int] = {}
+        for child, pattern in enumerate(patterns):
+            if pattern not in sets:
+                sets[pattern] = self._join(number, tuple(self._zones[parts[inside[:, child]]].tolist()))
+        return np.array([sets[pattern] for pattern in patterns])
 
     def _plain_leaf(self, number: int) -> int:
         leaf = self._plain.get(number)
