@@ -27,6 +27,11 @@ class Straight:
         """A connection is new: what was sent before it may come again."""
         self._left = max(self._left, 1)
 
+    def believe(self) -> None:
+        """Nothing is stored of the time of a batch: nor, it may be, of that of the next, which is being made ready."""
+        if self._patience == 1:  # no copy was in vain of late
+            self._left = 0
+
     def met(self, duplicates: int, *, undone: bool) -> None:
         """A batch is written.
 

@@ -55,7 +55,7 @@ async def write(
     connection: Connection, work: Work, straight: Mapping[str, Straight], instance: str, token: UUID
 ) -> Committed:
     """Do all of the work, and say what came of it if it is committed."""
-    await _believe(connection, work)
+    await _believe(connection, work, straight)
     believed = [part for part in work.parts.values() if part.straight]
     undone: set[str] = set()
     if believed:
@@ -97,7 +97,7 @@ async def write(
     )
 
 
-async def _believe(connection: Connection, work: Work) -> None:
+async def _believe(connection: Connection, work: Work, straight: Mapping[str, Straight]) -> None:
     """Where nothing is stored of the time of many rows, none of them is there already: a recording read in, say."""
     for part in work.parts.values():
         name = part.table.name
@@ -107,6 +107,7 @@ async def _believe(connection: Connection, work: Work) -> None:
             cursor = await connection.execute(tables.ANYTHING[name], bounds)
             if not await _one(cursor):
                 part.straight = True
+                straight[name].believe()
                 await asyncio.to_thread(part.encode)
 
 

@@ -156,15 +156,30 @@ async def test_names_known_from_a_connection_that_is_gone_are_told_again(tables:
         assert ask(tables, f"SELECT count(*) > 0 FROM {table}") == [(True,)]
 
 
-@given(st.lists(st.booleans(), max_size=200))
-def test_copying_in_vain_stays_rare_whatever_comes(dirty: list[bool]) -> None:
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), max_size=200))
+def test_copying_in_vain_stays_rare_whatever_comes(dirty: list[tuple[bool, bool]]) -> None:
     guess = Straight()
     vain = 0
-    for duplicates in dirty:
+    for duplicates, asked in dirty:
         tried = bool(guess)
+        if asked and not duplicates:
+            guess.believe()
         vain += tried and duplicates
         guess.met(int(duplicates), undone=tried and duplicates)
     assert vain <= 6 + len(dirty) / 8
+
+
+def test_where_nothing_is_stored_of_a_time_the_batch_made_ready_meanwhile_goes_straight_unless_one_did_in_vain() -> (
+    None
+):
+    guess = Straight()
+    guess.believe()
+    assert guess
+    guess.met(0, undone=False)
+    assert guess
+    guess.met(5, undone=True)
+    guess.believe()
+    assert not guess
 
 
 def test_what_is_known_is_merged_for_as_long_as_it_comes_and_what_is_new_goes_straight_again() -> None:
