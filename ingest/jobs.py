@@ -121,10 +121,8 @@ class Jobs:
 
     async def _look_after(self) -> None:
         """The desk: a connection for each question of each second would cost more than all that it asks."""
-        try:
+        async with self._asked:
             await every(self._settings.alerts.desk_seconds, lambda: self._desk.once(datetime.now(UTC)), "desk")
-        finally:
-            await self._asked.close()
 
     async def seal_last(self) -> None:
         """Seal what was written since the last time, before the service ends."""

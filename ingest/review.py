@@ -28,7 +28,7 @@ from ingest import heap
 from ingest.backtest import listened_until, looked_at
 from ingest.zones import texts
 from storage import reviews
-from storage.ask import link
+from storage.ask import Link
 from storage.history import Choice, history
 from storage.zones import zone_versions, zones_at
 
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from alerting.rejudging.review import Known
     from alerting.rules import Rule
     from decoders.records import Observations
-    from storage.ask import Link
     from storage.reviews import Request, Review
 
     #: Does something while no batch is under way, and says whether the engine is to go on from what it has written.
@@ -97,7 +96,7 @@ class Reviewer:
 
     async def all(self) -> None:
         """Look at all that is due."""
-        async with link(self._dsn) as database:
+        async with Link(self._dsn) as database:
             while await self._once(database):
                 pass
         if self._rows >= _MANY_ROWS:

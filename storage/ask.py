@@ -1,14 +1,14 @@
 """One question to the database: one transaction, rows as dictionaries by column name.
 
 Each has a connection of its own, which takes some milliseconds to open; who has many to ask, one after the other, keeps
-one for them (``link``).
+one for them (``Link``).
 """
 
 from __future__ import annotations
 
 import time
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from psycopg import AsyncConnection, sql
 from psycopg.rows import dict_row
@@ -29,7 +29,7 @@ KEPT_SECONDS: Final = 10.0
 
 class Link:
     """A connection for many questions, one at a time: opened by the first, and again by the next after one failed, or
-    after a pause: servers and what lies before them may end what is idle.
+    after a pause: servers and what lies before them may end what is idle. A context: leaving it closes the connection.
     """
 
     def __init__(self, dsn: str) -> None:
@@ -37,15 +37,19 @@ class Link:
         self._connection: Connection | None = None
         self._asked = 0.0  # when, by the monotonic clock
 
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
     async def open(self) -> Connection:
-        connection, before = self._connection, self._asked
-        self._asked = time.monotonic()
-        if connection is not None and self._asked - before > KEPT_SECONDS:
+        before, self._asked = self._asked, time.monotonic()
+        if self._asked - before > KEPT_SECONDS:
             await self.close()
-            connection = None
-        if connection is None or connection.closed:
-            connection = self._connection = await self._connect()
-        return connection
+        if self._connection is None or self._connection.closed:
+            self._connection = await self._connect()
+        return self._connection
 
     async def close(self) -> None:
         connection, self._connection = self._connection, None
@@ -75,20 +79,10 @@ Whom = str | Link
 
 
 @asynccontextmanager
-async def link(dsn: str) -> AsyncIterator[Link]:
-    """Keep a connection, from the first question to the end of the body."""
-    kept = Link(dsn)
-    try:
-        yield kept
-    finally:
-        await kept.close()
-
-
-@asynccontextmanager
 async def connected(whom: Whom) -> AsyncIterator[Connection]:
     """One transaction: committed at the end, undone if the body raises."""
     if isinstance(whom, str):
-        async with link(whom) as own, connected(own) as connection:
+        async with Link(whom) as own, connected(own) as connection:
             yield connection
         return
     with translated():

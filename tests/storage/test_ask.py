@@ -16,7 +16,7 @@ _WHO = b"SELECT pg_backend_pid() AS pid, current_setting('timezone') AS zone"
 
 
 async def test_questions_over_one_link_are_transactions_of_one_session(tables: str) -> None:
-    async with ask.link(tables) as link:
+    async with ask.Link(tables) as link:
         [first] = await ask.rows(link, _WHO)
         async with ask.connected(link) as connection:
             await connection.execute(_WRITE.format("a").encode())
@@ -40,7 +40,7 @@ async def test_what_a_question_did_before_it_failed_is_undone_and_the_next_has_a
             await connection.execute(_WRITE.format("a").encode())
             raise fault
 
-    async with ask.link(tables) as link:
+    async with ask.Link(tables) as link:
         [first] = await ask.rows(link, _WHO)
         with pytest.raises(fault):
             await fail(link)
@@ -52,7 +52,7 @@ async def test_what_a_question_did_before_it_failed_is_undone_and_the_next_has_a
 
 
 async def test_a_link_that_is_lost_says_once_that_the_database_is_away(tables: str) -> None:
-    async with ask.link(tables) as link:
+    async with ask.Link(tables) as link:
         [who] = await ask.rows(link, _WHO)
         assert seen(tables, f"SELECT pg_terminate_backend({who['pid']}, 5000)") == [(True,)]
         with pytest.raises(DatabaseAway):
@@ -64,7 +64,7 @@ async def test_a_link_that_is_lost_says_once_that_the_database_is_away(tables: s
 async def test_after_a_pause_a_link_has_another_session_for_a_server_may_end_what_is_idle(
     tables: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with ask.link(tables) as link:
+    async with ask.Link(tables) as link:
         [first] = await ask.rows(link, _WHO)
         monkeypatch.setattr(ask, "KEPT_SECONDS", 0.0)
         [next_one] = await ask.rows(link, _WHO)
@@ -72,7 +72,7 @@ async def test_after_a_pause_a_link_has_another_session_for_a_server_may_end_wha
 
 
 async def test_a_link_that_nothing_was_asked_of_has_opened_nothing() -> None:
-    async with ask.link("host=/nowhere dbname=nothing") as link:
+    async with ask.Link("host=/nowhere dbname=nothing") as link:
         pass
     with pytest.raises(DatabaseAway):
         await ask.rows(link, _WHO)
