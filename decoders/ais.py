@@ -41,7 +41,11 @@ if TYPE_CHECKING:
 #: Characters that stand for six bits (IEC 61162-1, table of 6-bit binary field conversion): 0 to W and ` to w.
 _ARMOUR: Final = re.compile(rb"[0-W`-w]+")
 
-_POSITION_TYPES: Final = frozenset({1, 2, 3, 9, 18, 19, 27})
+#: Of the types that carry a position: where it is.
+_PLACES: Final = {
+    msg_type: [entry for entry in fields if entry[3] in (Form.MINUTES, Form.TENTHS)]
+    for msg_type, fields in POSITION_FIELDS.items()
+}
 _STATUS_TYPES: Final = frozenset({1, 2, 3, 27})
 _TURN_TYPES: Final = frozenset({1, 2, 3})
 #: The greatest speed, in knots, that means one; of other types 102.2.
@@ -161,7 +165,7 @@ class _Head:
 
 def _message(head: _Head) -> Any:
     """A message as pyais reads it."""
-    # Loaded with the first that is read so: its classes take a fifth of a second to be made, and a log may have none.
+    # Loaded with the first that is read so: its classes take a tenth of a second to be made, and a log may have none.
     from pyais.bit_vector import bit_vector  # noqa: PLC0415
     from pyais.messages import MSG_CLASS  # noqa: PLC0415
 
@@ -200,15 +204,15 @@ def _bits(payload: bytes, fill: int) -> BitString | Refused:
 
 def _decode(sent: Transmission, bits: BitString, rows: _Rows) -> Refused | None:
     head = _Head(sent, bits.unsigned(0, 6), bits.unsigned(8, 30))
-    if head.msg_type in _POSITION_TYPES:
-        places = [_field(bits, entry) for entry in POSITION_FIELDS[head.msg_type] if entry[0] in ("lon", "lat")]
-        problem = next((place for place in places if isinstance(place, Refused)), None)
-        if problem is None:
-            found = _message(head)
-            _position(found, head, rows)
-            if head.msg_type == 19:
-                rows.static(_static(found, bits, head))
-        return problem
+    if head.msg_type in _PLACES:
+        place = _values(bits, _PLACES[head.msg_type])
+        if isinstance(place, Refused):
+            return place
+        found = _message(head)
+        _position(found, head, rows)
+        if head.msg_type == 19:
+            rows.static(_static(found, bits, head))
+        return None
     if head.msg_type in _SHIP_TYPE_BIT:
         rows.static(_static(_message(head), bits, head))
         return None
@@ -313,14 +317,21 @@ def _fields(bits: BitString, msg_type: int) -> dict[str, Any] | Refused:
     fields = RECORD_FIELDS[msg_type]
     if msg_type == 22 and bits.unsigned(139, 1):
         fields = ADDRESSED_CHANNEL
+    out = _values(bits, fields)
+    if isinstance(out, Refused):
+        return out
+    if msg_type == 21 and not any(out[name] for name in ("to_bow", "to_stern", "to_port", "to_starboard")):
+        out.update(to_bow=None, to_stern=None, to_port=None, to_starboard=None)
+    return out
+
+
+def _values(bits: BitString, fields: Sequence[Field]) -> dict[str, Any] | Refused:
     out: dict[str, Any] = {}
     for entry in fields:
         value = _field(bits, entry)
         if isinstance(value, Refused):
             return value
         out[entry[0]] = value
-    if msg_type == 21 and not any(out[name] for name in ("to_bow", "to_stern", "to_port", "to_starboard")):
-        out.update(to_bow=None, to_stern=None, to_port=None, to_starboard=None)
     return out
 
 
