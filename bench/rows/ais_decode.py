@@ -34,7 +34,7 @@ def blocks(data: bytes, batch: int = BATCH) -> Iterator[Block]:
     ends = np.flatnonzero(np.frombuffer(data, np.uint8) == ord("\n")) + 1
     begin = 0
     for number, first in enumerate(range(0, len(ends), batch)):
-        end = int(ends[min(first + batch, len(ends)) - 1])
+        end = int(ends[first : first + batch][-1])
         received_at = inputs.EPOCH_MS * 1000 + 1_000_000 * number
         yield Block(data[begin:end], source, "bench", received_at, 0, per_line=True, line=first + 1)
         begin = end

@@ -169,9 +169,7 @@ def test_copying_in_vain_stays_rare_whatever_comes(dirty: list[tuple[bool, bool]
     assert vain <= 6 + len(dirty) / 8
 
 
-def test_where_nothing_is_stored_of_a_time_the_batch_made_ready_meanwhile_goes_straight_unless_one_did_in_vain() -> (
-    None
-):
+def test_where_nothing_is_stored_of_a_time_the_next_goes_straight_unless_one_did_in_vain() -> None:
     guess = Straight()
     guess.believe()
     assert guess
