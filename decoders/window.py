@@ -259,7 +259,9 @@ class ReceptionWindow:
                 return verdict
             del self._heard[key]
         self._tidy(received_at)
-        self._forget_first(len(self._heard) + 1 - self._cap)
+        if len(self._heard) >= self._cap:
+            self._forget_first(len(self._heard) + 1 - self._cap)
+            self._tidy(received_at)  # a clock that went back left older ones behind the oldest
         self._heard[key] = self._next
         self._store(np.array([(time, received_at, source)], _FIRST))
         self._last = received_at

@@ -306,6 +306,15 @@ def test_batches_taken_in_bulk_leave_what_they_leave_row_by_row(
         assert remembered == [(list(key), heard) for key, heard in expected]
 
 
+def test_what_a_clock_that_went_back_left_behind_the_oldest_is_forgotten_with_it() -> None:
+    part = [(1, 4, 1, 40, 0, 0), (2, 0, 1, 0, 0, 0), (2, 19, 1, 40, 0, 1), (3, 0, 1, 0, 0, 0)]
+    bulk, one_by_one = ReceptionWindow(cap=2), window_oracle.ReceptionWindow(cap=2)
+    assert bulk.apply(_mixed(part)) == one_by_one.apply(_mixed(part)) == set()
+    remembered = [(np.frombuffer(key, np.int64).tolist(), heard) for key, heard in bulk.remembered()]
+    assert remembered == [(list(key), heard) for key, heard in one_by_one._heard.items()]
+    assert bulk.apply(_mixed([(4, 0, 1, 0, 0, 0)])) == {4}
+
+
 def _mixed(part: Sequence[tuple[int, ...]]) -> Observations:
     """Of kind 0 a position, 1 static data, 2 both, 3 a record; in arrival order."""
     found = Observations(messages=1000)
