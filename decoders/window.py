@@ -227,12 +227,12 @@ class ReceptionWindow:
             self._renewed = False
 
     def _rearrange(self) -> None:
-        """Order all by their numbers, and forget what is out of the span."""
+        """Order all by their numbers, and tidy."""
         keys = list(self._heard)
         numbers = np.fromiter(self._heard.values(), np.int64, count=len(keys))
-        known = self._last - self._first["received_at"][numbers - self._base] <= self._span
-        order = np.flatnonzero(known)
-        order = order[np.argsort(numbers[order])]
+        order = np.argsort(numbers)
+        known = self._last - self._first["received_at"][numbers[order] - self._base] <= self._span
+        order = order[known.argmax() if known.any() else len(known) :]
         self._heard = OrderedDict(zip((keys[at] for at in order.tolist()), numbers[order].tolist(), strict=True))
         self._forget_who_else()
 
@@ -276,7 +276,7 @@ class ReceptionWindow:
         near = abs(received_at - at) <= self._span
         if near and abs(time - latest) <= self._span:
             return (_RECEPTION if self._add(first, source) else _NOTHING), latest
-        if self._earlier:
+        if near and self._earlier:  # where the latest is out of the span, it may be forgotten already: as if it were
             step = time // self._step
             found = []
             for place in ((key, step - 1), (key, step), (key, step + 1)):

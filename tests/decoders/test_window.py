@@ -301,18 +301,37 @@ def test_batches_taken_in_bulk_leave_what_they_leave_row_by_row(
         for name in ("positions", "statics", "receptions"):
             assert getattr(batches[0], name).tolist() == getattr(batches[1], name).tolist()
         assert batches[0].records == batches[1].records
-        remembered = [(np.frombuffer(key, np.int64).tolist(), heard) for key, heard in bulk.remembered()]
-        expected = [*one_by_one._heard.items(), *one_by_one._earlier]
-        assert remembered == [(list(key), heard) for key, heard in expected]
+        assert _remembered(bulk) == [*one_by_one._heard.items(), *one_by_one._earlier]
 
 
-def test_what_a_clock_that_went_back_left_behind_the_oldest_is_forgotten_with_it() -> None:
-    part = [(1, 4, 1, 40, 0, 0), (2, 0, 1, 0, 0, 0), (2, 19, 1, 40, 0, 1), (3, 0, 1, 0, 0, 0)]
-    bulk, one_by_one = ReceptionWindow(cap=2), window_oracle.ReceptionWindow(cap=2)
-    assert bulk.apply(_mixed(part)) == one_by_one.apply(_mixed(part)) == set()
-    remembered = [(np.frombuffer(key, np.int64).tolist(), heard) for key, heard in bulk.remembered()]
-    assert remembered == [(list(key), heard) for key, heard in one_by_one._heard.items()]
-    assert bulk.apply(_mixed([(4, 0, 1, 0, 0, 0)])) == {4}
+@pytest.mark.parametrize(
+    ("cap", "parts"),
+    [
+        # At the cap the oldest gives way, and what it kept from being forgotten goes with it.
+        (
+            2,
+            [[(1, 4, 1, 40, 0, 0), (2, 0, 1, 0, 0, 0), (2, 19, 1, 40, 0, 1), (3, 0, 1, 0, 0, 0)], [(4, 0, 1, 0, 0, 0)]],
+        ),
+        # What is out of the span behind one that is not stays when all are put in order.
+        (
+            20,
+            [[(1, 3, 2, 40, 0, 0), (2, 6, 2, 0, 0, 0), (3, 4, 2, 1, 0, 0)], [(4, 8, 1, 32, 0, 3), (5, 4, 3, 41, 0, 1)]],
+        ),
+        # An earlier transmission counts only beside the latest: that may be forgotten, or not yet.
+        (20, [[(1, 2, 2, 39, 0, 0), (2, 2, 1, 30, 90, 0)], [(3, 5, 2, 61, 0, 0), (4, 2, 2, 62, 0, 0)]]),
+    ],
+)
+def test_what_a_clock_that_went_back_left_is_forgotten_in_bulk_as_row_by_row(
+    cap: int, parts: list[list[tuple[int, ...]]]
+) -> None:
+    bulk, one_by_one = ReceptionWindow(cap=cap), window_oracle.ReceptionWindow(cap=cap)
+    for part in parts:
+        assert bulk.apply(_mixed(part)) == one_by_one.apply(_mixed(part))
+        assert _remembered(bulk) == [*one_by_one._heard.items(), *one_by_one._earlier]
+
+
+def _remembered(window: ReceptionWindow) -> list[tuple[Any, ...]]:
+    return [(tuple(np.frombuffer(key, np.int64).tolist()), heard) for key, heard in window.remembered()]
 
 
 def _mixed(part: Sequence[tuple[int, ...]]) -> Observations:

@@ -143,7 +143,8 @@ class ReceptionWindow:
                     return _NOTHING
                 self._heard[key] = (first[0], first[1], (*first[2], source))
                 return _RECEPTION
-            of = [(abs(time - e[0]), e[0], n) for n, (k, e) in enumerate(self._earlier) if k == key]
+            near = abs(received_at - first[1]) <= self._span  # else the first might as well be forgotten
+            of = [(abs(time - e[0]), e[0], n) for n, (k, e) in enumerate(self._earlier) if near and k == key]
             of = [(*_, n) for *_, n in of if self._same(self._earlier[n][1], time, received_at)]
             if of:
                 *_, n = min(of)
@@ -154,7 +155,7 @@ class ReceptionWindow:
                 self._earlier[n] = key, (earlier[0], earlier[1], (*earlier[2], source))
                 return _RECEPTION
             del self._heard[key]
-            if abs(received_at - first[1]) <= self._span:
+            if near:
                 step = self._span + 1
                 self._earlier = [(k, e) for k, e in self._earlier if k != key or e[0] // step != first[0] // step]
                 self._earlier = [*self._earlier, (key, first)][-self._cap :]
