@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from hashlib import sha256
 from math import floor
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from alerting.judging.outcome import Outcome
     from alerting.vessels.fixes import Fix, Fixes
+    from alerting.vessels.last_heard import Last
 
 _HOUR: Final = 3_600_000_000
 
@@ -71,17 +72,6 @@ def class_of(transponder: int) -> str:
 def cell(lon: float, lat: float) -> int:
     """The number of the cell around a place."""
     return (floor(lat / CELL) + _COLUMNS) * _COLUMNS + floor((lon % 360.0) / CELL) % _COLUMNS
-
-
-class Last(NamedTuple):
-    """What a vessel reported last. Microseconds, degrees, knots; None is not available."""
-
-    transponder: int
-    time: int
-    lon: float
-    lat: float
-    sog: float | None
-    cog: float | None
 
 
 class Coverage:
