@@ -20,12 +20,15 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from decoders.identity import is_ais, is_vessel
-from geofence.tracks import HOUR, KNOT, SLOT, Advance, Fix, Forgotten, Stretch, distance
+from geofence.moves import HOUR, Fix, Stretch
+from geofence.sphere import KNOT, metres
+from geofence.tracks import SLOT, Advance, Forgotten
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping, Sequence
 
-    from geofence.tracks import Move, Tracks
+    from geofence.moves import Move
+    from geofence.tracks import Tracks
 
 #: Knots between two fixes above which they are not of one vessel (Global Fishing Watch filters such), unless they are
 #: nearer to each other than errors of position and of clocks may be.
@@ -58,7 +61,7 @@ class _Side:
 
     def reach(self, fix: Fix) -> float | None:
         """Metres to a fix; None if they cannot be sailed in the time between."""
-        away = distance(self.lon, self.lat, fix.lon, fix.lat)
+        away = metres(self.lon, self.lat, fix.lon, fix.lat)
         limit = max(MIN_DISTANCE, MAX_SPEED * KNOT * abs(fix.time - self.time) / 1e6)
         return away if away <= limit else None
 

@@ -8,17 +8,17 @@ that is wrong by less than a thousandth, and never too short: it is the way to a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 import shapely
+
+from geofence.sphere import all_metres
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
-
-EARTH_RADIUS: Final = 6_371_008.8  # m, IUGG mean radius
 
 
 class Boundary:
@@ -53,15 +53,7 @@ class Boundary:
         x, y = ax + along * bx, y0 + along * dy
         squared = (x * scale) ** 2 + y**2
         near = squared <= squared.min() * 1.01 + 1e-18
-        return float(distances(0.0, lat, x[near], lat + y[near]).min())
-
-
-def distances(lon0: float | Floats, lat0: float | Floats, lon1: float | Floats, lat1: float | Floats) -> Floats:
-    """Great-circle distances in metres between places in degrees, on a sphere (haversine)."""
-    east, north = np.radians(np.subtract(lon1, lon0)), np.radians(np.subtract(lat1, lat0))
-    chord = np.sin(north / 2) ** 2 + np.cos(np.radians(lat0)) * np.cos(np.radians(lat1)) * np.sin(east / 2) ** 2
-    out: Floats = 2 * EARTH_RADIUS * np.arcsin(np.sqrt(np.minimum(1.0, chord)))
-    return out
+        return float(all_metres(0.0, lat, x[near], lat + y[near]).min())
 
 
 def _area(geometry: shapely.Geometry) -> bool:

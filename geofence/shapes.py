@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import shapely
 
-from geofence.boundary import EARTH_RADIUS
+from geofence.sphere import EARTH_RADIUS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from geofence.boundary import EARTH_RADIUS
-from geofence.tracks import KNOT
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
 
+EARTH_RADIUS: Final = 6_371_008.8  # m, IUGG mean radius
+KNOT: Final = 1852 / 3600  # m/s
 METRES_PER_DEGREE: Final = EARTH_RADIUS * radians(1.0)
 
 
@@ -25,17 +24,15 @@ def east(lon0: float, lon1: float) -> float:
 
 def metres(lon0: float, lat0: float, lon1: float, lat1: float) -> float:
     """Great-circle distance (haversine)."""
-    x, y = radians(east(lon0, lon1)), radians(lat1 - lat0)
+    x, y = radians(lon1 - lon0), radians(lat1 - lat0)
     chord = sin(y / 2) ** 2 + cos(radians(lat0)) * cos(radians(lat1)) * sin(x / 2) ** 2
     return 2 * EARTH_RADIUS * asin(sqrt(min(1.0, chord)))
 
 
-def all_metres(lon0: Floats, lat0: Floats, lon1: Floats, lat1: Floats) -> Floats:
+def all_metres(lon0: float | Floats, lat0: float | Floats, lon1: float | Floats, lat1: float | Floats) -> Floats:
     """``metres`` of many."""
-    x = (lon1 - lon0 + 540.0) % 360.0 - 180.0
-    y = lat1 - lat0
-    chord = np.sin(np.radians(y) / 2) ** 2
-    chord += np.cos(np.radians(lat0)) * np.cos(np.radians(lat1)) * np.sin(np.radians(x) / 2) ** 2
+    x, y = np.radians(np.subtract(lon1, lon0)), np.radians(np.subtract(lat1, lat0))
+    chord = np.sin(y / 2) ** 2 + np.cos(np.radians(lat0)) * np.cos(np.radians(lat1)) * np.sin(x / 2) ** 2
     out: Floats = 2 * EARTH_RADIUS * np.arcsin(np.sqrt(np.minimum(1.0, chord)))
     return out
 

@@ -34,7 +34,7 @@ from alerting.model import AlertState, Event, SubjectKind
 from alerting.rules.base import END
 from alerting.rules.devices import OnDevices
 from decoders.identity import metric_id
-from geofence.tracks import Stretch
+from geofence.moves import Stretch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from decoders.records import NULL_I1
+from geofence.moves import Stretch
 from geofence.sphere import all_metres
-from geofence.tracks import Forgotten, Stretch
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from numpy.typing import NDArray
 
-    from geofence.tracks import Advance
+    from geofence.tracks import Advance, Forgotten
 
     Table = NDArray[np.void]
     Ints = NDArray[np.int64]

@@ -10,8 +10,7 @@ from alerting.model import Event
 from alerting.vessels.following import Following
 from alerting.vessels.knots import SPARSE, each, least, speed
 from alerting.vessels.teller import When
-from geofence.sphere import knots, metres
-from geofence.tracks import KNOT
+from geofence.sphere import KNOT, knots, metres
 
 if TYPE_CHECKING:
     from alerting.judging.outcome import Outcome, Ruled

@@ -27,8 +27,7 @@ from alerting.vessels.detector import Detector
 from alerting.vessels.fixes import NEVER
 from alerting.vessels.teller import Alert, When
 from decoders.identity import is_ais
-from geofence.sphere import knots, metres
-from geofence.tracks import KNOT
+from geofence.sphere import KNOT, knots, metres
 
 if TYPE_CHECKING:
     from alerting.judging.outcome import Outcome, Ruled

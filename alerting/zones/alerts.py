@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from alerting import messages
 from alerting.model import AlertState, Event, Transition, alert_id
 from alerting.rules import AHEAD, Condition
-from geofence.tracks import Fix
+from geofence.moves import Fix
 
 if TYPE_CHECKING:
     from alerting.registry.names import Names

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from alerting.zones.fence import Fence
-    from geofence.tracks import Move, Stretch
+    from geofence.moves import Move, Stretch
 
     Table = NDArray[np.void]
     Floats = NDArray[np.float64]

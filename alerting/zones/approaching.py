@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from alerting.zones.fence import Cause, Fence
     from alerting.zones.holdings import Holdings
     from alerting.zones.visits import Held
-    from geofence.tracks import Move
+    from geofence.moves import Move
 
 _CROSSED = 2
 

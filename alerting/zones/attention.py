@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from alerting.zones.fence import Fence
     from alerting.zones.visits import Held
     from geofence.index import ZoneIndex
-    from geofence.tracks import Advance, Move, Stretch
+    from geofence.moves import Move, Stretch
+    from geofence.tracks import Advance
 
     Table = NDArray[np.void]
     Floats = NDArray[np.float64]

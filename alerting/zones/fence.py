@@ -14,7 +14,7 @@ from geofence.boundary import Boundary
 if TYPE_CHECKING:
     from alerting.judging.outcome import Ruled
     from alerting.rules import ZoneRule
-    from geofence.tracks import Fix
+    from geofence.moves import Fix
     from geofence.zones import Zone
 
 RESOLVE, FIRE = 0, 1

@@ -55,7 +55,8 @@ if TYPE_CHECKING:
     from alerting.judging.heard import Heard
     from alerting.registry.names import Names
     from alerting.registry.register import Registry
-    from geofence.tracks import Advance, Move
+    from geofence.moves import Move
+    from geofence.tracks import Advance
     from geofence.zones import Zone
 
     Table = NDArray[np.void]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from alerting.zones.fence import Cause, Fence
     from alerting.zones.sides import Turn
     from alerting.zones.visits import Visit
-    from geofence.tracks import Fix
+    from geofence.moves import Fix
 
     Key = tuple[str, str]  # (rule id, zone id)
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from alerting.zones.passing import Passing
     from alerting.zones.sides import Turn
     from alerting.zones.visits import Held
-    from geofence.tracks import Fix, Move
+    from geofence.moves import Fix, Move
 
 _TIMED: Final = frozenset({Condition.DWELL, Condition.SPEED})
 

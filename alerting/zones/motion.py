@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from geofence.boundary import EARTH_RADIUS, distances
-from geofence.tracks import HOUR, KNOT, distance
+from geofence.moves import HOUR
+from geofence.sphere import EARTH_RADIUS, KNOT, all_metres, knots, metres
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from geofence.tracks import Move, Stretch
+    from geofence.moves import Move, Stretch
 
     Floats = NDArray[np.float64]
 
@@ -32,8 +32,7 @@ def implied_sog(move: Move) -> float | None:
     before, after = move.before, move.after
     if before is None or after.time - before.time > MAX_GAP:
         return None
-    metres = distance(before.lon, before.lat, after.lon, after.lat)
-    return metres / ((after.time - before.time) / 1e6) / KNOT
+    return knots(metres(before.lon, before.lat, after.lon, after.lat), after.time - before.time)
 
 
 def motions(stretch: Stretch, positions: NDArray[np.void]) -> tuple[Floats, Floats]:
@@ -64,7 +63,7 @@ def motion(move: Move, report: np.void) -> tuple[float, float]:
 def _implied(ends: tuple[Floats, Floats, Floats, Floats], taken: NDArray[np.int64]) -> tuple[Floats, Floats]:
     """Of the great circle between two places: speed, and the course at the second; NaN where there is none."""
     lon0, lat0, lon1, lat1 = ends
-    speed = distances(lon0, lat0, lon1, lat1) / (taken / 1e6) / KNOT
+    speed = all_metres(lon0, lat0, lon1, lat1) / (taken / 1e6) / KNOT
     # The way back, turned round.
     x0, y0, x1, y1 = map(np.radians, ends)
     back = np.arctan2(np.sin(x0 - x1) * np.cos(y0), np.cos(y1) * np.sin(y0) - np.sin(y1) * np.cos(y0) * np.cos(x0 - x1))

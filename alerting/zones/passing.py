@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from alerting.rules import Crossing
 from alerting.zones.visits import Touch, Visit
-from geofence.tracks import Fix
+from geofence.moves import Fix
 
 if TYPE_CHECKING:
     from alerting.judging.outcome import Outcome
     from alerting.zones.fence import Cause, Fence
     from alerting.zones.holdings import Holdings
-    from geofence.tracks import Move
+    from geofence.moves import Move
 
 
 class Passing:

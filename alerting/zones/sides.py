@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from alerting.rules import ZoneRule
-    from geofence.tracks import Fix
+    from geofence.moves import Fix
 
 
 class Reading(Enum):

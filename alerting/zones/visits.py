@@ -8,7 +8,7 @@ from uuid import UUID
 
 from alerting.model import Severity
 from alerting.zones.sides import Turn
-from geofence.tracks import Fix
+from geofence.moves import Fix
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,7 +14,7 @@ import shapely
 from alerting.model import Event
 from alerting.registry.register import UNREGISTERED, Registry
 from alerting.rules import AHEAD, Condition, NoDataRule, Rule, ThresholdRule, ZoneRule, window
-from geofence.tracks import KNOT, distance
+from geofence.sphere import KNOT, metres
 
 if TYPE_CHECKING:
     from geofence.zones import Zone
@@ -340,7 +340,7 @@ class Oracle:
             return "in"
         sog = item.sog
         if sog is None and old is not None and item.time - old[0] <= 6 * 3600_000_000:
-            sog = distance(old[1], old[2], item.lon, item.lat) / KNOT / ((item.time - old[0]) / 1e6)
+            sog = metres(old[1], old[2], item.lon, item.lat) / KNOT / ((item.time - old[0]) / 1e6)
         if sog is None:
             return "between"
         slow = rule.min_sog is not None and sog < rule.min_sog
@@ -481,7 +481,7 @@ class Oracle:
         seconds = (item.time - old[0]) / 1e6
         here, there = old[1:], (item.lon, item.lat)
         was, now = self._around(*here), self._around(*there)
-        if seconds > 6 * 3600 or distance(*here, *there) > 60 * KNOT * seconds:
+        if seconds > 6 * 3600 or metres(*here, *there) > 60 * KNOT * seconds:
             for key in [key for key in self.touches if key[1] == item.subject]:
                 del self.touches[key]
             return
@@ -534,7 +534,7 @@ def _due(far: float, zone: Zone, item: Item, old: Any, slow: float) -> float | N
     sog, cog = item.sog, item.cog
     if old is not None and item.time - old[0] <= 6 * 3600_000_000:
         if sog is None:
-            sog = distance(old[1], old[2], item.lon, item.lat) / KNOT / ((item.time - old[0]) / 1e6)
+            sog = metres(old[1], old[2], item.lon, item.lat) / KNOT / ((item.time - old[0]) / 1e6)
         if cog is None and old[1:] != (item.lon, item.lat):
             # The course of the great circle where it arrives: straight on from a point just before.
             a, b = _unit(*old[1:]), _unit(item.lon, item.lat)
@@ -567,4 +567,4 @@ def _unit(lon: float, lat: float) -> Any:
 @cache
 def _metres(area: shapely.Polygon, lon: float, lat: float) -> float:
     """To the nearest of many places along the boundary."""
-    return min(distance(lon, lat, x, y) for x, y in shapely.get_coordinates(area.boundary.segmentize(0.002)).tolist())
+    return min(metres(lon, lat, x, y) for x, y in shapely.get_coordinates(area.boundary.segmentize(0.002)).tolist())

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from decoders.records import POSITION, empty
 from geofence.index import ZoneIndex
 from geofence.lines import Lines
-from geofence.tracks import HOUR, Tracks
+from geofence.moves import HOUR
+from geofence.tracks import Tracks
 from geofence.zones import Zone, read_zones
 from tests.geofence.drawings import collection
 from tests.geofence.exact import exact, on_segment, ring_place

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from decoders.records import POSITION, empty
 from geofence.index import ZoneIndex
-from geofence.tracks import HOUR, KNOT, SETTLED, SLOT, Fix, Move, Tracks, distance
+from geofence.moves import HOUR, Fix, Move
+from geofence.sphere import KNOT, metres
+from geofence.tracks import SETTLED, SLOT, Tracks
 from geofence.zones import Zone
 
 MINUTE = HOUR // 60
@@ -70,7 +72,7 @@ class Oracle:
             return (transponder, None, fix, (), now, ()) if now else None
         before, was, _ = old
         crossed: list[str] = []
-        fast = distance(before.lon, before.lat, lon, lat) > 60 * KNOT * (time - before.time) / 1e6
+        fast = metres(before.lon, before.lat, lon, lat) > 60 * KNOT * (time - before.time) / 1e6
         if time - before.time <= 6 * HOUR and not fast and (before.lon, before.lat) != (lon, lat):
             line = shapely.LineString([(before.lon, before.lat), (lon, lat)])
             crossed = [n for n, shape in SQUARES.items() if shape.intersects(line) and n not in (*was, *now)]
@@ -212,11 +214,6 @@ def test_a_flood_of_identities_costs_bounded_memory() -> None:
     assert len(tracks._state) <= 1000
     assert SLOT.itemsize <= 53
     assert tracks.last(9999) is not None
-
-
-def test_distance_of_one_minute_of_latitude_is_a_nautical_mile() -> None:
-    assert distance(107.0, 16.0, 107.0, 16.0 + 1 / 60) == pytest.approx(1852, rel=2e-3)
-    assert distance(179.9, 0.0, -179.9, 0.0) == pytest.approx(0.2 * 60 * 1852, rel=2e-3)
 
 
 def test_a_restart_with_too_many_keeps_those_heard_more_than_once() -> None:
