@@ -30,6 +30,21 @@ class Delivery(NamedTuple):  # and not a frozen dataclass: made for each message
     #: Tells the wire that the payload is safe. None where the wire has no acknowledgement.
     ack: Callable[[], None] | None = None
 
+    def halves(self) -> tuple[Delivery, Delivery]:
+        """A delivery of several lines as two; the ack goes with the second."""
+        lines = [line + b"\n" for line in self.payload.removesuffix(b"\n").split(b"\n")]
+        middle = len(lines) // 2
+        first, second = b"".join(lines[:middle]), b"".join(lines[middle:])
+        return (
+            self._replace(payload=first, messages=count_lines(first), ack=None),
+            self._replace(
+                payload=second,
+                received_at=self.received_at + middle,
+                messages=count_lines(second),
+                line=self.line and self.line + middle,
+            ),
+        )
+
 
 def count_lines(payload: bytes) -> int:
     """Lines in a chunk, a last one without a line end included."""

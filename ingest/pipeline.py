@@ -13,9 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from dataclasses import dataclass, field
-from itertools import groupby
-from operator import attrgetter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
@@ -24,10 +22,9 @@ import structlog
 from decoders.records import Reason
 from decoders.window import SPAN_US
 from ingest.backlog import Backlog, Unsure
+from ingest.books import Books
 from ingest.clock import Steps
-from ingest.delivery import count_lines
 from ingest.hold import Hold, Outage
-from ingest.ledger import fates, settle
 from ingest.spool import Entries
 from ingest.thought import Thinker
 from storage.errors import RowRefused
@@ -38,6 +35,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from ingest.books import Totals
     from ingest.delivery import Delivery
     from ingest.inbox import Inbox
     from ingest.spool import Spool
@@ -57,14 +55,6 @@ _HELD_SECONDS = 60.0
 #: How long a broker may keep a message for us, and so how far back a redelivered one is looked for.
 _REDELIVERED_US = 14 * 86_400_000_000
 _NOT_STORED = np.iinfo(np.int64).min
-
-
-@dataclass(slots=True)
-class Totals:
-    """What the pipeline has written since it started."""
-
-    rows: dict[str, int] = field(default_factory=lambda: {"positions": 0, "readings": 0, "statics": 0})
-    alerts: int = 0  # fired
 
 
 @dataclass(slots=True, frozen=True)
@@ -129,10 +119,10 @@ class Pipeline:
         self._telemetry = telemetry
         self._remember = remember
         self._thinker = Thinker(formats, notifier, self._known, store.prepare)
+        self._books = Books(telemetry, self._thinker.names, live=clock is not None, on_committed=on_committed)
         self._batch_messages = batch_messages
         self._tick = tick
         self._clock = clock
-        self._on_committed = on_committed
         self._backlog = Backlog(spool, inbox, telemetry.ledger, batch_messages) if spool is not None else None
         self._hold = Hold(store, telemetry, patience if spool is not None else None)
         self._mind: Mind | None = None
@@ -143,16 +133,19 @@ class Pipeline:
         self._held_until: int | None = None  # when a long hold ended, until what came after it is judged
         #: Spans in which we could not hear (``alerting.judging.hearing``), for minds to come.
         self._deaf: list[tuple[int, int]] = []
-        self._unfinished = 0  # parts of messages, as last committed
         self._flight: _Flight | None = None
         self._acts: deque[_Act] = deque()  # to be done between two batches
         #: Out of the inbox, and neither committed nor in the backlog; in order.
         self._aloft: deque[Delivery] = deque()
         self._steps = Steps()
         self._now = 0  # the latest received_at, or tick
-        self.totals = Totals()
         self.started = asyncio.Event()
         telemetry.oldest = self.oldest
+
+    @property
+    def totals(self) -> Totals:
+        """What has been written since the start."""
+        return self._books.totals
 
     def oldest(self) -> int | None:
         """``received_at`` of the oldest message that is neither committed nor in the spool, microseconds, or None."""
@@ -160,7 +153,7 @@ class Pipeline:
 
     def waiting(self) -> int:
         """Messages that wait for the other parts of a multi-sentence message, or in the backlog."""
-        return self._unfinished + (self._backlog.messages if self._backlog is not None else 0)
+        return self._books.unfinished + (self._backlog.messages if self._backlog is not None else 0)
 
     async def run(self) -> None:
         """Until the inbox is closed and empty; what is in the spool then stays there."""
@@ -374,7 +367,7 @@ class Pipeline:
             unsure = None if lost is None else Unsure(lost.token, thought, lost.committed, aside=token is None)
             raise _Interrupted(unsure) from None
         took = time.monotonic() - began
-        self._enter(thought, committed, took)
+        self._books.enter(thought, committed, took)
         if thought.batch.until is not None:
             self._noted = thought.batch.until
         if took > _HELD_SECONDS and self._clock is not None and self._backlog is None:
@@ -384,45 +377,6 @@ class Pipeline:
                 self._aloft.popleft()
             if delivery.ack is not None:
                 delivery.ack()
-
-    def _enter(self, thought: Thought, committed: Committed, seconds: float | None = None) -> None:
-        """Into the ledger and the counters."""
-        deliveries, observations, verdict = thought.deliveries, thought.observations, thought.batch.verdict
-        found = fates(observations, committed, thought.duplicates)
-        spans: list[tuple[str, int, int]] = []
-        for source, group in groupby(deliveries, attrgetter("source")):
-            first = spans[-1][1] + spans[-1][2] if spans else 0
-            spans.append((source, first, sum(delivery.messages for delivery in group)))
-        settle(self._telemetry.ledger, observations, found, spans, self._thinker.names, committed.rejects.tolist())
-        rows = {
-            "positions": int(committed.positions.sum()),
-            "readings": int(committed.readings.sum()),
-            "statics": int(committed.statics.sum()),
-            "ais_messages": int(committed.records.sum()),
-            "receptions": int(committed.receptions.sum()),
-            "quarantine": int(committed.rejects.sum()) + len(committed.conflicts),
-        }
-        for table in self.totals.rows:
-            self.totals.rows[table] += rows[table]
-        self.totals.alerts += committed.alerts_fired
-        live = deliveries and self._clock is not None
-        wait = time.time() - deliveries[0].received_at / 1e6 if live else None
-        self._telemetry.committed(seconds=seconds, wait=wait, rows=rows, batch_rows=sum(rows.values()))
-        for reject in observations.rejects:
-            self._telemetry.rejected(reject.reason)
-        for _ in committed.conflicts:
-            self._telemetry.rejected(Reason.CONFLICTING_VALUE)
-        for transition in verdict.transitions:
-            if not transition.shadow:
-                self._telemetry.alert(transition.rule_id, transition.event)
-        self._telemetry.late("positions", verdict.late_positions)
-        self._telemetry.late("readings", verdict.late_readings)
-        if thought.batch.until is not None:
-            self._telemetry.crowded(verdict.crowded, thought.batch.until)
-        if thought.batch.fragments is not None:
-            self._unfinished = sum(block.messages for block in thought.batch.fragments)
-        if self._on_committed is not None:
-            self._on_committed(committed)
 
     # --- what could not be committed as it was
 
@@ -439,7 +393,7 @@ class Pipeline:
             middle = len(deliveries) // 2
             parts: Sequence[Sequence[Delivery]] = (deliveries[:middle], deliveries[middle:])
         elif deliveries[0].messages > 1:
-            halves = _halves(deliveries[0])
+            halves = deliveries[0].halves()
             if self._aloft and self._aloft[0] is deliveries[0]:
                 self._aloft.popleft()
                 self._aloft.extendleft(reversed(halves))
@@ -470,9 +424,9 @@ class Pipeline:
     async def _recall(self) -> Mind:
         """A new mind, after what the last commit left open is known."""
         if self._backlog is not None:
-            await self._backlog.settle(self._store, self._enter)
+            await self._backlog.settle(self._store, self._books.enter)
         mind = await self._remember_all()
-        self._unfinished = sum(block.messages for block in mind.fragments)
+        self._books.open(mind.fragments)
         if not self._remembered:
             self._remembered = True
             if self._clock is not None and mind.listened is not None:
@@ -480,8 +434,7 @@ class Pipeline:
                 span = max(mind.listened, self._now), self._listening_since or self._clock()
                 self._deaf.append(span)
                 mind.engine.deaf(*span)
-            for block in mind.fragments:
-                self._telemetry.ledger.inherit(self._thinker.names[block.source], block.messages)
+            self._books.inherit(mind.fragments)
         return mind
 
     async def _remember_all(self) -> Mind:
@@ -510,19 +463,3 @@ class Pipeline:
         finally:
             back.cancel()
         return True
-
-
-def _halves(delivery: Delivery) -> tuple[Delivery, Delivery]:
-    """A delivery of several lines as two; the ack goes with the second."""
-    lines = [line + b"\n" for line in delivery.payload.removesuffix(b"\n").split(b"\n")]
-    middle = len(lines) // 2
-    first, second = b"".join(lines[:middle]), b"".join(lines[middle:])
-    return (
-        delivery._replace(payload=first, messages=count_lines(first), ack=None),
-        delivery._replace(
-            payload=second,
-            received_at=delivery.received_at + middle,
-            messages=count_lines(second),
-            line=delivery.line and delivery.line + middle,
-        ),
-    )
