@@ -21,7 +21,8 @@ from alerting.channels.daemon import in_daemon
 from alerting.judging.hearing import kept
 from alerting.model import SubjectKind
 from alerting.rejudging.backtest import warm_up
-from alerting.rejudging.review import ABOUT_HEARING, Case, Found, review
+from alerting.rejudging.case import Case, Found
+from alerting.rejudging.review import ABOUT_HEARING, review
 from alerting.rules import RULE
 from decoders.arrival import joined
 from ingest import heap
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
     from alerting.model import Notification, Transition
     from alerting.pack import RuleBook
-    from alerting.rejudging.review import Known
+    from alerting.rejudging.case import Known
     from alerting.rules import Rule
     from decoders.records import Observations
     from storage.reviews import Request, Review

@@ -16,7 +16,7 @@ from uuid import UUID
 from psycopg.types.json import Jsonb
 
 from alerting.model import AlertState, RuleState, Severity, Subject, SubjectKind
-from alerting.rejudging.review import Known
+from alerting.rejudging.case import Known
 from storage import ask
 from storage.decisions import decisions
 from storage.payload import queueing, remembering
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from alerting.model import Notification
-    from alerting.rejudging.review import Found
+    from alerting.rejudging.case import Found
     from storage.ask import Whom
 
 #: One look is all it takes for the alerts of a rule and subject, so those that have settled wait for the others; but

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 from alerting.engine import Engine
 from alerting.judging.hearing import kept
 from alerting.model import AlertState
+from alerting.rejudging.in_time import in_time
 from alerting.rejudging.instants import instant, iso
-from alerting.rejudging.review import IN_TIME_UNTIL, in_time
+from alerting.rejudging.review import IN_TIME_UNTIL
 from decoders.arrival import before, joined
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from alerting.model import AlertState, Event, Late, RuleState, Subject, SubjectKind, Verdict, alert_id
-from alerting.rejudging.review import Found
+from alerting.rejudging.case import Found
 from decoders.records import READING, table
 from storage.acts import Said, acknowledge
 from storage.errors import DatabaseAway

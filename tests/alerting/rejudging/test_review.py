@@ -22,7 +22,9 @@ from alerting.model import (
     Transition,
     Verdict,
 )
-from alerting.rejudging.review import Case, Found, Known, in_time, open_alerts, review
+from alerting.rejudging.case import Case, Found, Known
+from alerting.rejudging.in_time import in_time
+from alerting.rejudging.review import open_alerts, review
 from alerting.rules import RULE, Rule
 from decoders.identity import device_id, metric_id
 from decoders.records import NULL_I2, POSITION, READING, Name, Observations, empty

@@ -8,7 +8,8 @@ import pytest
 import shapely
 
 from alerting.model import Event, Late, Memory, Subject, SubjectKind, Transition
-from alerting.rejudging.review import Case, Known, review
+from alerting.rejudging.case import Case, Known
+from alerting.rejudging.review import review
 from decoders.arrival import numbered
 from geofence.zones import Zone
 from tests.alerting.vessels.streams import HOUR, MINUTE, START, Row, Store, observations, rule, run, vms
