@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from ingest.delivery import Delivery
     from ingest.inbox import Inbox
     from ingest.ledger import Ledger
-    from ingest.spool import Entries, Spool
+    from ingest.spool import Spool
+    from ingest.spool_file import Entries
     from ingest.thought import Thought
     from storage.batch import Committed
     from storage.writer import Store

@@ -25,7 +25,7 @@ from ingest.backlog import Backlog, Unsure
 from ingest.books import Books
 from ingest.clock import Steps
 from ingest.hold import Hold, Outage
-from ingest.spool import Entries
+from ingest.spool_file import Entries
 from ingest.thought import Thinker
 from storage.errors import RowRefused
 

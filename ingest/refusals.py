@@ -11,7 +11,7 @@ from ingest.http import HttpUnavailable
 from ingest.settings import ConfigError
 from ingest.sources.base import SourceUnavailable
 from ingest.sources.file import BadRecording
-from ingest.spool import SpoolRefused
+from ingest.spool_file import SpoolRefused
 from services.errors import ServicesError
 from simulators.events import BadConfig
 from simulators.wire import Unreachable

@@ -21,7 +21,8 @@ from ingest.pipeline import Pipeline
 from ingest.recall import Recall
 from ingest.reload import Rules
 from ingest.sources.factory import decoder_key, make_source
-from ingest.spool import Spool, SpoolRefused
+from ingest.spool import Spool
+from ingest.spool_file import SpoolRefused
 from ingest.telemetry import Telemetry
 from storage.errors import DatabaseAway
 from storage.outbox import DatabaseOutbox

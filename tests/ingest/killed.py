@@ -19,7 +19,7 @@ import psycopg
 from alerting.channels.webhook import Webhook
 from ingest import cli, watch
 from ingest.inbox import Inbox
-from ingest.spool import Spool
+from ingest.spool_file import SpoolFile
 from ingest.thought import Thinker
 from storage import budgets, desk, readers, reviews
 from storage.outbox import DatabaseOutbox
@@ -230,28 +230,28 @@ def after_reload(burn: Fuse) -> None:
 
 def in_spool(burn: Fuse) -> None:
     """The spool has written entries, a mark, or that it forgets them, but for COMMIT."""
-    transaction = Spool._transaction
+    transaction = SpoolFile._transaction
 
     @contextlib.contextmanager
-    def wrapped(self: Spool) -> Iterator[sqlite3.Connection]:
+    def wrapped(self: SpoolFile) -> Iterator[sqlite3.Connection]:
         with transaction(self) as database:
             yield database
             burn()
 
-    Spool._transaction = wrapped  # type: ignore[method-assign]  # the boundary
+    SpoolFile._transaction = wrapped  # type: ignore[method-assign]  # the boundary
 
 
 def after_spool(burn: Fuse) -> None:
     """It has committed them: entries not acked, a mark before its batch, or a batch forgotten."""
-    transaction = Spool._transaction
+    transaction = SpoolFile._transaction
 
     @contextlib.contextmanager
-    def wrapped(self: Spool) -> Iterator[sqlite3.Connection]:
+    def wrapped(self: SpoolFile) -> Iterator[sqlite3.Connection]:
         with transaction(self) as database:
             yield database
         burn()
 
-    Spool._transaction = wrapped  # type: ignore[method-assign]  # the boundary
+    SpoolFile._transaction = wrapped  # type: ignore[method-assign]  # the boundary
 
 
 BOUNDARIES: Final = {

@@ -21,7 +21,8 @@ from ingest.backlog import Backlog
 from ingest.delivery import Delivery
 from ingest.inbox import Inbox
 from ingest.ledger import Ledger
-from ingest.spool import Entries, Spool, SpoolFull, SpoolRefused
+from ingest.spool import Spool, SpoolFull
+from ingest.spool_file import Entries, SpoolRefused
 from tests.ingest.running import until
 
 if TYPE_CHECKING:
@@ -202,7 +203,7 @@ def test_what_append_returned_from_is_there_after_kill_9_and_in_order(tmp_path: 
 async def test_a_full_disk_is_told_as_a_full_spool_and_loses_nothing(tmp_path: Path) -> None:
     async with Spool(tmp_path / "s") as spool:
         await spool.append([delivery(1)])
-        spool._db.execute("PRAGMA max_page_count = 12")  # SQLite's own way to say that there is no room
+        spool._file.database.execute("PRAGMA max_page_count = 12")  # SQLite's own way to say that there is no room
         with pytest.raises(SpoolFull):
             await spool.append([delivery(n, 5_000) for n in range(50)])
         assert [d.received_at for d in await everything(spool)] == [1]
@@ -214,14 +215,14 @@ async def test_what_takes_entries_out_is_held_while_it_cannot_be_written(tmp_pat
         await spool.append([delivery(n) for n in range(10)])
         for step, left in ((backlog.committing, 10), (backlog.committed, 0)):
             entries = await spool.first(100)
-            spool._db.execute("PRAGMA query_only = 1")
+            spool._file.database.execute("PRAGMA query_only = 1")
             with structlog.testing.capture_logs() as log:
                 going = asyncio.create_task(step(entries))
                 await until(lambda log=log: log)  # type: ignore[misc]
                 assert log[0]["event"] == "spool_full"
                 assert (await spool.first(100), spool.entries) == (entries, 10)
                 assert not going.done()
-                spool._db.execute("PRAGMA query_only = 0")
+                spool._file.database.execute("PRAGMA query_only = 0")
                 await going
             assert spool.entries == left
 
@@ -230,11 +231,13 @@ async def test_a_mark_goes_in_with_its_entries_or_not_at_all(tmp_path: Path) -> 
     token = uuid4()
     async with Spool(tmp_path / "s") as spool:
         await spool.append([delivery(1)])
-        spool._db.execute("CREATE TEMP TRIGGER fault BEFORE INSERT ON mark BEGIN SELECT RAISE(ABORT, 'fault'); END")
+        spool._file.database.execute(
+            "CREATE TEMP TRIGGER fault BEFORE INSERT ON mark BEGIN SELECT RAISE(ABORT, 'fault'); END"
+        )
         with pytest.raises(sqlite3.IntegrityError, match="fault"):
             await spool.append([delivery(2)], token)
         assert [d.received_at for d in (await spool.first(9)).deliveries] == [1]
-        spool._db.execute("DROP TRIGGER fault")
+        spool._file.database.execute("DROP TRIGGER fault")
         seq = await spool.append([delivery(2)], token)
         assert await spool.marked() == (token, seq)
 
@@ -242,8 +245,8 @@ async def test_a_mark_goes_in_with_its_entries_or_not_at_all(tmp_path: Path) -> 
 async def test_what_is_written_is_on_the_disk_before_it_is_said_to_be(tmp_path: Path) -> None:
     async with Spool(tmp_path / "s") as spool:
         # FULL: in WAL mode the log is synced at every commit (SQLite, PRAGMA synchronous).
-        assert spool._db.execute("PRAGMA synchronous").fetchone() == (2,)
-        assert spool._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert spool._file.database.execute("PRAGMA synchronous").fetchone() == (2,)
+        assert spool._file.database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
 async def test_nothing_is_acked_that_is_not_in_the_file(tmp_path: Path) -> None:
@@ -252,14 +255,16 @@ async def test_nothing_is_acked_that_is_not_in_the_file(tmp_path: Path) -> None:
         acked = []
 
         def ack(n: int) -> None:
-            (found,) = spool._db.execute("SELECT count(*) FROM entries WHERE received_at = ?", (n,)).fetchone()
-            acked.append((n, found, spool._db.in_transaction))
+            (found,) = spool._file.database.execute(
+                "SELECT count(*) FROM entries WHERE received_at = ?", (n,)
+            ).fetchone()
+            acked.append((n, found, spool._file.database.in_transaction))
 
         deliveries = [delivery(n)._replace(ack=functools.partial(ack, n)) for n in range(3)]
-        spool._db.execute("PRAGMA query_only = 1")
+        spool._file.database.execute("PRAGMA query_only = 1")
         await backlog.take_in(deliveries, None)
         assert (acked, backlog.held) == ([], 3)
-        spool._db.execute("PRAGMA query_only = 0")
+        spool._file.database.execute("PRAGMA query_only = 0")
         assert isinstance(await backlog.next(), list)  # nothing is in the spool: they may go straight into the database
         await backlog.take_in(deliveries, None)
         assert acked == [(n, 1, False) for n in range(3)]
