@@ -6,16 +6,17 @@ from importlib import import_module, metadata
 from typing import Annotated, Any, Final
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 _CONTEXT: Final = {"help_option_names": ["-h", "--help"]}
-#: The commands, in the order that they are listed in. Each has a module in ``ingest.commands``, with a function of its
-#: name; of those that have commands of their own there is an ``app``, and here what it is for.
+#: The commands, in the order that they are listed in, with what their help begins with. Each has a module in
+#: ``ingest.commands``, with a function of its name, or with an ``app`` of commands of its own.
 _COMMANDS: Final = {
-    "demo": "",
-    "run": "",
-    "decode": "",
-    "replay": "",
+    "demo": "Everything on this machine: real servers, simulated vessels and sensors, a real AIS log, alerts to a "
+    "webhook.",
+    "run": "Take in, judge, store and tell, until SIGTERM; then commit and ack what was received.",
+    "decode": "Observations as JSON lines on standard output, refused lines as JSON lines on standard error.",
+    "replay": "Replay recorded files into the database, and show the ledger at the end.",
     "db": "The database: create and upgrade its tables, show what it can do.",
     "zones": "Zones that rules watch.",
     "vessels": "The registry of vessels and the transponders they carry.",
@@ -29,20 +30,26 @@ _COMMANDS: Final = {
 
 
 class _Commands(TyperGroup):
-    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002  # as the base class has it
-        return list(_COMMANDS)
+    """Lists and completes by what is said here; only the command that is run is loaded."""
 
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if cmd_name not in _COMMANDS:
-            return None
-        module = import_module(f"ingest.commands.{cmd_name}")
-        own = typer.Typer(add_completion=False, pretty_exceptions_enable=False, context_settings=_CONTEXT)
-        if about := _COMMANDS[cmd_name]:
-            own.add_typer(module.app, name=cmd_name, help=about)
-        else:
-            own.command(cmd_name)(getattr(module, cmd_name))
-        found = typer.main.get_command(own)
-        return found.get_command(ctx, cmd_name) if isinstance(found, TyperGroup) else found
+    def __init__(self, **fields: Any) -> None:
+        super().__init__(**fields)
+        self.commands = {name: TyperCommand(name, help=about) for name, about in _COMMANDS.items()}
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, listed, rest = super().resolve_command(ctx, args)
+        return name, None if listed is None else _load(ctx, args[0]), rest
+
+
+def _load(ctx: Any, name: str) -> Any:
+    module = import_module(f"ingest.commands.{name}")
+    own = typer.Typer(add_completion=False, pretty_exceptions_enable=False, context_settings=_CONTEXT)
+    if hasattr(module, "app"):
+        own.add_typer(module.app, name=name, help=_COMMANDS[name])
+    else:
+        own.command(name)(getattr(module, name))
+    found = typer.main.get_command(own)
+    return found.get_command(ctx, name) if isinstance(found, TyperGroup) else found
 
 
 app = typer.Typer(

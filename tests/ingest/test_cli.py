@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
+from ingest.commands import root
 from services.ports import LOOPBACK
 from tests.decoders.support import HERE
 from tests.ingest.command import PROCESS, Result, done, dump, haidang, rows
@@ -355,6 +356,19 @@ def test_help_and_version_answer() -> None:
     assert done("--version").out.startswith("haidang 0.")
     assert "replay" in done("--help").out
     assert "--batch" in done("replay", "-h").out
+
+
+def test_the_list_of_commands_says_what_the_help_of_each_says() -> None:
+    listed = " ".join(done("--help").out.replace("│", " ").split())
+    for name, about in root._COMMANDS.items():
+        assert f"{name} {about}" in listed
+        assert about in " ".join(done(name, "--help").out.split())
+
+
+def test_a_mistyped_command_is_told_what_was_meant() -> None:
+    result = haidang("repaly")
+    assert result.code == 2
+    assert "Did you mean 'replay'?" in result.err
 
 
 # --- what is listed ---------------------------------------------------------------------------------------------------
