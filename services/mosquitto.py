@@ -111,7 +111,7 @@ class Mosquitto(Server):
             lines.append(f"acl_file {self._write('acl', self.acl)}")
         lines.append(f"listener {port} {LOOPBACK}")
         if self.tls is not None:
-            if self._tls_port is None or not ports.is_free(self._tls_port):
+            while self._tls_port in {None, port} or not ports.is_free(self._tls_port):
                 self._tls_port = ports.find_free()
             lines.append(f"listener {self._tls_port} {LOOPBACK}")
             lines.append(f"certfile {self._copy(self.tls.certificate, 'certificate.pem')}")
@@ -120,6 +120,9 @@ class Mosquitto(Server):
                 lines.append(f"cafile {self._copy(self.tls.authority, 'authority.pem')}")
                 lines.append("require_certificate true")
         self._write("mosquitto.conf", "".join(f"{line}\n" for line in lines))
+
+    def _ports(self, port: int) -> list[int]:
+        return [port] if self._tls_port is None else [port, self._tls_port]
 
     def _command(self, port: int) -> list[str]:  # noqa: ARG002  # the port is in mosquitto.conf
         configuration = self.root.inside(self.folder / "mosquitto.conf")

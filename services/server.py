@@ -111,8 +111,9 @@ class Server(ABC):
             self._prepare(port)
             if self._run(port):
                 return self
-            if self._wanted_port is not None or ports.is_free(port):
-                break  # it did not end because another took the port meanwhile
+            taken = [one for one in self._ports(port) if not ports.is_free(one)]
+            if not taken or self._wanted_port in taken:
+                break  # it did not end because another took a port meanwhile
         raise ServerFailed(f"{self.name} did not start{self._last_words()}")
 
     def stop(self) -> None:
@@ -153,6 +154,10 @@ class Server(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+    def _ports(self, port: int) -> list[int]:
+        """All that it listens on."""
+        return [port]
 
     def _choose_port(self) -> int:
         if self._wanted_port is not None:

@@ -39,6 +39,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from uuid import uuid4
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from services import debian_root as debian
 from services import folders
@@ -59,6 +60,10 @@ if TYPE_CHECKING:
 
     from services.debian_root import DebianRoot
     from services.postgres import PostgresServer
+
+#: No test promises anything by how long an example takes, or is thought up: a machine may stand still for a moment.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 TEMPLATE = "haidang_template"
 

@@ -389,7 +389,7 @@ async def test_rows_of_a_channel_not_configured_stay() -> None:
 acts: st.SearchStrategy[list[Act]] = st.lists(st.sampled_from(["ok", "later", "never"]), max_size=4)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 async def test_any_interleaving_sends_each_at_least_once_or_keeps_the_error_firing_before_resolved(
     data: st.DataObject,

@@ -108,7 +108,7 @@ def held_to(per_minute: int, at: list[float]) -> bool:
     return all(sum(1 for other in at if one <= other < one + 60) <= per_minute for one in at)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     per_minute=st.integers(1, 5),
     burst=st.none() | st.integers(1, 5),
@@ -154,7 +154,7 @@ async def test_nothing_is_lost_every_alert_keeps_its_order_and_both_limits_hold(
     assert all(events == [state.value for state in STATES] for events in order.values())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(per_minute=st.integers(1, 6), steps=STEPS)
 async def test_within_one_run_tries_that_fail_count_as_well(per_minute: int, steps: list[Step]) -> None:
     policy = Policy(first_delay_seconds=0, max_delay_seconds=0, rate_per_minute=per_minute)

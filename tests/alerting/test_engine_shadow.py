@@ -59,7 +59,7 @@ def memory(verdicts: list[Verdict], items: list[Item]) -> Memory:
     return Memory(states=kept, positions=latest.positions, readings=latest.readings, names=names)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(streams())
 def test_it_finds_what_the_rule_would_find_under_ids_of_its_own(items: list[Item]) -> None:
     end = (items[-1].received if items else START) + 45 * MINUTE

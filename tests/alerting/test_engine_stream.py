@@ -337,7 +337,7 @@ def told(transitions: list[Any]) -> list[Told]:
     ]
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(
     streams(),
     st.lists(st.tuples(st.integers(0, 30), st.floats(0, 1)), max_size=6),
@@ -371,7 +371,7 @@ def test_batches_and_restarts_change_nothing_and_all_agree_with_the_oracle(
     assert restarted.late == whole.late
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     streams(),
     st.lists(st.tuples(st.integers(0, 30), st.floats(0, 1)), max_size=6),

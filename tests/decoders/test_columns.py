@@ -339,7 +339,7 @@ def streams(draw: st.DrawFn) -> list[tuple[bytes, int, str, int]]:
     return out
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(streams(), st.data())
 def test_any_stream_in_any_batches_says_the_same_either_way(
     stream: list[tuple[bytes, int, str, int]], data: st.DataObject
@@ -375,7 +375,6 @@ def test_any_stream_in_any_batches_says_the_same_either_way(
     both.flush()
 
 
-@settings(deadline=None)
 @given(st.lists(mutated(lines_of_a_message()) | st.lists(_JUNK, max_size=3), max_size=10))
 def test_any_line_is_read_as_the_parser_reads_it_or_left_to_it(messages: list[list[bytes]]) -> None:
     _same_lines(nmea_columns.read([block([line for lines in messages for line in lines])]))
@@ -442,7 +441,6 @@ def test_each_bit_of_a_transmission_changes_about_half_of_its_digest(place: int)
     assert changed.min() > 5
 
 
-@settings(deadline=None)
 @given(st.integers(1, 27), st.data())
 def test_messages_of_any_type_that_pyais_encodes_are_read_as_one_by_one(msg_type: int, data: st.DataObject) -> None:
     fields: dict[str, Any] = {
@@ -477,7 +475,7 @@ _FRAGMENT = st.tuples(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(
     st.lists(_FRAGMENT | st.tuples(_FRAGMENT, st.none()), min_size=2, max_size=30),
     st.sampled_from([1, 2, 3, CAP]),
@@ -522,7 +520,7 @@ def test_parts_that_say_that_they_are_far_apart_are_no_plain_pair() -> None:
     assert len(Both(max_future_us=None).decode([block([first, second])]).rejects) == 2
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from([22, 25, 26]),
     st.lists(st.tuples(st.integers(40, 336), st.integers(0, 2**298 - 1), st.booleans()), min_size=8, max_size=14),

@@ -111,7 +111,7 @@ def _told(found: Observations) -> Any:
     return found.messages, found.readings.tolist(), found.rejects, found.names
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(
     st.lists(st.lists(st.tuples(_TOPIC, _payload()), max_size=8), min_size=1, max_size=4),
     st.sampled_from([None, 600_000_000]),
@@ -128,7 +128,6 @@ def test_both_ways_give_the_same_rows_rejects_and_names(
         assert _told(quick.decode(blocks)) == _told(long.decode(blocks))
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(_TOPIC, _payload()), max_size=12), st.data())
 def test_cutting_a_batch_changes_nothing(messages: list[tuple[str, bytes]], data: st.DataObject) -> None:
     whole, parts = (ReadingsDecoder(ranges=RANGES, register=Register(BOUNDS), bounds=BOUNDS) for _ in range(2))

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from decoders.bounds import Bounds
@@ -364,7 +364,6 @@ _JSON = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(_JSON, st.sampled_from([READINGS, POSITION]), st.sampled_from([None, 600_000_000]))
 def test_any_json_gives_sound_rows_or_typed_rejects(payload: Any, topic: str, future: int | None) -> None:
     found = decode(json.dumps(payload).encode(), topic, max_future_us=future)
@@ -377,7 +376,6 @@ def test_any_json_gives_sound_rows_or_typed_rejects(payload: Any, topic: str, fu
     assert all(isinstance(r.reason, Reason) for r in found.rejects)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200), st.sampled_from([READINGS, POSITION, "haidang/v1/a/nmea"]))
 def test_any_bytes_are_read_or_refused(data: bytes, topic: str) -> None:
     found = TopicDecoder().decode([publish(topic, data)])

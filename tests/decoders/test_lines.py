@@ -6,7 +6,7 @@ import json
 import re
 
 import orjson
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from decoders.lines import decode_file, observation_objects
@@ -116,7 +116,6 @@ _ANY_LINE = st.one_of(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(_ANY_LINE, max_size=30), st.booleans(), st.integers(1, 50), st.integers(1, 6))
 def test_every_line_of_any_file_is_accounted_for(found: list[bytes], end: bool, piece: int, batch: int) -> None:
     data = b"\n".join(found) + b"\n" * (end and bool(found))

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from decoders.nmea_decoder import NmeaDecoder
@@ -262,7 +262,6 @@ def _renumber(blocks: Sequence[Block]) -> list[Block]:
     return [one._replace(first=first) for first, one in enumerate(blocks)]
 
 
-@settings(deadline=None)
 @given(streams(), st.data())
 def test_neither_batches_nor_restarts_nor_ticks_change_what_comes_out(stream: list[Block], data: st.DataObject) -> None:
     whole = NmeaDecoder(cap=3, repeats=2)
@@ -288,7 +287,6 @@ def test_neither_batches_nor_restarts_nor_ticks_change_what_comes_out(stream: li
     assert everything(found) == everything(expected)
 
 
-@settings(deadline=None)
 @given(streams(), st.data())
 def test_every_message_meets_one_fate(stream: list[Block], data: st.DataObject) -> None:
     decoder = NmeaDecoder(cap=3, repeats=2, keep_ignored=True)

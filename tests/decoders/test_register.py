@@ -9,7 +9,7 @@ from collections import Counter
 import numpy as np
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from decoders.bounds import Bounds
@@ -147,7 +147,6 @@ def test_what_the_database_knows_counts_and_is_never_turned_away() -> None:
     ]
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(st.sampled_from("gh"), st.sampled_from("abcd"), st.sampled_from(["pm10", "m1", "m2"])), max_size=20

@@ -216,7 +216,6 @@ def _oracle(heard: list[tuple[int, int, int, int]]) -> tuple[list[int], list[tup
     return kept, receptions
 
 
-@settings(deadline=None)
 @given(_HEARD, st.lists(st.integers(0, 3), min_size=4, max_size=4), st.data())
 def test_any_batches_and_restarts_give_what_the_oracle_says(
     heard: list[tuple[int, int, int, int]], kinds: list[int], data: st.DataObject
@@ -261,7 +260,7 @@ def _as_receptions(found: Table) -> Table:
     return out
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(
     st.lists(
         st.tuples(

@@ -31,7 +31,7 @@ def _unit(lon: Any, lat: Any) -> Any:
 corners = st.tuples(st.floats(-1, 1), st.floats(-1, 1))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(corners, min_size=3, max_size=6, unique=True),
     corners,

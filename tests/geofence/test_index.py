@@ -53,7 +53,7 @@ def places(draw: st.DrawFn) -> tuple[float, float]:
     return (draw(cell) + half) * scale + 107, (draw(cell) + draw(st.sampled_from([0.0, 0.5]))) * scale + 16
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(polygons(), min_size=1, max_size=5), st.lists(places(), min_size=1, max_size=20))
 def test_a_point_is_in_exactly_the_zones_that_exact_arithmetic_says(
     shapes: list[shapely.Polygon], points: list[tuple[float, float]]
@@ -69,7 +69,7 @@ def test_a_point_is_in_exactly_the_zones_that_exact_arithmetic_says(
     assert (index.locate(lon, lat) == sets).all()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(polygons(), min_size=1, max_size=4), st.lists(st.tuples(places(), places()), min_size=1, max_size=12))
 def test_a_move_meets_exactly_the_zones_that_exact_arithmetic_says(
     shapes: list[shapely.Polygon], moves: list[tuple[tuple[float, float], tuple[float, float]]]
@@ -206,7 +206,7 @@ def points_about(shapes: list[shapely.Polygon | shapely.MultiPolygon]) -> list[t
     return out
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.lists(zones_anywhere(), min_size=1, max_size=5),
     st.lists(anywhere(), max_size=12),
@@ -235,7 +235,7 @@ def test_anywhere_on_the_globe_a_point_is_in_the_zones_that_exact_arithmetic_say
         assert index.zone_set(number) == expected, (x, y)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(zones_anywhere(), min_size=1, max_size=4), st.data(), st.sampled_from([0, 1, 12]))
 def test_a_move_called_clear_meets_no_edge(
     shapes: list[shapely.Polygon | shapely.MultiPolygon], data: st.DataObject, leaf_edges: int

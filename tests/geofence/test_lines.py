@@ -40,7 +40,7 @@ def legs(lines: Lines, track: list[tuple[float, float]]) -> list[tuple[int, bool
     return out
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.lists(step, min_size=3, max_size=6),
     st.lists(st.tuples(step, step), min_size=2, max_size=8),
@@ -81,7 +81,7 @@ def test_the_sum_of_moves_between_fixes_off_the_line_is_the_change_of_side(
             net, since = 0, after
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.tuples(step, step), min_size=2, max_size=2, unique=True), st.integers(0, 2**32))
 def test_moves_told_together_are_told_as_each_by_itself(line: list[tuple[float, float]], seed: int) -> None:
     lines = Lines([Zone("z", "Z", "Z", "line", shapely.LineString(line))])

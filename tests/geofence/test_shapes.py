@@ -30,7 +30,7 @@ def held(index: ZoneIndex, lon: float, lat: float) -> bool:
     return int(index.locate(np.array([lon]), np.array([lat]))[0]) != NOWHERE
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.floats(-180, 180),
     st.floats(-70, 70),
@@ -56,7 +56,7 @@ def test_a_circle_holds_what_is_no_farther_from_its_centre_than_its_radius(
 places = st.tuples(st.floats(-1.5, 1.5), st.floats(-1.5, 1.5))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.lists(places, min_size=2, max_size=4, unique=True),
     st.sampled_from([(107.0, 16.0), (180.0, 10.0), (-179.5, -40.0), (20.0, 60.0)]),

@@ -11,7 +11,7 @@ from geofence.slots import Slots
 ids = st.one_of(st.integers(-3, 400), st.integers(-(2**63), 2**63 - 1))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.lists(ids, max_size=150), max_size=8), st.lists(ids, max_size=20), st.booleans())
 def test_slots_number_ids_as_a_dictionary_would(batches: list[list[int]], others: list[int], rebuilt: bool) -> None:
     slots, known = Slots(), dict[int, int]()

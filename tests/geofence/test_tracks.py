@@ -98,7 +98,7 @@ rows = st.tuples(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(rows, max_size=40), st.lists(st.integers(0, 40), max_size=6), st.sampled_from([1, 2, 3, 100]))
 def test_any_cut_of_a_stream_into_batches_gives_the_moves_of_one_row_after_another(
     stream: list[Row], cuts: list[int], capacity: int
@@ -121,7 +121,7 @@ def test_any_cut_of_a_stream_into_batches_gives_the_moves_of_one_row_after_anoth
     assert len(tracks) == len(oracle.state)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(rows, max_size=20),
     st.lists(rows, max_size=20),
@@ -142,7 +142,7 @@ def test_where_a_transponder_was_when_a_message_came(
     assert found == (known and known[:2])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(rows, max_size=30), st.integers(0, 30))
 def test_a_restart_from_the_latest_positions_changes_nothing_but_looks_once_more(stream: list[Row], cut: int) -> None:
     before = Tracks(INDEX, boundaries=BOUNDARIES)

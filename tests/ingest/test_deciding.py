@@ -49,7 +49,7 @@ def _decoded(decoder: NmeaDecoder, deliveries: list[Delivery]) -> Observations:
     return found
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(1, 9), min_size=4, max_size=20), st.sets(st.integers(0, 20)))
 def test_what_is_kept_of_a_message_says_what_its_row_says(sizes: list[int], ends: set[int]) -> None:
     deliveries, left = [], list(_LINES)

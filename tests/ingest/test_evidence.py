@@ -248,7 +248,7 @@ def made(site: Site) -> bytes:
 
 
 def test_a_file_of_which_any_byte_was_changed_is_refused(made: bytes, site: Site) -> None:
-    @settings(max_examples=400, deadline=None)
+    @settings(max_examples=400)
     @given(st.integers(0, len(made) - 1), st.integers(1, 255))
     def changed(where: int, by: int) -> None:
         data = bytearray(made)
@@ -259,7 +259,7 @@ def test_a_file_of_which_any_byte_was_changed_is_refused(made: bytes, site: Site
 
     changed()
 
-    @settings(max_examples=50, deadline=None)
+    @settings(max_examples=50)
     @given(st.integers(0, len(made) - 1))
     def cut(length: int) -> None:
         with pytest.raises(EvidenceError):

@@ -68,6 +68,9 @@ _ROUNDS: Final = 60
 _NOW: Final = datetime.fromtimestamp(EPOCH_MS / 1000, UTC) + timedelta(days=1)
 _ISO: Final = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+(Z|\+00:00)")
 
+#: What was resolved in January is to be closed, and nothing of the traffic, which is of June: whenever this runs.
+_CLOSE_AFTER_DAYS: Final = (datetime.now(UTC) - datetime(2026, 3, 1, tzinfo=UTC)).days
+
 #: What is to be done, and what is left of it: nothing.
 _LEFT: Final = {
     "deadlines": "alert_timers WHERE outcome IS NULL AND step > 0 AND due_at < now()",
@@ -122,7 +125,7 @@ class Work:
             review_after_seconds = {review_after}
             [alerts]
             desk_seconds = 0.05
-            close_after_days = 200
+            close_after_days = {_CLOSE_AFTER_DAYS}
             [channels.desk]
             type = "log"
             [http]

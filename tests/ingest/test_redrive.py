@@ -20,6 +20,7 @@ from storage.errors import RequestRefused
 from storage.redrive import Choice, Redrive
 from storage.writer import Store
 from tests.ingest.command import PROCESS, dump
+from tests.ingest.running import until
 from tests.storage.samples import ask
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 T0 = 1_790_000_000_000_000
 SOURCE = source_id("gateways")
+_AT_WORK = """
+SELECT count(*)::int FROM pg_stat_activity WHERE application_name = 'haidang redrive' AND datname = current_database()
+"""
 
 
 def refused(n: int, raw: bytes, reason: Reason = Reason.BAD_JSON, topic: str = "haidang/v1/g/d/readings") -> Reject:
@@ -174,3 +178,4 @@ async def killed_after(dsn: str, tried: int) -> None:
             await asyncio.sleep(0.005)
     process.kill()
     await process.communicate()
+    await until(lambda: ask(dsn, _AT_WORK) == [(0,)])  # the server ends a session when it finds out, and its lock

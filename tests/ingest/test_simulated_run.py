@@ -47,9 +47,12 @@ class Run:
         self._log = log
         with log.open("wb") as stream:
             self.process = subprocess.Popen((*PROCESS, "run", "--config", str(config)), stderr=stream)
-        until(lambda: self.process.poll() is not None or bool(self.told("started")), "the service has started")
+        until(lambda: self.process.poll() is not None or self._subscribed(), "the service has started and subscribed")
         assert self.process.poll() is None, log.read_text()
         self.url: str = self.told("started")[0]["http"]
+
+    def _subscribed(self) -> bool:
+        return any(line["source"] == "gateways" for line in self.told("source_connected"))
 
     def told(self, event: str) -> list[dict[str, Any]]:
         """The lines of the log that tell of an event."""

@@ -62,7 +62,7 @@ async def everything(spool: Spool, at_once: int = 7) -> list[Delivery]:
     return out
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(DELIVERIES, max_size=5), st.integers(1, 60))
 async def test_what_went_in_comes_out_in_order_after_reopening(
     tmp_path_factory: pytest.TempPathFactory, batches: list[list[Delivery]], at_once: int

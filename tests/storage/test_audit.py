@@ -210,7 +210,7 @@ async def test_only_what_was_written_since_a_time_is_looked_at_if_so_asked(recor
     assert (await audit(record, since=later)).faults == []
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.none() | st.binary(max_size=40),
     st.lists(st.none() | st.text(st.characters(blacklist_characters="\0", blacklist_categories=["Cs"])), min_size=1),

@@ -72,7 +72,7 @@ async def test_alerts_that_nobody_is_told_of_cost_nothing(tables: str) -> None:
     assert [count for _, _, count, _ in ask(tables, COUNTS)] == [1]
 
 
-@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seconds=st.integers(-(10**9), 4 * 10**9),
     changes=st.lists(st.tuples(st.integers(0, 23), st.integers(0, 59)), min_size=1, max_size=4),

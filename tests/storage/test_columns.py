@@ -111,7 +111,7 @@ def test_postgres_reads_back_what_went_in(any_database: str) -> None:
         columns = ", ".join(f"{c.name} {c.type}" for c in COLUMNS)
         connection.execute(f"CREATE TEMPORARY TABLE t ({columns}, n serial)".encode())
 
-        @settings(deadline=None, max_examples=50)
+        @settings(max_examples=50)
         @given(ROWS)
         def check(rows: list[tuple[Any, ...]]) -> None:
             connection.execute("TRUNCATE t")
@@ -139,7 +139,7 @@ def test_postgres_reads_arrays_as_what_went_in(any_database: str) -> None:
             f" FROM unnest({arrays}) WITH ORDINALITY AS u (a, b, c, d, e, f, g, h, i, j, n) ORDER BY n"
         ).encode()
 
-        @settings(deadline=None, max_examples=100)
+        @settings(max_examples=100)
         @given(ROWS)
         def check(rows: list[tuple[Any, ...]]) -> None:
             table = np.array(rows, DTYPE)

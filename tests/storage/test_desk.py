@@ -574,7 +574,7 @@ GLOBS = st.text(st.sampled_from("ab/-.*?[]!^\\$é"), max_size=8)
 VALUES = st.text(st.sampled_from("ab/-.[]!^\\$é\n"), max_size=6)
 
 
-@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(GLOBS, VALUES)
 def test_the_database_reads_a_glob_as_everybody_does(plain_tables: str, glob: str, value: str) -> None:
     found = ask(plain_tables, "SELECT %s ~ %s", value, regex(glob))
@@ -612,7 +612,7 @@ async def test_the_database_tells_alerts_by_the_labels_that_commands_use(tables:
     }
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.dictionaries(st.sampled_from(LABELS), st.lists(st.sampled_from(["a*", "b", "?", "*"]), min_size=1).map(tuple)),
     st.dictionaries(st.sampled_from(LABELS), st.none() | st.sampled_from(["a", "b", "ab", ""])),

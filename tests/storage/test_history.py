@@ -88,7 +88,7 @@ async def again(dsn: str, since: int, end: int, choice: Choice | None = None) ->
 
 
 @pytest.mark.parametrize("kind", ["timescale", "plain_postgres"])
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(streams(), st.lists(st.integers(0, 30), max_size=4), st.sampled_from([1, 45, 200]))
 def test_stored_rows_come_to_the_alerts_that_they_came_to_when_they_were_received(
     request: pytest.FixtureRequest, kind: str, items: list[Item], cuts: list[int], rest: int

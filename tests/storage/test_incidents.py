@@ -394,7 +394,7 @@ def outcome(dsn: str) -> dict[str, Any]:
     }
 
 
-@settings(deadline=None, max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(story=stories(), data=st.data())
 async def test_incidents_are_those_of_a_plain_account_however_alerts_fall_into_batches(
     plain_tables: str, story: list[tuple[int, str, Severity | None]], data: st.DataObject

@@ -86,7 +86,7 @@ def carried(found: Registry) -> dict[int, set[Carried]]:
     return {id_: set(some) for id_, some in found.carried.items()}
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(first=fleets(), second=fleets(), only=st.booleans())
 def test_what_was_imported_last_is_what_is_read(
     tables: str, first: list[VesselEntry], second: list[VesselEntry], only: bool

@@ -91,11 +91,11 @@ async def test_the_alerts_of_one_rule_and_subject_are_looked_at_together_while_l
         await store.commit(batch(Verdict([fired, ended])))
     await store.commit(late(T0, T0 + 9 * SECOND))
     for id_, age in zip(ids, ages, strict=True):
-        put = f"UPDATE alert_reviews SET asked_at = now() - interval '{age} s' WHERE alert_id = '{id_}' RETURNING 1"
+        put = f"UPDATE alert_reviews SET asked_at = now() - interval '{age} min' WHERE alert_id = '{id_}' RETURNING 1"
         assert ask(store.dsn, put) == [(1,)]
-    assert await due(store.dsn, 60) == ([REQUEST] if looked_at else [])
+    assert await due(store.dsn, 3600) == ([REQUEST] if looked_at else [])
     if looked_at:
-        review = await load(store.dsn, REQUEST, 60)
+        review = await load(store.dsn, REQUEST, 3600)
         assert review is not None
         assert set(review.asked) == set(ids[:looked_at])
 

@@ -436,7 +436,7 @@ async def test_a_connection_ended_by_the_server_counts_as_away_and_heals(store: 
 
 
 async def test_a_statement_that_takes_too_long_counts_as_away(tables: str) -> None:
-    store = Store(tables, statement_timeout=0.2)
+    store = Store(tables, statement_timeout=2.0)
     with psycopg.connect(tables) as other:
         other.execute("LOCK TABLE positions IN ACCESS EXCLUSIVE MODE")
         with pytest.raises(DatabaseAway):

@@ -144,7 +144,7 @@ async def test_a_broker_that_accepts_and_says_nothing_is_left_in_time() -> None:
 
 async def test_a_broker_that_stops_answering_is_left_in_time_and_found_again(guarded: Mosquitto) -> None:
     assert guarded.process
-    async with Mqtt(settings(guarded, timeout_seconds=0.3)) as channel:
+    async with Mqtt(settings(guarded, timeout_seconds=2.0)) as channel:
         await channel.send(queued(transition()))
         guarded.process.send(signal.SIGSTOP)
         try:

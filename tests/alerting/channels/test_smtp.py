@@ -259,7 +259,7 @@ async def test_nobody_there_is_temporary() -> None:
         await Smtp(made(1)).send(queued(transition(), "mail"))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(name=st.text(max_size=60), summary=st.text(max_size=300), note=st.text(max_size=100), event=st.text(max_size=30))
 def test_no_text_from_outside_makes_a_header_or_another_mail(name: str, summary: str, note: str, event: str) -> None:
     moved = replace(

@@ -109,7 +109,7 @@ def told(transitions: list[Transition]) -> list[Told]:
     ]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(streams(), CUTS, st.sampled_from([0, 5, 45]))
 def test_batches_and_restarts_change_nothing_and_all_agree_with_the_oracle(
     messages: list[Message], cuts: list[tuple[int, float]], rest: int
@@ -143,7 +143,7 @@ def assert_each_is_begun_and_ended(transitions: list[Transition]) -> None:
         assert "resolved" not in one[:-1]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(streams(), CUTS, st.booleans())
 def test_the_mode_of_what_is_combined_changes_nothing_about_it(
     messages: list[Message], cuts: list[tuple[int, float]], restart: bool
@@ -160,7 +160,7 @@ def test_the_mode_of_what_is_combined_changes_nothing_about_it(
     assert told(mixed) == [one for one in told(live) if one[0] != "doubtful"]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(streams(), CUTS, st.sampled_from([1, 2]))
 def test_who_is_forgotten_for_want_of_room_is_near_nothing(
     messages: list[Message], cuts: list[tuple[int, float]], capacity: int

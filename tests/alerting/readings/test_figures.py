@@ -304,7 +304,7 @@ def through_json(state: RuleState) -> RuleState:
 
 
 @pytest.mark.parametrize("one", RULES, ids=lambda one: f"{one.kind}-{RULES.index(one)}")
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.data(), st.sets(st.integers(0, 60), max_size=6))
 def test_figures_are_what_all_the_readings_come_to(one: Any, data: st.DataObject, cuts: set[int]) -> None:
     items = data.draw(streams(air=isinstance(one, AqiRule), daily=getattr(one, "period", None) is Period.DAY))
@@ -320,7 +320,7 @@ def test_figures_are_what_all_the_readings_come_to(one: Any, data: st.DataObject
         assert again.states == whole.states
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.data(), st.sets(st.integers(0, 60), max_size=6))
 def test_rules_on_figures_do_not_disturb_each_other(data: st.DataObject, cuts: set[int]) -> None:
     items = data.draw(streams(air=data.draw(st.booleans())))
@@ -353,7 +353,7 @@ def fans(count: int) -> list[Any]:
     return [one.model_copy(update={"id": f"r{n:02d}"}) for n, one in enumerate(found)]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(streams(air=False, values=UNEVEN), st.sets(st.integers(0, 60), max_size=6))
 def test_restarts_change_nothing_to_the_last_bit_however_many_rules_share_a_meter(
     items: list[Item], cuts: set[int]

@@ -210,7 +210,7 @@ class Account:
                 self.told.append((rule.id, name, "firing", due, link.heard))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(rows=streams(), data=st.data())
 def test_what_falls_silent_is_that_of_a_plain_account_whatever_batches_and_restarts(
     rows: list[Row], data: st.DataObject

@@ -36,7 +36,7 @@ def streams(draw: st.DrawFn) -> list[Item]:
 
 
 @pytest.mark.parametrize("rule", MINE, ids=lambda rule: rule.id)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     streams(),
     st.lists(st.tuples(st.integers(0, 40), st.floats(0, 1)), max_size=6),

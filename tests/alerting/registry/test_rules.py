@@ -87,7 +87,7 @@ def registries(draw: st.DrawFn) -> Registry:
     return Registry(once, version="1")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     streams(),
     registries(),
@@ -165,7 +165,7 @@ def fleets(draw: st.DrawFn) -> Registry:
     return Registry(carried, version="1")
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     voyages(),
     fleets(),

@@ -32,7 +32,7 @@ def known(told: Transition, at: int) -> Transition:
     return replace(told, known=at)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     streams(),
     st.lists(st.tuples(st.integers(0, 30), st.floats(0, 1)), min_size=20, max_size=60),

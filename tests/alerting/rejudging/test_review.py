@@ -347,7 +347,7 @@ class Live:
         return [alert.id for alert in self.alerts.values() if alert.open]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.sampled_from(
         [

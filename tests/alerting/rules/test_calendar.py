@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -82,7 +82,6 @@ def test_a_rule_is_in_force_when_calendar_and_clock_say_so(fields: dict[str, Any
     assert rule.in_force(time) == meant(fields, time)
 
 
-@settings(deadline=None)
 @given(windows(), TIMES, st.lists(st.floats(0, 1), max_size=20))
 def test_the_next_edge_is_the_first_instant_at_which_it_changes(
     fields: dict[str, Any], time: int, shares: list[float]

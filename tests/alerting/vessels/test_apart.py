@@ -117,7 +117,7 @@ def streams(draw: st.DrawFn) -> list[Row]:
     return rows
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(streams(), st.lists(st.tuples(st.integers(0, 40), st.floats(0, 1)), max_size=6), st.sampled_from([0, 2000]))
 def test_tracks_kept_apart_do_not_hang_on_batches_or_restarts(
     rows: list[Row], cuts: list[tuple[int, float]], rest: int

@@ -136,7 +136,7 @@ ROWS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(ROWS, st.lists(st.tuples(st.integers(0, 15), st.floats(0, 1)), max_size=5))
 def test_batches_and_restarts_change_nothing(
     steps: list[tuple[int, int, int | str | None, Callable[..., Row], int]], cuts: list[tuple[int, float]]

@@ -63,7 +63,7 @@ def test_a_vessel_that_does_not_say_how_fast_it_is_calls_at_port(every: float) -
     assert run(passing, [RULES[1]], START + 16 * 60 * MINUTE, zones=ZONES).transitions == []
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     streams(),
     st.lists(st.tuples(st.integers(0, 40), st.floats(0, 1)), max_size=6),

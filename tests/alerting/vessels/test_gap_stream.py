@@ -348,7 +348,7 @@ def cell(lon: float, lat: float) -> tuple[int, int]:
     return floor(lon / 0.1), floor(lat / 0.1)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(
     streams(),
     st.lists(st.tuples(st.integers(0, 24), st.floats(0, 1)), max_size=6),

@@ -218,7 +218,7 @@ class Oracle:
 CUTS = st.lists(st.tuples(st.integers(0, 40), st.floats(0, 1)), max_size=6)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(streams(), CUTS, st.sampled_from([0, 45, 2000]), st.sampled_from([PLAIN, SOON]))
 def test_encounters_do_not_hang_on_batches_or_restarts_and_agree_with_the_oracle(
     rows: list[Row], cuts: list[tuple[int, float]], rest: int, chosen: EncounterRule
@@ -240,7 +240,7 @@ def test_encounters_do_not_hang_on_batches_or_restarts_and_agree_with_the_oracle
     assert_same(whole, run(rows, [chosen], end, zones=ZONES, cuts=cuts, restart=True))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(streams(), CUTS, st.sampled_from([0, 45, 2000]))
 def test_carried_beacons_do_not_hang_on_batches_or_restarts(
     rows: list[Row], cuts: list[tuple[int, float]], rest: int

@@ -172,7 +172,7 @@ class Oracle:
             self.told.append(self.tell(*key, "firing", row.time))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     streams(),
     st.lists(st.tuples(st.integers(0, 30), st.floats(0, 1)), max_size=6),
