@@ -45,8 +45,6 @@ _Known = tuple[int, int, tuple[int, ...]]
 _Verdict = tuple[int, int]
 #: First hearings, by number.
 _FIRST: Final = np.dtype([("time", "i8"), ("received_at", "i8"), ("source", "i8")])
-#: What is out of the span is looked for when there are twice as many as were left the last time, and so many more.
-_MORE: Final = 4096
 #: So few are forgotten one by one.
 _FEW: Final = 8
 #: So many may be out of the span before that is looked at; afterwards, as many as there are.
@@ -81,13 +79,13 @@ class ReceptionWindow:
         self._first = np.zeros(1024, _FIRST)
         self._base = self._next = 0  # the number of the first of these rows, and of the next first hearing
         self._also: dict[int, tuple[int, ...]] = {}  # number to who has heard it, where that is more than one
+        self._now = -(2**62)  # the greatest ``received_at`` so far: by it earlier transmissions are out of the span
         self._last = -(2**62)  # ``received_at`` of the latest first hearing
         self._renewed = False  # what was known came again after its span, within the batch
-        self._tidy_from = _MORE
 
     def __len__(self) -> int:
         self._tidy(self._last)
-        self._tidy_earlier(self._last)
+        self._tidy_earlier()
         return len(self._heard) + len(self._earlier)
 
     def remembered(self) -> list[tuple[_Key, _Known]]:
@@ -95,6 +93,7 @@ class ReceptionWindow:
         of each, then the earlier ones, the oldest first.
         """
         self._tidy(self._last)
+        self._tidy_earlier()
         latest = [(key, self._known(number)) for key, number in self._heard.items()]
         return latest + [(key, known) for (key, _), known in self._earlier.items()]
 
@@ -118,7 +117,7 @@ class ReceptionWindow:
             return set()
         keys = _keys(rows)
         before = _firsts(known) if known is not None and redelivered else {}
-        self._tidy_earlier(int(rows["received_at"][0]))
+        self._tidy_earlier()
         look = None if before else self._take_in(rows, keys)
         taken = self._next - len(rows)
         if look is None:
@@ -137,6 +136,7 @@ class ReceptionWindow:
                 message = at
                 ordinals.clear()
                 verdicts.clear()
+            self._now = max(self._now, received_at)
             key = keys[place]
             ordinal = ordinals.get((key, which), 0)
             ordinals[key, which] = ordinal + 1
@@ -152,33 +152,25 @@ class ReceptionWindow:
                     receptions.append((verdict[1], received_at, *_read(key), source, at))
             if verdict[0] != _KEEP:
                 drop.append(place)
+        self._now = max(self._now, int(rows["received_at"].max()))
         if look is not None:
             self._settle(rows, keys, taken, drop)
         return _without(observations, rows[drop], receptions)
 
-    def restore(self, heard: Table, receptions: Table | None = None) -> None:
+    def restore(self, heard: Table) -> None:
         """Be as after having heard stored rows: those received in the last span are enough.
+
+        Who else has heard them is not asked: whoever hears one again leaves a RECEPTION row that is there already.
 
         Args:
             heard: rows of transmissions as first heard; any table with ``transponder``, ``digest``, ``source``,
                 ``time`` and ``received_at``.
-            receptions: RECEPTION rows; one whose first hearing is not in ``heard`` is passed over.
         """
         rows = heard[np.argsort(heard["received_at"], kind="stable")]
         columns = (rows[name].tolist() for name in ("source", "time", "received_at"))
         for key, source, time, received_at in zip(_keys(rows), *columns, strict=True):
+            self._now = max(self._now, received_at)
             self._hear(key, source, time, received_at)
-        if receptions is None:
-            return
-        columns = (receptions[name].tolist() for name in ("source", "time"))
-        for key, source, time in zip(_keys(receptions), *columns, strict=True):
-            number = self._heard.get(key)
-            if number is not None and self._known(number)[0] == time:
-                self._add(number, source)
-                continue
-            at = key, time // self._step
-            if at in self._earlier and self._earlier[at][0] == time:
-                self._add_earlier(at, source)
 
     # --- many at once
 
@@ -281,13 +273,14 @@ class ReceptionWindow:
             found = []
             for place in ((key, step - 1), (key, step), (key, step + 1)):
                 earlier = self._earlier.get(place)
-                if earlier is not None and abs(received_at - earlier[1]) <= self._span:
+                if earlier is not None and max(abs(received_at - earlier[1]), self._now - earlier[1]) <= self._span:
                     found.append((abs(time - earlier[0]), earlier[0], place))
             if found and min(found)[0] <= self._span:
                 _, same, place = min(found)
                 return (_RECEPTION if self._add_earlier(place, source) else _NOTHING), same
         self._also.pop(first, None)
         if near:
+            self._tidy_earlier()
             self._earlier.pop((key, latest // self._step), None)
             self._earlier[key, latest // self._step] = known
             if len(self._earlier) > self._cap:
@@ -339,8 +332,8 @@ class ReceptionWindow:
         known = now - received_at[numbers - self._base] <= self._span
         self._forget_first(int(known.argmax()) if known.any() else len(known))
 
-    def _tidy_earlier(self, now: int) -> None:
-        while self._earlier and now - next(iter(self._earlier.values()))[1] > self._span:
+    def _tidy_earlier(self) -> None:
+        while self._earlier and self._now - next(iter(self._earlier.values()))[1] > self._span:
             self._earlier.popitem(last=False)
 
     def _forget_first(self, count: int) -> None:

@@ -49,6 +49,7 @@ class Spool:
         self.messages = 0
         self.bytes = 0
         self._file = SpoolFile(path, max_bytes)
+        self._opened = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool")
 
     async def open(self) -> None:
@@ -59,11 +60,10 @@ class Spool:
         Raises:
             SpoolRefused: it cannot be read or written, is in use by another process, or not a spool.
         """
-        if self._file.opened:
+        if self._opened:
             return
         try:
-            await self._call(self._file.open)
-            self.entries, self.messages, self.bytes = await self._call(self._file.counts)
+            self.entries, self.messages, self.bytes = await self._call(self._file.open)
         except sqlite3.Error as exc:
             await self.close()
             raise SpoolRefused(f"spool {self.path}: {_why(exc)}") from exc
@@ -73,6 +73,7 @@ class Spool:
         except SpoolRefused:
             await self.close()
             raise
+        self._opened = True
 
     async def close(self) -> None:
         """Release the file. Safe to repeat."""
@@ -161,7 +162,7 @@ class Spool:
         """``received_at`` of the newest entry, microseconds; 0 if there is none."""
         return await self._call(self._file.latest)
 
-    # --- in the thread
+    # --- by the thread
 
     async def _write(self, function: Callable[[], T]) -> T:
         try:

@@ -72,7 +72,8 @@ class Entries:
 
 
 class SpoolFile:
-    """Whatever fails at SQLite or on the disk is raised as it is (``sqlite3.Error``); nothing was written then.
+    """Whatever fails at SQLite or on the disk is raised as it is: ``sqlite3.Error``, ``OSError``. Of an ``append`` or a
+    ``mark`` nothing was written then; a ``forget`` may have removed some.
 
     Args:
         path: of the file; made if absent. ``-wal`` and ``-shm`` files stand beside it while it is open, and
@@ -90,13 +91,28 @@ class SpoolFile:
     def opened(self) -> bool:
         return self._database is not None
 
-    def open(self) -> None:
-        """Open or make it.
+    def open(self) -> tuple[int, int, int]:
+        """Open or make it, if it is not open; entries, messages and bytes in it.
 
         Raises:
             SpoolRefused: it is not a spool.
             sqlite3.Error, OSError: it cannot be read or written, or is in use.
         """
+        if self._database is None:
+            self._open()
+        return self.counts()
+
+    def close(self) -> None:
+        database, self._database = self._database, None
+        if database is not None:
+            database.close()
+
+    @property
+    def database(self) -> sqlite3.Connection:
+        assert self._database is not None, "the spool is not open"
+        return self._database
+
+    def _open(self) -> None:
         # Messages may hold what only we may read: no rights for others.
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
         self._database = _connect(self.path)
@@ -109,15 +125,6 @@ class SpoolFile:
         if fault := _fault(self.database):
             self._salvage(fault)
         self._reserve()
-
-    def close(self) -> None:
-        self.database.close()
-        self._database = None
-
-    @property
-    def database(self) -> sqlite3.Connection:
-        assert self._database is not None, "the spool is not open"
-        return self._database
 
     def _salvage(self, fault: str) -> None:
         """Go on with a new file that has what can be read of this one, which is kept beside it."""

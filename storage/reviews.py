@@ -116,7 +116,7 @@ class Review:
     details: Mapping[UUID, Mapping[str, Any]]
     zones: Mapping[UUID, str | None]
     states: Sequence[RuleState]  # that the engine keeps
-    cut: int | None  # see ``alerting.rejudging.review.Case``
+    cut: int | None  # see ``alerting.rejudging.case.Case``
     stands: Mapping[UUID, Sequence[UUID]]
 
 

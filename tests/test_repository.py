@@ -111,19 +111,27 @@ def test_every_reason_of_a_refusal_is_documented_once() -> None:
 def commands(group: Any, prefix: tuple[str, ...] = ()) -> set[tuple[str, ...]]:
     found = {prefix} if prefix else set()
     for name in group.list_commands(None) if hasattr(group, "list_commands") else ():
-        found |= commands(group.get_command(None, name), (*prefix, name))
+        _, command, _ = group.resolve_command(typer.Context(group), [name])
+        found |= commands(command, (*prefix, name))
     return found
+
+
+def test_commands_and_the_commands_of_groups_are_known() -> None:
+    assert {("run",), ("alerts", "ack"), ("quarantine", "redrive")} <= KNOWN
+
+
+#: Every command, as its words.
+KNOWN = commands(typer.main.get_command(app))
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_every_command_that_a_document_names_exists(document: Path) -> None:
-    known = commands(typer.main.get_command(app))
-    groups = {command[0] for command in known if len(command) == 2}
+    groups = {command[0] for command in KNOWN if len(command) == 2}
     for words in re.findall(r"(?:^|`|; |\s{2,})haidang ([a-z]+(?: [a-z|]+)?)", document.read_text(), re.MULTILINE):
         first, _, second = words.partition(" ")
-        assert (first,) in known, words
+        assert (first,) in KNOWN, words
         if first in groups and second:
-            assert all((first, one) in known for one in second.split("|")), words
+            assert all((first, one) in KNOWN for one in second.split("|")), words
 
 
 def test_every_module_of_alerting_is_held_to_be_pure_or_named_as_one_that_is_not() -> None:

@@ -107,14 +107,11 @@ class Feeds:
         self._sources: dict[int, _Source] = {}
         self._alerts: dict[tuple[int, int], Alert] = {}  # (source, rule)
         self._due: dict[tuple[int, int], int] = {}
+        #: Before this no source can have become silent.
+        self.next_due = _FAR
 
     def __bool__(self) -> bool:
         return bool(self._rules)
-
-    @property
-    def next_due(self) -> int:
-        """Before this no source can have become silent."""
-        return min(self._due.values(), default=_FAR)
 
     @property
     def shortest(self) -> int:
@@ -130,6 +127,7 @@ class Feeds:
             for n in known.rules:
                 if (source, n) not in self._alerts:
                     self._due[source, n] = known.heard + _MINUTE + self._rules[n].after
+                    self.next_due = min(self.next_due, self._due[source, n])
             return True
         number, alert = self._number.get(state.rule_id), Alert.restore(said)
         if number is None or alert is None or number not in self._source(source, said["heard"]).rules:
@@ -197,6 +195,7 @@ class Feeds:
             known.heard = minute
             for n in known.rules:
                 self._due[sign.source, n] = minute + _MINUTE + self._rules[n].after
+                self.next_due = min(self.next_due, self._due[sign.source, n])
             out.keep(RuleState(_RULE_ID, SubjectKind.SOURCE, sign.source, "", known.kept()))
         return back
 
@@ -205,6 +204,8 @@ class Feeds:
 
         ``last_heard``: of how many vessels a source brought the last position, after a receive time.
         """
+        if self.next_due > at:
+            return
         for source, n in sorted(key for key, due in self._due.items() if due <= at):
             known, rule, teller = self._sources[source], self._rules[n], self._tellers[n]
             due = self._hearing.deadline(known.heard, _MINUTE + rule.after)
@@ -229,6 +230,7 @@ class Feeds:
             alert = teller.fire(out, when, subject, "", known.heard, due, text, details)
             self._alerts[source, n] = alert
             out.remember(rule.id, subject, "", alert.kept(teller.ruled) | {"heard": known.heard})
+        self.next_due = min(self._due.values(), default=_FAR)
 
     def _back(self, sign: Sign, n: int, out: Outcome) -> None:
         rule, teller, known = self._rules[n], self._tellers[n], self._sources[sign.source]

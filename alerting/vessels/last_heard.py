@@ -148,7 +148,7 @@ class LastHeard:
         self.next = min(self.next, due)
 
     def look_again(self, slot: int, number: int) -> None:
-        """Look at a vessel as if it had been heard just now for the last time."""
+        """Look at a vessel as if nothing had been decided since its last fix."""
         self.look(slot, number, int(self._state["received"][slot]) + int(self._shortest[number]))
 
     def due(self, at: int) -> list[tuple[int, int]]:

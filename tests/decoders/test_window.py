@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from decoders.records import POSITION, RECEPTION, STATIC, AisRecord, Observations, concatenate, empty, table
@@ -79,8 +79,9 @@ def test_a_burst_of_old_reports_that_are_alike_is_stored_whole_and_each_folded_w
     assert receptions["message"].tolist() == [*range(5, 10), 10]
     assert receptions["time"].tolist() == [*found.positions["time"].tolist(), found.positions["time"][4]]
     again = ReceptionWindow()
-    again.restore(found.positions, receptions)
-    assert again.remembered() == window.remembered()
+    again.restore(found.positions)
+    of_firsts = [(key, (time, received_at, (1,))) for key, (time, received_at, _) in window.remembered()]
+    assert again.remembered() == of_firsts
 
 
 def test_another_transponder_is_another_transmission() -> None:
@@ -224,10 +225,9 @@ def test_any_batches_and_restarts_give_what_the_oracle_says(
     expected_kept, expected_receptions = _oracle(heard)
     window = ReceptionWindow()
     kept: set[int] = set()
-    receptions: list[tuple[int, int]] = []
+    receptions: list[tuple[int, int, int, int]] = []
     duplicates: set[int] = set()
     stored: list[Table] = []
-    stored_receptions: list[Table] = []
     at = 0
     while at < len(stream):
         size = data.draw(st.integers(1, 10))
@@ -240,17 +240,24 @@ def test_any_batches_and_restarts_give_what_the_oracle_says(
         kept |= {r.message for r in batch.records}
         recorded = [(r.time, r.received_at, r.transponder, r.digest, r.source, r.message) for r in batch.records]
         stored.append(table(RECEPTION, recorded))
-        stored_receptions.append(batch.receptions)
-        receptions += [(int(r["message"]), int(r["time"])) for r in batch.receptions]
+        receptions += batch.receptions[["message", "digest", "time", "source"]].tolist()
         if data.draw(st.booleans()):
             window = ReceptionWindow()
-            now = max(int(t["received_at"].max()) for t in [*stored, *stored_receptions] if len(t))
-            recent = [t[t["received_at"] >= now - 30 * SECOND] for t in stored]
-            window.restore(np.concatenate(recent), np.concatenate(stored_receptions))
+            now = NOW + sum(step for _, _, step, _ in heard[:at]) * SECOND
+            window.restore(np.concatenate([t[t["received_at"] >= now - 30 * SECOND] for t in stored]))
     seconds = (np.cumsum([step for _, _, step, _ in heard]) - [ago for *_, ago in heard]).tolist()
     assert sorted(kept) == expected_kept
-    assert receptions == [(m, NOW + seconds[k] * SECOND + heard[k][1]) for m, k in expected_receptions]
+    expected = [(m, heard[m][0], NOW + seconds[k] * SECOND + heard[k][1], heard[m][1]) for m, k in expected_receptions]
+    assert _kept(receptions) == _kept(expected)
     assert duplicates == set(range(len(heard))) - kept
+
+
+def _kept(receptions: list[tuple[int, int, int, int]]) -> dict[tuple[int, ...], int]:
+    """As their table keeps them: of one transmission and receiver the first."""
+    kept: dict[tuple[int, ...], int] = {}
+    for message, *key in receptions:
+        kept.setdefault(tuple(key), message)
+    return kept
 
 
 def _as_receptions(found: Table) -> Table:
@@ -327,6 +334,51 @@ def test_what_a_clock_that_went_back_left_is_forgotten_in_bulk_as_row_by_row(
     for part in parts:
         assert bulk.apply(_mixed(part)) == one_by_one.apply(_mixed(part))
         assert _remembered(bulk) == [*one_by_one._heard.items(), *one_by_one._earlier]
+
+
+@settings(max_examples=300)
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 8),
+            st.integers(1, 3),
+            st.sampled_from([0, 0, 1, 5, 9, 31, -1, -5, -40]),
+            st.sampled_from([0, 0, 1, 31, 62, 90]),
+            st.integers(0, 3),
+        ),
+        min_size=1,
+        max_size=40,
+    ),
+    st.sampled_from([1, 2, 3, 20]),
+    st.sets(st.integers(1, 39)),
+)
+@example([(0, 1, 265, 60, 0), (0, 1, 15, 0, 0), (0, 1, 20, 0, 0), (0, 1, -5, 90, 0)], 20, {1, 2, 3})
+def test_what_comes_out_does_not_depend_on_batches_though_clocks_go_back(
+    heard: list[tuple[int, int, int, int, int]], cap: int, cuts: set[int]
+) -> None:
+    seconds = np.cumsum([step for _, _, step, *_ in heard]).tolist()
+    sent = [
+        (message, digest, source, at, ago, kind)
+        for message, ((digest, source, _, ago, kind), at) in enumerate(zip(heard, seconds, strict=True))
+    ]
+    told = []
+    for ends in ([len(sent)], sorted({end for end in cuts if end < len(sent)} | {len(sent)})):
+        window, duplicates, batches, start = ReceptionWindow(cap=cap), set(), [], 0
+        for end in ends:
+            batch = _mixed(sent[start:end])
+            duplicates |= window.apply(batch)
+            batches.append(batch)
+            start = end
+        out = concatenate(batches)
+        told.append(
+            (
+                duplicates,
+                [getattr(out, name).tolist() for name in ("positions", "statics", "receptions")],
+                out.records,
+                window.remembered(),
+            )
+        )
+    assert told[0] == told[1]
 
 
 def _remembered(window: ReceptionWindow) -> list[tuple[Any, ...]]:

@@ -48,6 +48,7 @@ class ReceptionWindow:
         if span_us < 0 or cap <= 0:
             raise ValueError("the span must not be negative, and the cap must be positive")
         self._span = span_us
+        self._now = -(2**62)  # the greatest ``received_at`` so far
         self._found = 0  # time of the first hearing of what was heard again
         self._cap = cap
         self._heard: dict[_Key, _Heard] = {}  # the latest first hearings, in their order
@@ -79,11 +80,10 @@ class ReceptionWindow:
         # fills a row in two tables, while an MQTT message may bring one transmission twice.
         ordinals: dict[tuple[_Key, int], int] = {}
         verdicts: dict[tuple[_Key, int], int] = {}
-        rows = list(_rows(observations))
-        while rows and self._earlier and rows[0][-1] - self._earlier[0][1][1] > self._span:
-            del self._earlier[0]
-        for row in rows:
+        for row in _rows(observations):
             at, which, index, transponder, digest, source, time, received_at = row
+            self._now = max(self._now, received_at)
+            self._forget_earlier()
             if at != message:
                 message = at
                 ordinals.clear()
@@ -104,6 +104,7 @@ class ReceptionWindow:
             if verdict != _KEEP:
                 drop[which].append(index)
                 touched.add(at)
+        self._forget_earlier()
         if not touched:
             return set()
         observations.positions = np.delete(observations.positions, drop[0])
@@ -113,26 +114,6 @@ class ReceptionWindow:
         if receptions:
             observations.receptions = np.concatenate([observations.receptions, table(RECEPTION, receptions)])
         return touched - _messages(observations)
-
-    def restore(self, heard: Table, receptions: Table | None = None) -> None:
-        """Be as after having heard stored rows: those received in the last span are enough.
-
-        Args:
-            heard: rows of transmissions as first heard; any table with ``transponder``, ``digest``, ``source``,
-                ``time`` and ``received_at``.
-            receptions: RECEPTION rows; one whose first hearing is not in ``heard`` is passed over.
-        """
-        for row in heard[np.argsort(heard["received_at"], kind="stable")]:
-            key = (int(row["transponder"]), int(row["digest"]))
-            self._hear(key, int(row["source"]), int(row["time"]), int(row["received_at"]))
-        if receptions is None:
-            return
-        for row in receptions:
-            key = (int(row["transponder"]), int(row["digest"]))
-            first = self._heard.get(key)
-            source = int(row["source"])
-            if first is not None and first[0] == int(row["time"]) and source not in first[2]:
-                self._heard[key] = (first[0], first[1], (*first[2], source))
 
     def _hear(self, key: _Key, source: int, time: int, received_at: int) -> int:
         first = self._heard.get(key)
@@ -144,8 +125,11 @@ class ReceptionWindow:
                 self._heard[key] = (first[0], first[1], (*first[2], source))
                 return _RECEPTION
             near = abs(received_at - first[1]) <= self._span  # else the first might as well be forgotten
-            of = [(abs(time - e[0]), e[0], n) for n, (k, e) in enumerate(self._earlier) if near and k == key]
-            of = [(*_, n) for *_, n in of if self._same(self._earlier[n][1], time, received_at)]
+            of = [
+                (abs(time - e[0]), e[0], n)
+                for n, (k, e) in enumerate(self._earlier)
+                if near and k == key and self._same(e, time, received_at) and self._now - e[1] <= self._span
+            ]
             if of:
                 *_, n = min(of)
                 earlier = self._earlier[n][1]
@@ -165,6 +149,10 @@ class ReceptionWindow:
 
     def _same(self, first: _Heard, time: int, received_at: int) -> bool:
         return abs(received_at - first[1]) <= self._span and abs(time - first[0]) <= self._span
+
+    def _forget_earlier(self) -> None:
+        while self._earlier and self._now - self._earlier[0][1][1] > self._span:
+            del self._earlier[0]
 
     def _forget(self, now: int) -> None:
         """Drop what is out of the span, and make room for one more."""

@@ -79,6 +79,23 @@ async def test_what_went_in_comes_out_in_order_after_reopening(
         assert (spool.entries, spool.messages, spool.bytes) == (0, 0, 0)
 
 
+async def test_after_an_opening_that_was_cancelled_the_next_knows_what_is_there_and_closing_may_be_asked_twice(
+    tmp_path: Path,
+) -> None:
+    async with Spool(tmp_path / "s") as spool:
+        await spool.append([delivery(1)])
+    spool = Spool(tmp_path / "s")
+    opening = asyncio.create_task(spool.open())
+    await asyncio.sleep(0)
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    await spool.open()
+    assert (spool.entries, spool.messages) == (1, 1)
+    await asyncio.gather(spool.close(), spool.close())
+    await spool.close()
+
+
 async def test_beyond_its_bound_nothing_is_written(tmp_path: Path) -> None:
     async with Spool(tmp_path / "s", max_bytes=1_000) as spool:
         await spool.append([delivery(1), delivery(2)])
