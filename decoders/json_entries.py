@@ -183,6 +183,6 @@ def number(value: Any) -> float | Refused:
         return Refused(Reason.BAD_VALUE, "not a number")
     if not math.isfinite(value):
         return Refused(Reason.BAD_VALUE, "not finite")
-    if abs(value) >= LARGEST:
+    if abs(value) >= LARGEST or abs(float(value)) >= LARGEST:  # a whole number may be rounded up to it
         return Refused(Reason.BAD_VALUE, "2^63 or more")
     return float(value)

@@ -169,6 +169,11 @@ ODD = [
     b'{"time":%b,"readings":{"pm2_5":1,"free":1e300}}' % AT,
     b'{"time":%b,"readings":{"pm2_5":1,"free":9223372036854775808}}' % AT,
     b'{"time":%b,"readings":{"pm2_5":1,"free":-9223372036854775808}}' % AT,
+    *(  # whole numbers below 2^63, of which some are that as a float
+        b'{"time":%b,"readings":{"pm2_5":1,"free":%d}}' % (AT, sign * (2**63 - below))
+        for sign in (1, -1)
+        for below in (1, 511, 512, 513, 1024, 1025)
+    ),
     b'{"time":%b,"readings":{"pm2_5":2000.0000000000002,"free":3}}' % AT,
     b'{"time":%b,"readings":{"pm2_5":-1e-300,"free":3}}' % AT,
     b'{"time":%b,"device":"other","readings":{"pm2_5":1,"free":3}}' % AT,

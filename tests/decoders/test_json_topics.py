@@ -180,7 +180,7 @@ def test_times_are_iso_with_an_offset_or_milliseconds(text: Any, expected: int) 
         ({**GOOD, "gateway_id": "gw-2"}, Reason.IDENTITY_MISMATCH),
         *(
             ({**GOOD, "readings": {"a": value}}, Reason.BAD_VALUE)
-            for value in (None, True, "1", [1], {"b": 1}, 2**63, -(2**63), 2**64, 1e300)
+            for value in (None, True, "1", [1], {"b": 1}, 2**63, -(2**63), 2**63 - 1, 1 - 2**63, 2**64, 1e300)
         ),
         *(
             ({**GOOD, "readings": {name: 1}}, Reason.BAD_FIELD)
