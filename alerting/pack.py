@@ -208,6 +208,9 @@ def _document(file: Path, problems: list[str]) -> tuple[dict[str, Any], str] | N
         reason, line = _syntax(str(error), text)
         problems.append(f"{file}:{line}: not TOML: {reason}")
         return None
+    except RecursionError:
+        problems.append(f"{file}: nested too deep")
+        return None
     lines = Lines(text)
     unknown = sorted(document.keys() - _TOP_KEYS)
     problems += [f"{file}:{lines.top(key)}: unknown key {key!r}; rules are [[rule]] tables" for key in unknown]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 LARGEST: Final = 2**63
 
 #: Names of an entry by which it says who it is from.
-CLAIMS: Final = frozenset({"gateway", "gateway_id", "device", "device_id"})
+CLAIMS: Final = frozenset({"gateway", "gateway_id", "gatewayId", "device", "device_id", "deviceId"})
 #: Characters of foreign text repeated in a detail.
 _SHOWN: Final = 40
 
@@ -157,7 +157,7 @@ def _unreadable(data: bytes, exc: orjson.JSONDecodeError) -> Refused:
 def claims(fields: dict[str, Any], route: Route) -> Refused | None:
     """Whether an entry claims another gateway or device than the topic it came on."""
     for key in CLAIMS & fields.keys():
-        what = key.removesuffix("_id")
+        what = key.removesuffix("_id").removesuffix("Id")
         names = (route.gateway,) if what == "gateway" else (route.device, route.name)
         if fields[key] not in names:
             return Refused(Reason.IDENTITY_MISMATCH, f"claims another {what} than its topic")

@@ -211,15 +211,17 @@ class Service:
                 await stopped
                 started.cancel()
                 log.info("stopping")
-                await self._drain(committing, reading)
+                in_time = await self._drain(committing, reading)
                 self._dispatcher.stop()
                 for task in beside:
                     task.cancel()
-            await self._jobs.seal_last()
+            if in_time:  # else the database has other troubles, and the next start seals all
+                await self._jobs.seal_last()
         log.info("stopped")
 
-    async def _drain(self, committing: asyncio.Task[None], reading: Sequence[asyncio.Task[None]]) -> None:
-        """Stop reading, commit, ack; then let the connections go."""
+    async def _drain(self, committing: asyncio.Task[None], reading: Sequence[asyncio.Task[None]]) -> bool:
+        """Stop reading, commit, ack; then let the connections go. False: the grace was over before that."""
+        in_time = True
         for source in self.sources.values():
             source.stop()
         held = [task for task, source in zip(reading, self.sources.values(), strict=False) if source.format != "mqtt"]
@@ -231,12 +233,14 @@ class Service:
                 await asyncio.wait([committing])
         except TimeoutError:
             log.warning("grace_over", waiting=self.inbox.messages)
+            in_time = False
             self.inbox.close()
             committing.cancel()
         for source in self.sources.values():
             source.release()
         if reading:
             await asyncio.wait(reading)
+        return in_time
 
     def _beside(self) -> dict[str, Coroutine[Any, Any, None]]:
         """What goes on beside the pipeline until the end, by name."""

@@ -381,6 +381,8 @@ def load(path: Path | None, **overrides: Any) -> Settings:
             raise ConfigError(f"{path}: not UTF-8 text") from exc
         except tomllib.TOMLDecodeError as exc:
             raise ConfigError(f"{path}: {exc}") from exc
+        except RecursionError as exc:
+            raise ConfigError(f"{path}: nested too deep") from exc
     try:
         return Settings(**{**data, **overrides})
     except SettingsError as exc:

@@ -13,6 +13,7 @@ from alerting.desk.outbox import EVENT_ORDER, OutboxAway, QueuedNotification
 from alerting.model import Severity
 from storage.ask import released
 from storage.errors import DatabaseAway, classify, translated
+from storage.patient import Patient
 from storage.quarantine import clean
 from storage.session import ALIVE
 from storage.statements import OUTBOX_CHANNEL
@@ -102,13 +103,18 @@ _POOL: Final = 4
 _PATIENCE: Final = 5.0
 
 
+class _Connection(Patient[tuple[Any, ...]]):
+    patience = 10.0
+
+
 class DatabaseOutbox:
     """The dispatcher's view of ``notifications``; safe for several dispatchers, in one process or many."""
 
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
-        self._pool = AsyncConnectionPool[AsyncConnection[tuple[Any, ...]]](
+        self._pool = AsyncConnectionPool[_Connection](
             dsn,
+            connection_class=_Connection,
             kwargs={"autocommit": True, "application_name": "haidang outbox", "connect_timeout": 5, **ALIVE},
             min_size=0,
             max_size=_POOL,

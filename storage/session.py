@@ -11,6 +11,7 @@ from psycopg import AsyncConnection
 from storage import arrays
 from storage.errors import DatabaseAway, SchemaMismatch, classify, translated
 from storage.migrate import MigrationState
+from storage.patient import Patient
 from storage.script import packaged
 
 if TYPE_CHECKING:
@@ -28,6 +29,10 @@ ALIVE: Final[dict[str, Any]] = {
 }
 
 
+#: Seconds beyond the server's own time-out for a statement, after which it is taken to be hung.
+_HUNG: Final = 5.0
+
+
 class Session:
     """The single connection of one user at a time.
 
@@ -38,7 +43,8 @@ class Session:
         dsn: a libpq connection string or URI.
         application_name: as ``pg_stat_activity`` shows it.
         connect_timeout: seconds that connecting may take, for each address of the host.
-        timeout: seconds for one statement, for an unanswered packet, and for an idle transaction.
+        timeout: seconds for one statement, an unanswered packet, and an idle transaction; a server that does not keep
+            to it is given up.
         prepare: called on each new connection.
     """
 
@@ -105,13 +111,14 @@ class Session:
 
     async def _connect(self) -> Connection:
         milliseconds = int(self._timeout * 1000)
-        connection = await AsyncConnection.connect(
+        connection = await Patient[tuple[Any, ...]].connect(
             self.dsn,
             application_name=self._application_name,
             prepare_threshold=0,
             connect_timeout=max(2, round(self._connect_timeout)),  # libpq takes no less, and no fractions
             **{**ALIVE, "tcp_user_timeout": milliseconds},
         )
+        connection.patience = self._timeout + _HUNG
         try:
             arrays.register(connection)
             await connection.execute(

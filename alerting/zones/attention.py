@@ -79,9 +79,9 @@ class Attention:
             asked = self._approach.near(stretch, positions)
             if self._ranges:
                 asked |= self._in_range(stretch, positions)
-            found = advance.quiet(stretch, asked, told)
-            since |= {move.transponder: _ALWAYS for move in found}
-            moves += found
+            # Also of rows that are told of already, for another reason: what they begin, the next may end.
+            since |= dict.fromkeys(stretch.transponder[asked & (stretch.row >= 0)].tolist(), _ALWAYS)
+            moves += advance.quiet(stretch, asked, told)
         ids = np.array(sorted(since), np.int64)
         return moves + advance.others(ids, np.array([since[t] for t in ids.tolist()], np.int64), told)
 

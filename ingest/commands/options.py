@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
+
+_DSN: Final = "HAIDANG__DATABASE__DSN"
+
+
+def _dsn() -> str:
+    """As the settings of a service have it, where the environment says so."""
+    from ingest.settings import ConfigError, environment  # noqa: PLC0415  # half a second, for few
+
+    if (file := os.environ.get(f"{_DSN}_FILE")) is None:
+        raise typer.BadParameter(f"missing: give it, or set {_DSN} or {_DSN}_FILE", param_hint="'--dsn'")
+    try:
+        return environment({f"{_DSN}_FILE": file})[_DSN]
+    except ConfigError as exc:
+        raise typer.BadParameter(str(exc), param_hint="'--dsn'") from None
+
 
 Dsn = Annotated[
     str,
     typer.Option(
         "--dsn",
-        envvar="HAIDANG__DATABASE__DSN",
+        envvar=_DSN,
         show_envvar=True,
+        default_factory=_dsn,
+        show_default=False,
         help="PostgreSQL connection string: postgresql://user:password@host:port/name",
     ),
 ]

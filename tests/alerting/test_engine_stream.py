@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import shapely
-from hypothesis import event, given, settings
+from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 
 from alerting.engine import Engine
@@ -376,6 +376,15 @@ def test_batches_and_restarts_change_nothing_and_all_agree_with_the_oracle(
     streams(),
     st.lists(st.tuples(st.integers(0, 30), st.floats(0, 1)), max_size=6),
     st.sampled_from([1, 2]),
+)
+@example(  # a fix that has crossed one zone and heads for it again: its alert is over with the next
+    [
+        Item("position", START, START, SHIPS[0], lon=106.95, lat=16.02),
+        Item("position", START + 10 * MINUTE, START + 10 * MINUTE, SHIPS[0], lon=107.12, lat=16.02, cog=225.0),
+        Item("position", START + 11 * MINUTE, START + 11 * MINUTE, SHIPS[0], lon=106.95, lat=16.02),
+    ],
+    [(2, 0.0)],
+    1,
 )
 def test_who_is_forgotten_for_want_of_room_does_not_depend_on_batches(
     items: list[Item], cuts: list[tuple[int, float]], capacity: int

@@ -116,6 +116,7 @@ def test_a_folder_loads_with_rules_in_order_and_its_zones(folder: Path) -> None:
         ('utc_offset = "+07:00"', "offset = 7", "rules.toml:1: unknown key 'offset'; rules are [[rule]] tables"),
         ("raise = 2.0", "raise = ", "rules.toml:9: not TOML: Invalid value"),
         ("raise = 2.0", "raise = 2.0\nraise = 3.0", "rules.toml:10: not TOML"),
+        ("raise = 2.0", "raise = " + "[" * 5_000 + "]" * 5_000, "rules.toml: nested too deep"),
         ("raise = 2.0", "raise = 2.0\nclear = 3.0", "rules.toml:3: rule 'level': clear 3 must be below raise 2"),
         (
             "raise = 2.0",

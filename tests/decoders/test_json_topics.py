@@ -178,6 +178,8 @@ def test_times_are_iso_with_an_offset_or_milliseconds(text: Any, expected: int) 
         ({**GOOD, "device": 7}, Reason.IDENTITY_MISMATCH),
         ({**GOOD, "device_id": "other"}, Reason.IDENTITY_MISMATCH),
         ({**GOOD, "gateway_id": "gw-2"}, Reason.IDENTITY_MISMATCH),
+        ({**GOOD, "deviceId": "other"}, Reason.IDENTITY_MISMATCH),
+        ({**GOOD, "gatewayId": "gw-2"}, Reason.IDENTITY_MISMATCH),
         *(
             ({**GOOD, "readings": {"a": value}}, Reason.BAD_VALUE)
             for value in (None, True, "1", [1], {"b": 1}, 2**63, -(2**63), 2**63 - 1, 1 - 2**63, 2**64, 1e300)
@@ -205,7 +207,13 @@ def test_the_future_is_believed_where_there_is_no_clock_but_not_past_the_calenda
 
 
 def test_a_claim_that_is_true_is_no_harm() -> None:
-    true = {"device": "river-3", "device_id": "gw-1/river-3", "gateway": "gw-1", "gateway_id": "gw-1"}
+    true = {
+        "device": "river-3",
+        "device_id": "gw-1/river-3",
+        "gateway": "gw-1",
+        "gateway_id": "gw-1",
+        "deviceId": "river-3",
+    }
     assert len(decode({**GOOD, **true, "fw": "1.2"}).readings) == 1
     own = "haidang/v1/gw-1/574000001/position"
     for mmsi in (574000001, "574000001", None):

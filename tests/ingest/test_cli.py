@@ -345,6 +345,19 @@ def test_a_wrong_option_is_refused(arguments: str, says: str) -> None:
     usage(haidang(*arguments.split(), *own), says)
 
 
+def test_a_dsn_can_come_from_a_file_as_for_the_service(migrated: str, tmp_path: Path) -> None:
+    file = tmp_path / "dsn"
+    file.write_text(f"{migrated}\n")
+    env = {"HAIDANG__DATABASE__DSN_FILE": str(file)}
+    assert haidang("zones", "list", env=env).code == 0
+    assert haidang("zones", "list", "--dsn", CLOSED, env=env).code == 2
+    file.unlink()
+    absent = haidang("zones", "list", env=env)
+    assert absent.code == 2
+    assert "No such file" in " ".join(absent.err.replace("│", " ").split())
+    assert "Traceback" not in absent.err
+
+
 def test_without_a_dsn_the_option_and_its_variable_are_named() -> None:
     env = {"HAIDANG__DATABASE__DSN": ""}
     result = haidang("alerts", "list", env=env)

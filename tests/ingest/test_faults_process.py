@@ -15,6 +15,7 @@ from psycopg.conninfo import make_conninfo
 
 from ingest.settings import load
 from tests.ingest.running import Process, balanced, count, publish, reading, serving, times, until, write_config
+from tests.servers.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -120,6 +121,27 @@ async def test_a_stop_while_the_database_is_away_ends_within_the_grace_and_leave
         assert "Traceback" not in process.errors
     proxy.resume()
     assert await continues(config, migrated)
+
+
+async def test_a_stop_while_the_database_stands_still_ends_soon_after_the_grace_and_leaves_the_rest_to_the_broker(
+    postgres_factory: Make[Postgres], broker: Mosquitto, gateway: str, tmp_path: Path
+) -> None:
+    from storage.migrate import upgrade
+
+    server = postgres_factory(settings={"fsync": "off"})
+    upgrade(server.dsn)
+    more = 'grace_seconds = 1\n[channels.desk]\ntype = "log"'
+    config = write_config(tmp_path / "haidang.toml", server.dsn, broker, gateway, more)
+    async with running(Process(config, log=tmp_path / "log")) as process:
+        await publish(broker, gateway, "a", map(reading, range(100)))
+        await until(lambda: len(times(server.dsn, "a")) == 100)
+        with frozen(server):
+            await publish(broker, gateway, "a", map(reading, range(100, MANY)))
+            process.signal(signal.SIGTERM)
+            assert await process.ended(40) == 0, process.errors
+        assert process.told("grace_over")
+        assert "Traceback" not in process.errors
+    assert await continues(config, server.dsn)
 
 
 async def test_a_stop_ends_it_although_retention_waits_for_a_lock(

@@ -106,6 +106,12 @@ def test_a_secret_can_come_from_a_file(config: Path, tmp_path: Path, monkeypatch
         load(config)
 
 
+def test_a_file_nested_without_end_is_refused_in_one_line(config: Path) -> None:
+    config.write_text("x = " + "[" * 5_000 + "]" * 5_000)
+    with pytest.raises(ConfigError, match=rf"^{config}: nested too deep$"):
+        load(config)
+
+
 def test_an_unknown_section_or_key_in_the_environment_is_refused(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HAIDANG__HTPP__PORT", "1")
     with pytest.raises(ConfigError, match="HAIDANG__HTPP__PORT: no such section"):

@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import pytest
+
+from alerting.desk.outbox import OutboxAway
 from alerting.model import AlertState, RuleState, SubjectKind, Verdict
 from storage.errors import CommitUnknown, DatabaseAway
 from storage.migrate import upgrade
 from storage.outbox import DatabaseOutbox
 from storage.writer import Store
+from tests.servers.frozen import frozen
 from tests.storage.samples import SECOND, T0, batch, contents, positions, readings, transition
 
 if TYPE_CHECKING:
@@ -85,3 +89,26 @@ async def test_a_server_killed_twice_leaves_what_one_never_killed_does(
         assert await outbox.claim("log", 1, 0.0) == []
     assert away > 0
     assert contents(dsn) == contents(migrated)
+
+
+async def test_a_server_that_stands_still_is_given_up_when_its_time_is_over_and_found_again(
+    postgres_factory: Make[Postgres],
+) -> None:
+    server = postgres_factory()
+    dsn = server.create_database("still")
+    upgrade(dsn)
+    first, second = batch(positions=positions({})), batch(positions=positions({"digest": 2}))
+    async with Store(dsn, statement_timeout=1.0) as store, DatabaseOutbox(dsn) as outbox:
+        await store.commit(first)
+        assert await outbox.claim("log", 1, 0.0) == []
+        with frozen(server):
+            async with asyncio.timeout(30):
+                with pytest.raises((DatabaseAway, CommitUnknown)) as given_up:
+                    await store.commit(second)
+                with pytest.raises(OutboxAway):
+                    await outbox.claim("log", 1, 0.0)
+        unknown = given_up.value if isinstance(given_up.value, CommitUnknown) else None
+        if unknown is None or not await store.resolve(unknown.token):
+            assert (await store.commit(second)).positions.all()
+        assert await outbox.claim("log", 1, 0.0) == []
+    assert len(contents(dsn)["positions"]) == 2
