@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Annotated
+
 import typer
 
 from alerting import pack
@@ -10,17 +13,37 @@ from ingest.commands.options import Config, Json
 from ingest.output import json_line, refusals, warn
 from ingest.settings import check_runnable, load, shown
 from ingest.watch import rule_sources
+from storage import readers
+from storage.registry import registry
 
 app = typer.Typer(no_args_is_help=True)
 
 
 @app.command("check")
 @refusals
-def check(config: Config, as_json: Json = False) -> None:
-    """Read the settings, and the rules and zones they name; connect to nothing."""
+def check(
+    config: Config,
+    database: Annotated[
+        bool, typer.Option("--database", help="Rules may also speak of the zones of its database, and its registry.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Read the settings, and the rules and zones they name; connect to nothing, or to the database alone."""
     settings = load(config)
     check_runnable(settings, config)
-    book = pack.load(rule_sources(settings), channels=settings.specs, now=wall_clock())
+    dsn = settings.database.dsn.get_secret_value()
+    try:
+        book = pack.load(
+            rule_sources(settings),
+            zones=asyncio.run(readers.zones(dsn)) if database else (),
+            registry=asyncio.run(registry(dsn)) if database else None,
+            channels=settings.specs,
+            now=wall_clock(),
+        )
+    except pack.PackError as exc:
+        if "unknown zone" in str(exc) and not database:
+            warn("zones that were imported are not known here: --database reads them, as the service does")
+        raise
     for doubt in book.doubts:
         warn(doubt)
     counts = {

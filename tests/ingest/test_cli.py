@@ -164,6 +164,36 @@ def test_a_service_without_sources_or_database_is_refused_before_it_starts(tmp_p
     refused(haidang(*command.split(), "--config", config(tmp_path, "")), "no database")
 
 
+def test_rules_may_speak_of_zones_of_the_database_that_is_looked_at(migrated: str, tmp_path: Path) -> None:
+    zone = {
+        **BOW_TIE,
+        "id": "box",
+        "geometry": {"type": "Polygon", "coordinates": [[[107, 16], [108, 16], [108, 17], [107, 16]]]},
+    }
+    (tmp_path / "box.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": [zone]}))
+    (tmp_path / "rules.toml").write_text(
+        """
+        [[rule]]
+        id = "in-box"
+        kind = "zone"
+        title = { en = "In the box", vi = "Trong ô" }
+        severity = "warning"
+        condition = "inside"
+        zones = ["box"]
+        source = "a test"
+        valid_from = 2020-01-01
+        """
+    )
+    path = config(tmp_path, migrated, f'[rules]\nfiles = ["{tmp_path / "rules.toml"}"]')
+    result = haidang("config", "check", "--config", path)
+    assert result.code == 2
+    hint, fault = result.err.splitlines()
+    assert "--database" in hint
+    assert "rules.toml:8: rule 'in-box': unknown zone 'box'" in fault
+    done("zones", "import", tmp_path / "box.geojson", "--dsn", migrated)
+    assert done("config", "check", "--config", path, "--database", "--json").only["rules"] == 1
+
+
 def test_an_unknown_pack_is_refused(tmp_path: Path) -> None:
     path = config(tmp_path, CLOSED, '[rules]\npacks = ["hanoi"]')
     refused(haidang("config", "check", "--config", path), "hanoi")
