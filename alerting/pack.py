@@ -349,11 +349,17 @@ def _rule(
     try:
         rule = RULE.validate_python(table)
     except ValidationError as error:
-        faults = [_fault(e, table.get("kind")) for e in error.errors(include_url=False)]
+        faults = [_fault(e, table.get("kind")) for e in _apart(error.errors(include_url=False))]
         if "source" not in table:  # that hides what only a whole rule shows
             faults += [one for one in _rule({**table, "source": "-"}, zones, metrics)[1] if one not in faults]
         return None, faults
     return rule, [*rule.faults(metrics, zones), *rule.never()]
+
+
+def _apart(errors: list[ErrorDetails]) -> list[ErrorDetails]:
+    """Without those that follow from others: a list of nothing but wrong items is not empty."""
+    within = {error["loc"][:-1] for error in errors}
+    return [error for error in errors if error["type"] != "too_short" or error["loc"] not in within]
 
 
 def _fault(error: ErrorDetails, kind: object) -> Fault:

@@ -90,7 +90,7 @@ def _size(properties: Mapping[str, Any], key: str) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e9:
-        raise ZoneError(f"{key}: expected metres, more than 0, found {shown(value)}")
+        raise ZoneError(f"{key}: expected metres, more than 0 and less than 1e9, found {shown(value)}")
     return float(value)
 
 

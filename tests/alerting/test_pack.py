@@ -123,6 +123,12 @@ def test_a_folder_loads_with_rules_in_order_and_its_zones(folder: Path) -> None:
             "raise = 9001.0",
             "rules.toml:9: rule 'level': raise 9001 is never reached: water_level is from -10 to 9000 m",
         ),
+        ("raise = 2.0", "raise = 2.0\nmonths = [13]", "rules.toml:10: rule 'level': months.0: Input should be less"),
+        (
+            "raise = 2.0",
+            "raise = 2.0\nmonths = []",
+            "rules.toml:10: rule 'level': months: Tuple should have at least 1",
+        ),
         ("raise = 2.0", "raise = 2.0\nclear = -11.0", "rules.toml:10: rule 'level': clear -11 is never reached"),
         ("raise = 2.0", "raise = 2.0\ngateways = []", "rules.toml:10: rule 'level': gateways: "),
         (
@@ -152,6 +158,11 @@ def test_what_is_wrong_is_told_with_file_line_and_reason(folder: Path, old: str,
     told = problems(folder, old, new)
     assert any(expected in line for line in told), told
     assert all("\n" not in line for line in told)
+
+
+def test_a_list_of_nothing_but_wrong_items_is_not_told_to_be_empty(folder: Path) -> None:
+    [told] = problems(folder, "raise = 2.0", "raise = 2.0\nmonths = [13]")
+    assert "months.0" in told
 
 
 _LADDER = """

@@ -110,9 +110,19 @@ def test_a_line_that_jumps_over_the_180th_meridian_is_the_one_drawn_beyond_it() 
     ("shape", "coordinates", "size", "reason"),
     [
         ("Point", [107.6, 16.5], {}, "a Point is the centre of a circle: it needs the property radius_m"),
-        ("Point", [107.6, 16.5], {"radius_m": 0}, "radius_m: expected metres, more than 0, found 0"),
-        ("Point", [107.6, 16.5], {"radius_m": "3 km"}, 'radius_m: expected metres, more than 0, found "3 km"'),
-        ("Point", [107.6, 16.5], {"radius_m": True}, "radius_m: expected metres, more than 0, found true"),
+        ("Point", [107.6, 16.5], {"radius_m": 0}, "radius_m: expected metres, more than 0 and less than 1e9, found 0"),
+        (
+            "Point",
+            [107.6, 16.5],
+            {"radius_m": "3 km"},
+            'radius_m: expected metres, more than 0 and less than 1e9, found "3 km"',
+        ),
+        (
+            "Point",
+            [107.6, 16.5],
+            {"radius_m": True},
+            "radius_m: expected metres, more than 0 and less than 1e9, found true",
+        ),
         ("Point", [107.6, 16.5], {"radius_m": 2e6}, "circle: 2e+06 m is no size: more than 0, at most 1e+06"),
         ("Point", [107.6, 79.5], {"radius_m": 9e5}, "circle: reaches beyond 80 degrees of latitude"),
         ("Point", [16.5, 107.6], {"radius_m": 10}, "coordinates: latitude 107.6 is outside -90..90; longitude"),
