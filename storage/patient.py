@@ -31,7 +31,9 @@ class Patient(AsyncConnection[Row]):
             return await super().wait(gen, interval, timeout)
         try:
             return await super().wait(gen, interval, self.patience)
-        except psycopg.OperationalError:  # of the line itself: what the server says is raised elsewhere
+        except psycopg.OperationalError as error:
+            if error.sqlstate is not None:  # the server's word
+                raise
             lost = self.closed
             self.pgconn.finish()
             if lost:
