@@ -134,7 +134,7 @@ class MoveFinder:
         crossings: bool = True,
         lines: Lines | None = None,
     ) -> None:
-        self._index = index
+        self.index = index
         self._boundaries = np.unique(np.array(boundaries, np.int64))
         self._daily = np.unique(np.array(list(daily), np.int64))
         self._max_gap = max_gap
@@ -166,8 +166,8 @@ class MoveFinder:
                 transponder=int(judged.transponder[i]),
                 before=None if first[i] else judged.fix(i - 1),
                 after=judged.fix(i),
-                was=() if first[i] else self._index.zone_set(int(judged.zones[i - 1])),
-                now=self._index.zone_set(int(judged.zones[i])),
+                was=() if first[i] else self.index.zone_set(int(judged.zones[i - 1])),
+                now=self.index.zone_set(int(judged.zones[i])),
                 crossed=tuple(passages.get(i, ())),
                 legs=tuple(legs.get(i, ())),
             )
@@ -182,13 +182,13 @@ class MoveFinder:
         taken = judged.time[pair] - judged.time[pair - 1]
         pair = pair[taken <= self._max_gap]
         lon0, lat0, lon1, lat1 = judged.lon[pair - 1], judged.lat[pair - 1], judged.lon[pair], judged.lat[pair]
-        met = ~self._index.clear(lon0, lat0, lon1, lat1)  # whoever met no edge passed through nothing
+        met = ~self.index.clear(lon0, lat0, lon1, lat1)  # whoever met no edge passed through nothing
         pair, lon0, lat0, lon1, lat1 = pair[met], lon0[met], lat0[met], lon1[met], lat1[met]
         around = np.stack([judged.zones[pair - 1], judged.zones[pair]])
-        found = self._index.crossed(lon0, lat0, lon1, lat1, around)
+        found = self.index.crossed(lon0, lat0, lon1, lat1, around)
         for k, move in enumerate(found.move.tolist()):
             at = int(pair[move])
-            zone = self._index.ids[int(found.zone[k])]
+            zone = self.index.ids[int(found.zone[k])]
             duration = int(judged.time[at] - judged.time[at - 1])
             if not self._possible(judged, at):
                 continue

@@ -19,18 +19,15 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from geofence.moves import HOUR, Fix, Move, MoveFinder, Stretch
+from geofence.moves import Fix, Move, MoveFinder, Stretch
 from geofence.order import in_order
 from geofence.sets import NOWHERE
 from geofence.slots import Slots
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Sequence
+    from collections.abc import Container, Sequence
 
     from numpy.typing import NDArray
-
-    from geofence.index import ZoneIndex
-    from geofence.lines import Lines
 
     Table = NDArray[np.void]
     Floats = NDArray[np.float64]
@@ -173,37 +170,17 @@ class Tracks:
     """The last judged fix of every transponder, against one zone index.
 
     Args:
-        index: the zones.
+        finder: finds what moves do to the zones, and has their index.
         capacity: how many transponders to remember.
-        boundaries, daily, max_gap, max_speed, crossings, lines: as for ``geofence.moves.MoveFinder``.
     """
 
-    def __init__(
-        self,
-        index: ZoneIndex,
-        *,
-        capacity: int = CAPACITY,
-        boundaries: Sequence[int] = (),
-        daily: Iterable[int] = (),
-        max_gap: int = 6 * HOUR,
-        max_speed: float = 60.0,
-        crossings: bool = True,
-        lines: Lines | None = None,
-    ) -> None:
+    def __init__(self, finder: MoveFinder, *, capacity: int = CAPACITY) -> None:
         if capacity < 1:
             raise ValueError("capacity: at least 1")
-        self.index = index
+        self.index = finder.index
         self.evicted = 0
         self._capacity = capacity
-        self._finder = MoveFinder(
-            index,
-            boundaries=boundaries,
-            daily=daily,
-            max_gap=max_gap,
-            max_speed=max_speed,
-            crossings=crossings,
-            lines=lines,
-        )
+        self._finder = finder
         self._state = np.zeros(min(64, capacity), SLOT)
         self._slots = Slots()
         self._expected: set[int] = set()

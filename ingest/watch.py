@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from alerting.desk.notify import ChannelSpec
+    from alerting.registry.register import Registry
+    from geofence.zones import Zone
     from ingest.settings import Settings
 
 
@@ -58,8 +60,7 @@ async def install(
         PackError: a rule or zone file is wrong.
         StorageError: the database cannot be used.
     """
-    zones = await readers.zones(dsn)
-    known = await registry(dsn)
+    zones, known = await _beside(dsn)
     book = await asyncio.to_thread(
         pack.load, list(sources), zones=zones, channels=channels, registry=known, now=wall_clock()
     )
@@ -69,6 +70,24 @@ async def install(
     await readers.import_rules(dsn, [RuleVersion(rule.id, rule.version, rule.body) for rule in book.rules], only=only)
     await import_policies(dsn, book.desk, only=only)
     return replace(book, doubts=(*book.doubts, *doubts))
+
+
+def looked_at(
+    sources: Iterable[str | Path], dsn: str | None, *, channels: Sequence[ChannelSpec] | None = None
+) -> RuleBook:
+    """Load packs and files, and keep nothing: what ``install`` would load, or with no database what they say alone.
+
+    Raises:
+        PackError: a rule or zone file is wrong.
+        StorageError: the database cannot be used.
+    """
+    zones, known = asyncio.run(_beside(dsn)) if dsn is not None else ((), None)
+    return pack.load(list(sources), zones=zones, channels=channels, registry=known, now=wall_clock())
+
+
+async def _beside(dsn: str) -> tuple[Sequence[Zone], Registry]:
+    """Of what rules may speak beside what their files say."""
+    return await readers.zones(dsn), await registry(dsn)
 
 
 async def stored_rule_book(dsn: str) -> RuleBook:

@@ -124,10 +124,7 @@ class Feeds:
             known = self._source(source, said["heard"])
             known.heard, known.spans = said["heard"], [(a, b, c) for a, b, c in said["spans"]]
             known.vessels = dict(said.get("vessels", ()))
-            for n in known.rules:
-                if (source, n) not in self._alerts:
-                    self._due[source, n] = known.heard + _MINUTE + self._rules[n].after
-                    self.next_due = min(self.next_due, self._due[source, n])
+            self._wait(source, known)
             return True
         number, alert = self._number.get(state.rule_id), Alert.restore(said)
         if number is None or alert is None or number not in self._source(source, said["heard"]).rules:
@@ -193,11 +190,16 @@ class Feeds:
                 back = changed = True
         if changed:
             known.heard = minute
-            for n in known.rules:
-                self._due[sign.source, n] = minute + _MINUTE + self._rules[n].after
-                self.next_due = min(self.next_due, self._due[sign.source, n])
+            self._wait(sign.source, known)
             out.keep(RuleState(_RULE_ID, SubjectKind.SOURCE, sign.source, "", known.kept()))
         return back
+
+    def _wait(self, source: int, known: _Source) -> None:
+        """By every rule that has not told of it, it may be silent when its time is over from now on."""
+        for n in known.rules:
+            if (source, n) not in self._alerts:
+                self._due[source, n] = known.heard + _MINUTE + self._rules[n].after
+                self.next_due = min(self.next_due, self._due[source, n])
 
     def expire(self, at: int, last_heard: Callable[[int, int], int], out: Outcome) -> None:
         """Tell of the sources whose time has run out at an instant.

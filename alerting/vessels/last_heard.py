@@ -178,7 +178,4 @@ class LastHeard:
 
     def _grow(self) -> None:
         self._due = grown(self._due, len(self._slots), FAR)
-        if len(self._slots) > len(self._state):
-            state = np.zeros(len(self._due), _SLOT)
-            state[: len(self._state)] = self._state
-            self._state = state
+        self._state = grown(self._state, len(self._slots), 0)

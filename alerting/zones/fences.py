@@ -45,6 +45,7 @@ from decoders.records import NULL_I2
 from geofence.apart import Apart, owner
 from geofence.index import ZoneIndex
 from geofence.lines import Lines
+from geofence.moves import MoveFinder
 from geofence.tracks import SETTLED, Forgotten, Tracks
 
 if TYPE_CHECKING:
@@ -91,14 +92,14 @@ class Fences:
         if asking := [rule.scope for _, rule in rules if rule.scope.asks_registry]:
             edges |= registry.edges(licences=any(scope.asks_licence for scope in asking))
         areas = [place.zone for place in places.values() if not place.zone.is_line]
-        self.tracks = Tracks(
+        finder = MoveFinder(
             ZoneIndex(areas),
             boundaries=sorted(edges),
             daily={edge for r, _ in rules if r.calendar for edge in r.calendar.daily},
-            capacity=capacity,
             crossings=any(f.rule.condition is Condition.CROSSED and not f.zone.is_line for f in self._fences.values()),
             lines=Lines([place.zone for place in places.values() if place.zone.is_line]),
         )
+        self.tracks = Tracks(finder, capacity=capacity)
         self.apart = Apart(self.tracks)
         self.ships = ShipTypes(capacity)
         self._approach = Approach(self._fences.values())

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated
 
 import typer
 
-from alerting import pack
-from ingest.clock import wall_clock
+from alerting.pack import PackError
 from ingest.commands.options import Config, Json
 from ingest.output import json_line, refusals, warn
 from ingest.settings import check_runnable, load, shown
-from ingest.watch import rule_sources
-from storage import readers
-from storage.registry import registry
+from ingest.watch import looked_at, rule_sources
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -31,16 +27,10 @@ def check(
     """Read the settings, and the rules and zones they name; connect to nothing, or to the database alone."""
     settings = load(config)
     check_runnable(settings, config)
-    dsn = settings.database.dsn.get_secret_value()
+    dsn = settings.database.dsn.get_secret_value() if database else None
     try:
-        book = pack.load(
-            rule_sources(settings),
-            zones=asyncio.run(readers.zones(dsn)) if database else (),
-            registry=asyncio.run(registry(dsn)) if database else None,
-            channels=settings.specs,
-            now=wall_clock(),
-        )
-    except pack.PackError as exc:
+        book = looked_at(rule_sources(settings), dsn, channels=settings.specs)
+    except PackError as exc:
         if "unknown zone" in str(exc) and not database:
             warn("zones that were imported are not known here: --database reads them, as the service does")
         raise

@@ -8,14 +8,11 @@ from typing import Annotated
 
 import typer
 
-from alerting import pack
-from ingest.clock import wall_clock
 from ingest.commands.backtest import backtest
 from ingest.commands.options import Dsn, Json
 from ingest.output import json_line, listing, refusals, warn
-from ingest.watch import install
+from ingest.watch import install, looked_at
 from storage import readers
-from storage.registry import registry
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -39,10 +36,7 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Read rules and the zones they speak of; say what is wrong, one line a fault, with file and line."""
-    zones = asyncio.run(readers.zones(dsn)) if dsn else ()
-    book = pack.load(
-        _sources(files), zones=zones, registry=asyncio.run(registry(dsn)) if dsn else None, now=wall_clock()
-    )
+    book = looked_at(_sources(files), dsn)
     for doubt in book.doubts:
         warn(doubt)
     if as_json:

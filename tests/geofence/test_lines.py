@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from decoders.records import POSITION, empty
 from geofence.index import ZoneIndex
 from geofence.lines import Lines
-from geofence.moves import HOUR
+from geofence.moves import HOUR, MoveFinder
 from geofence.tracks import Tracks
 from geofence.zones import Zone, read_zones
 from tests.geofence.drawings import collection
@@ -115,7 +115,7 @@ def test_no_line_costs_nothing_and_meets_nothing() -> None:
 @pytest.mark.parametrize(("minutes", "told"), [(60, True), (6 * 60, True), (6 * 60 + 1, False), (10, False)])
 def test_nothing_is_concluded_of_a_move_too_long_or_impossible(minutes: int, told: bool) -> None:
     border = Lines([Zone("z", "Z", "Z", "line", shapely.LineString([(107.0, 16.0), (107.0, 17.0)]))])
-    tracks = Tracks(ZoneIndex([]), lines=border)
+    tracks = Tracks(MoveFinder(ZoneIndex([]), lines=border))
     rows = empty(POSITION, 2)
     rows["transponder"], rows["time"] = 574_000_001, [0, minutes * MINUTE]
     rows["lon"], rows["lat"], rows["message"] = [106.75, 107.25], 16.5, [0, 1]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from decoders.records import POSITION, empty
 from geofence.index import ZoneIndex
-from geofence.moves import HOUR, Fix, Move
+from geofence.moves import HOUR, Fix, Move, MoveFinder
 from geofence.sphere import KNOT, metres
 from geofence.tracks import SETTLED, SLOT, Tracks
 from geofence.zones import Zone
@@ -105,7 +105,7 @@ def test_any_cut_of_a_stream_into_batches_gives_the_moves_of_one_row_after_anoth
 ) -> None:
     oracle = Oracle(capacity=capacity)
     expected = [move for row in stream if (move := oracle.feed(row))]
-    tracks = Tracks(INDEX, boundaries=BOUNDARIES, capacity=capacity)
+    tracks = Tracks(MoveFinder(INDEX, boundaries=BOUNDARIES), capacity=capacity)
     moves, late, forgotten = [], 0, []
     edges = sorted({0, len(stream), *(c for c in cuts if c < len(stream))})
     for start, stop in itertools.pairwise(edges):
@@ -135,7 +135,7 @@ def test_where_a_transponder_was_when_a_message_came(
     oracle = Oracle(capacity=capacity)
     for row in [*earlier, *batch[:message]]:
         oracle.feed(row)
-    tracks = Tracks(INDEX, capacity=capacity)
+    tracks = Tracks(MoveFinder(INDEX), capacity=capacity)
     tracks.advance(table(earlier))
     found = tracks.advance(table(batch)).at(transponder, message)
     known = oracle.state.get(transponder)
@@ -145,13 +145,13 @@ def test_where_a_transponder_was_when_a_message_came(
 @settings(max_examples=50)
 @given(st.lists(rows, max_size=30), st.integers(0, 30))
 def test_a_restart_from_the_latest_positions_changes_nothing_but_looks_once_more(stream: list[Row], cut: int) -> None:
-    before = Tracks(INDEX, boundaries=BOUNDARIES)
+    before = Tracks(MoveFinder(INDEX, boundaries=BOUNDARIES))
     before.advance(table(stream[:cut]))
     latest: dict[int, Row] = {}
     for row in stream[:cut]:
         if row[0] not in latest or row[1] > latest[row[0]][1]:
             latest[row[0]] = row
-    after = Tracks(INDEX, boundaries=BOUNDARIES)
+    after = Tracks(MoveFinder(INDEX, boundaries=BOUNDARIES))
     after.restore(table(list(latest.values())))
     kept = before.advance(table(stream[cut:]))
     again = after.advance(table(stream[cut:]))
@@ -163,7 +163,7 @@ def test_a_restart_from_the_latest_positions_changes_nothing_but_looks_once_more
 
 
 def test_a_passage_is_interpolated_in_place_and_time() -> None:
-    tracks = Tracks(INDEX)
+    tracks = Tracks(MoveFinder(INDEX))
     moves = tracks.advance(table([(1, 0, 107.35, 16.5), (1, 100 * MINUTE, 107.45, 16.5)])).moves
     [passage] = moves[0].crossed
     assert passage.zone == "thin"
@@ -184,13 +184,13 @@ def test_a_passage_is_interpolated_in_place_and_time() -> None:
 def test_nothing_is_concluded_about_the_way_of_a_long_or_impossible_move(
     minutes: int, far: float, crossed: bool
 ) -> None:
-    tracks = Tracks(INDEX)
+    tracks = Tracks(MoveFinder(INDEX))
     moves = tracks.advance(table([(1, 0, 107.35, 16.5), (1, minutes * MINUTE, far, 16.5)])).moves
     assert any(m.crossed for m in moves) is crossed
 
 
 def test_membership_holds_however_long_the_silence() -> None:
-    tracks = Tracks(INDEX)
+    tracks = Tracks(MoveFinder(INDEX))
     moves = tracks.advance(
         table([(1, 0, 106.0, 16.1), (1, 99 * HOUR, 107.05, 16.1), (1, 99 * HOUR + 1, 0.0, 0.0)])
     ).moves
@@ -198,12 +198,12 @@ def test_membership_holds_however_long_the_silence() -> None:
 
 
 def test_first_seen_inside_is_inside_and_no_entry() -> None:
-    [move] = Tracks(INDEX).advance(table([(1, 0, 107.05, 16.1)])).moves
+    [move] = Tracks(MoveFinder(INDEX)).advance(table([(1, 0, 107.05, 16.1)])).moves
     assert (move.before, move.now, move.entered) == (None, ("a",), ())
 
 
 def test_a_flood_of_identities_costs_bounded_memory() -> None:
-    tracks = Tracks(INDEX, capacity=1000)
+    tracks = Tracks(MoveFinder(INDEX), capacity=1000)
     for batch in range(20):
         rows = empty(POSITION, 500)
         rows["transponder"] = np.arange(500) + 500 * batch
@@ -217,7 +217,7 @@ def test_a_flood_of_identities_costs_bounded_memory() -> None:
 
 
 def test_a_restart_with_too_many_keeps_those_heard_more_than_once() -> None:
-    tracks = Tracks(INDEX, capacity=2)
+    tracks = Tracks(MoveFinder(INDEX), capacity=2)
     latest = table([(1, 99 * MINUTE, 107.0, 16.0), (2, 100 * MINUTE, 107.0, 16.0), (3, 101 * MINUTE, 107.0, 16.0)])
     tracks.restore(latest, np.array([0, 100 * MINUTE, 101 * MINUTE]))
     assert [tracks.last(transponder) is not None for transponder in (1, 2, 3)] == [True, False, True]
