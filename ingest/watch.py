@@ -81,7 +81,7 @@ def looked_at(
         PackError: a rule or zone file is wrong.
         StorageError: the database cannot be used.
     """
-    zones, known = asyncio.run(_beside(dsn)) if dsn is not None else ((), None)
+    zones, known = asyncio.run(_beside(dsn)) if dsn else ((), None)
     return pack.load(list(sources), zones=zones, channels=channels, registry=known, now=wall_clock())
 
 
